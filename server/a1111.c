@@ -12,9 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* 422 has FastAPI's form, {"detail": [{"loc": ["body", field], "msg", "type"}]}, without a NULL
- * field. Others have that of A1111's middleware, {"error", "detail", "body", "errors"}, which
- * ignores field. */
+/* 422 has FastAPI's form, {"detail": [{"loc": ["body", field], "msg", "type"}]}; others have that
+ * of A1111's middleware, {"error", "detail", "body", "errors"}, with the message as detail and
+ * errors. */
 cJSON *zi_a1111_error(unsigned status, const char *message, const char *field)
 {
     cJSON *json = cJSON_CreateObject();
@@ -135,9 +135,9 @@ static zi_handler_result refresh_models(zi_server_request *req)
     return reply_null(req);
 }
 
-/* Submits a job of this kind, without parameters, on the first call; suspends the request until
- * the job ends, then replies {}, also for a cancelled job, or the job's error. A client that
- * disconnects cancels it. */
+/* Submits a job of this kind, without parameters, on the first call (req->job is 0); 429: the queue
+ * is full. Suspends the request until the job ends, then replies with its error if it failed, else
+ * {}, also if it was cancelled or its record discarded. A client that disconnects cancels it. */
 static zi_handler_result submit_and_wait(zi_server_request *req, const char *kind)
 {
     zi_job_state state;
@@ -151,14 +151,14 @@ static zi_handler_result submit_and_wait(zi_server_request *req, const char *kin
                                   : zi_reply_json(req, 200, cJSON_CreateObject());
 }
 
-/* POST reload-checkpoint: loads the default model with a job, and replies {} when it has ended. */
+/* POST reload-checkpoint: loads the default model with a job; replies as submit_and_wait does. */
 static zi_handler_result load_model(zi_server_request *req)
 {
     return submit_and_wait(req, "load");
 }
 
-/* POST unload-checkpoint: unloads the model in memory with a job, and replies {} when it has
- * ended. */
+/* POST unload-checkpoint: unloads the model in memory with a job, after all that were queued
+ * before; replies as submit_and_wait does. */
 static zi_handler_result unload_model(zi_server_request *req)
 {
     return submit_and_wait(req, "unload");
@@ -166,8 +166,8 @@ static zi_handler_result unload_model(zi_server_request *req)
 
 /* ---- options ---- */
 
-/* GET options: sd_model_checkpoint is the name of the default model, "" if there is none; all
- * other options are constants. */
+/* GET options: sd_model_checkpoint is the full name of the default model, "" if there is none; all
+ * other options are constants, whatever clients set. */
 static zi_handler_result get_options(zi_server_request *req)
 {
     char *model = zi_models_default_name(req->server);
@@ -187,9 +187,9 @@ static zi_handler_result get_options(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
-/* POST options: makes sd_model_checkpoint the default model until the server stops; it is loaded
- * for the next image, not now. Replies null, 422 if it is not text, 404 if there is no such model.
- * Ignores all other options; null or absent changes nothing. */
+/* POST options: makes sd_model_checkpoint, a name as for zi_compat_find_model, the default model
+ * until the server stops; it is loaded for the next image, not now. Replies null, 422 if it is no
+ * text, 404 if there is no such model. Ignores other options; null or absent changes nothing. */
 static zi_handler_result set_options(zi_server_request *req)
 {
     zi_http_error http_error;
@@ -207,8 +207,8 @@ static zi_handler_result set_options(zi_server_request *req)
     return ok ? reply_null(req) : zi_a1111_reply_error(req, &http_error);
 }
 
-/* GET cmd-flags: the port, whether a host to listen on was given (listen), and the models folder
- * (ckpt_dir). */
+/* GET cmd-flags: the port, whether a host to listen on was given (listen, a bool), and the models
+ * folder (ckpt_dir). */
 static zi_handler_result get_cmd_flags(zi_server_request *req)
 {
     zi_server *s = req->server;
@@ -224,15 +224,15 @@ static zi_handler_result get_cmd_flags(zi_server_request *req)
 
 /* ---- progress ---- */
 
-/* Id of the running generate job; 0: none runs. */
+/* Id of the running generate job, which may end at any moment; 0: none runs. */
 static uint64_t generating_job_id(zi_server_request *req)
 {
     return zi_jobs_count(req->server->jobs).generating;
 }
 
 /* Adds the member "state" of /sdapi/v1/progress to json. A status that is not ZI_JOB_RUNNING must
- * be empty; it gives the state of an idle server. job_no counts from 0; job_count is -1 while
- * unknown. */
+ * be zero otherwise (zi_job_status_free); it gives the state of an idle server. job_no counts from
+ * 0; job_count is -1 while a running job's is unknown, 0 when idle. */
 static void add_progress_state(cJSON *json, const zi_job_status *status)
 {
     char timestamp[20];
@@ -251,8 +251,8 @@ static void add_progress_state(cJSON *json, const zi_job_status *status)
     cJSON_AddNumberToObject(state, "sampling_steps", p->steps);
 }
 
-/* The preview's PNG file in base64, as a new JSON string; null: there is no preview, or out of
- * memory. */
+/* The preview's PNG file in base64, as a new JSON string; a JSON null: there is no preview, or out
+ * of memory (which may also give a NULL pointer). */
 static cJSON *preview_json(const zi_job_preview *preview)
 {
     char *data = preview->png ? zi_base64_encode(preview->png, preview->size) : NULL;
@@ -261,9 +261,9 @@ static cJSON *preview_json(const zi_job_preview *preview)
     return json;
 }
 
-/* GET progress: progress (0 to 1), seconds left and state of the running generate job, with its
- * preview unless the query has skip_current_image=true or 1. An idle server has progress 0 and no
- * image. */
+/* GET progress: progress of all images (0 to 1), seconds left (0: unknown) and state of the running
+ * generate job, with its preview unless the query has skip_current_image=true or 1. An idle server
+ * has progress 0 and no image. */
 static zi_handler_result get_progress(zi_server_request *req)
 {
     const char *skip;
@@ -287,7 +287,8 @@ static zi_handler_result get_progress(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
-/* POST interrupt: cancels the running generate job, if there is one. Replies {} in any case. */
+/* POST interrupt: cancels the running generate job, whichever client sent it; queued jobs stay.
+ * Replies {} in any case. */
 static zi_handler_result interrupt_job(zi_server_request *req)
 {
     uint64_t id = generating_job_id(req);
@@ -295,16 +296,16 @@ static zi_handler_result interrupt_job(zi_server_request *req)
     return zi_reply_json(req, 200, cJSON_CreateObject());
 }
 
-/* POST skip: skips the current image of the running generate job, if there is one. Replies null in
- * any case. */
+/* POST skip: skips the current image of the running generate job, if there is one; the job goes on
+ * with its next image. Replies null in any case. */
 static zi_handler_result skip_image(zi_server_request *req)
 {
     if (generating_job_id(req)) zi_jobs_skip_image(req->server->jobs);
     return reply_null(req);
 }
 
-/* Resident bytes of this process; the peak where /proc/self/statm does not exist (macOS); 0:
- * unknown. */
+/* Resident bytes of this process; where /proc/self/statm does not exist (macOS), their peak since
+ * the start; 0: unknown. */
 static double resident_bytes(void)
 {
     long long pages = 0;
@@ -332,8 +333,9 @@ static zi_handler_result get_memory(zi_server_request *req)
 
 /* ---- png-info ---- */
 
-/* A callback of zi_infotext_each. Adds the setting as text to user, a JSON object. Like A1111,
- * splits Size, "WxH", into Size-1 and Size-2. */
+/* A callback of zi_infotext_each. Adds the setting as text to user, a JSON object; not at all when
+ * out of memory. Like A1111, adds Size-1 and Size-2 in place of Size, "WxH"; a Size without "x"
+ * stays as it is. */
 static void add_infotext_setting(void *user, const char *key, const char *value)
 {
     size_t width = strcspn(value, "x");
@@ -347,7 +349,7 @@ static void add_infotext_setting(void *user, const char *key, const char *value)
 }
 
 /* The prompts and settings of an infotext as A1111 names them, as a new JSON object; {} when it is
- * NULL or cannot be parsed. NULL: out of memory. */
+ * NULL or cannot be parsed. Out of memory: NULL, {} or some members are missing. */
 static cJSON *infotext_json(const char *infotext)
 {
     zi_infotext_fields fields;

@@ -12,9 +12,10 @@ void zi_a1111_timestamp(double when, char text[20]);
  * an invalid field; others are kept. */
 zi_handler_result zi_a1111_reply_error(zi_server_request *req, const zi_http_error *http_error);
 
-/* Handles POST /sdapi/v1/txt2img. The first call validates the body (422) and submits a generate
- * job; that and the calls after each suspension wait for its end, then reply with the images as
- * PNG in base64. An interrupted job gives its finished images. */
+/* Handles POST /sdapi/v1/txt2img. The first call validates the body (422; 404: unknown model) and
+ * submits a generate job (429: queue full), which ends if the client disconnects. That and the
+ * calls after each suspension wait for its end, then reply with the images as PNG in base64; an
+ * interrupted job gives its finished images, [] if none. */
 zi_handler_result zi_a1111_txt2img(zi_server_request *req);
 
 #endif

@@ -65,8 +65,8 @@ static const zi_parameter other_fields[] = {
     FLAG("override_settings_restore_afterwards", restore),
     {0}};
 
-/* The fields of `parameters` in the reply, with A1111's defaults. parameters_json replaces those
- * that the request has. */
+/* The fields that `parameters` of the reply has, those of A1111, with the values that stand for
+ * absent ones. parameters_json replaces those that the request has. */
 static const char default_parameters[] =
     "{\"prompt\":\"\",\"negative_prompt\":\"\",\"styles\":null,\"seed\":-1,\"subseed\":-1,"
     "\"subseed_strength\":0,\"seed_resize_from_h\":-1,\"seed_resize_from_w\":-1,"
@@ -86,15 +86,16 @@ static const char default_parameters[] =
 
 /* ---- reading a request ---- */
 
-/* The member of that name (case-sensitive), borrowed. NULL: there is none, or object is NULL. */
+/* The member of that name (case-sensitive), borrowed; it may be a JSON null. NULL: there is none,
+ * or object is NULL. */
 static const cJSON *json_get(const cJSON *object, const char *name)
 {
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
 /* Returns false and fills *http_error (422) for fields that ask for unsupported features or any
- * script, for more images than `count` allows, and for a fractional seed. json: the body, for
- * alwayson_scripts alone. */
+ * script ("" and {} ask for none), for more images than the parameter "count" allows a server, and
+ * for a fractional seed. json: the body, for alwayson_scripts alone. */
 static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http_error *http_error)
 {
     const cJSON *always = json_get(json, "alwayson_scripts");
@@ -157,16 +158,16 @@ static bool keep_override_model(zi_server_request *req, const char *name, zi_htt
 }
 
 /* The side in pixels, rounded down to the multiple that the parameter ("width" or "height")
- * requires. */
+ * requires; 0 if it is less than that. */
 static int round_down_to_multiple(const char *parameter, int side)
 {
     int multiple = zi_parameter_find(parameter)->multiple;
     return side / multiple * multiple;
 }
 
-/* Reads and validates the body into r, except for the model; absent fields keep the values in r.
- * Its texts are borrowed from req->json. Rounds sizes down; unknown schedulers are ignored. False:
- * *http_error is filled. */
+/* Reads and validates the body into r, except for the model; absent and null fields keep the values
+ * in r. Its texts are borrowed from req->json. Rounds sizes down to valid multiples; unknown
+ * schedulers are ignored. False: *http_error is filled (400 or 422), and r is partly filled. */
 static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     zi_generation *g = &r->generation;
@@ -203,15 +204,15 @@ static bool submit_job(zi_server_request *req, txt2img_request *r, zi_http_error
 
 /* ---- the reply ---- */
 
-/* The default number of steps as a new JSON number. */
+/* The default number of steps, one for all models, as a new JSON number. NULL: out of memory. */
 static cJSON *default_steps_json(void)
 {
     return cJSON_CreateNumber(zi_parameter_find("steps")->default_value);
 }
 
-/* `parameters` of the reply in new JSON: the request's fields over A1111's defaults; other fields
- * are left out. Absent width and height are those of the first image's history row, which may be
- * NULL. */
+/* `parameters` of the reply in new JSON, NULL when out of memory: default_parameters with the
+ * request's fields put in; other fields are left out. Absent steps: our default. Absent width and
+ * height: those of `first`, the first image's history row; null if first is NULL. */
 static cJSON *parameters_json(const zi_server_request *req, const cJSON *first)
 {
     cJSON *json = cJSON_Parse(default_parameters), *item, *next;
@@ -229,7 +230,7 @@ static cJSON *parameters_json(const zi_server_request *req, const cJSON *first)
 }
 
 /* A new array of the history rows of the job's images, in their order. Leaves out deleted images
- * and rows that cannot be read. */
+ * and rows that cannot be read. NULL: out of memory. */
 static cJSON *read_history_rows(zi_server_request *req, const zi_job_status *status)
 {
     cJSON *rows = cJSON_CreateArray();
@@ -241,8 +242,9 @@ static cJSON *read_history_rows(zi_server_request *req, const zi_job_status *sta
     return rows;
 }
 
-/* A new array of the text field `from` of each row, "" where it is null. number: the texts are
- * digits, which are added as JSON numbers of any length. */
+/* A new array of the text field `from` of each row, "" where it is null or missing. number: the
+ * texts must be digits, and become JSON numbers of any length. Out of memory: NULL, or some are
+ * missing. */
 static cJSON *column_json(const cJSON *rows, const char *from, bool number)
 {
     cJSON *array = cJSON_CreateArray();
@@ -257,7 +259,7 @@ static cJSON *column_json(const cJSON *rows, const char *from, bool number)
 }
 
 /* Adds a copy of the array's first element (null if it is empty) as `name`, and the whole array,
- * which is taken over, as `names`. */
+ * which is taken over, as `names`. array NULL (out of memory): adds the null alone. */
 static void add_first_and_all(cJSON *info, const char *name, cJSON *array, const char *names)
 {
     cJSON *first = cJSON_GetArrayItem(array, 0);
@@ -271,8 +273,9 @@ static void add_nulls(cJSON *info, const char *const *names)
     for (; *names; names++) cJSON_AddNullToObject(info, *names);
 }
 
-/* Adds width, height, steps, sampler, cfg_scale (1 + guidance) and model from the first image's
- * row; without a row (first is NULL) 0, "Euler", 1 and "". */
+/* Adds width, height, steps, sampler_name ("Euler"), cfg_scale (1 + guidance) and sd_model_name,
+ * from the first image's history row; numbers that are null count as 0. Without a row (first is
+ * NULL) they are 0, 0, 0, "Euler", 1 and "". */
 static void add_first_row_fields(cJSON *info, const cJSON *first)
 {
     static const char *const names[] = {"width", "height", "steps"};
@@ -286,8 +289,9 @@ static void add_first_row_fields(cJSON *info, const cJSON *first)
     cJSON_AddStringToObject(info, "sd_model_name", model ? model->valuestring : "");
 }
 
-/* The object that `info` of the reply holds as text, in new JSON. rows: history rows of the
- * images; began: Unix time of the job's start in seconds. */
+/* The object that `info` of the reply holds as text, in new JSON. rows: history rows of the images,
+ * borrowed, possibly none; began: Unix time of the job's start in seconds. Out of memory: NULL, or
+ * members are missing. */
 static cJSON *info_json(const txt2img_request *r, const cJSON *rows, double began)
 {
     static const char *const nothing[] = {"face_restoration_model",
@@ -325,7 +329,7 @@ static cJSON *info_json(const txt2img_request *r, const cJSON *rows, double bega
 }
 
 /* Prints info, which is deleted in any case, and returns the text as a new JSON string. NULL: out
- * of memory. */
+ * of memory, or info is NULL. */
 static cJSON *json_as_string(cJSON *info)
 {
     char *text = cJSON_PrintUnformatted(info);
@@ -336,8 +340,8 @@ static cJSON *json_as_string(cJSON *info)
 }
 
 /* Replies 200 with parameters, info and the images (PNG in base64; [] if send_images is false).
- * Images that were deleted meanwhile are left out; 500 when a file cannot be read. req->user: the
- * txt2img_request. */
+ * Images whose history rows were deleted meanwhile are left out everywhere; 500 when a file is
+ * missing or cannot be read. req->user: the txt2img_request; status: of the ended job. */
 static zi_handler_result reply_with_images(zi_server_request *req, const zi_job_status *status)
 {
     const txt2img_request *r = req->user;
@@ -367,8 +371,8 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_job_
 }
 
 /* Suspends the request until req->job has ended, then replies with its images; those that were
- * finished if it was cancelled. Replies with its error if it failed, 500 if its record was
- * discarded. */
+ * finished, if any, when it was cancelled. Replies with its error if it failed, 500 if its record
+ * was discarded. */
 static zi_handler_result reply_when_done(zi_server_request *req)
 {
     zi_job_state state;

@@ -21,8 +21,8 @@ struct zi_access {
                                          without a final ".local"; "": none */
 };
 
-/* Whether host is "localhost", "::1" or, as text, begins with "127."; also true for NULL, the
- * default host, which is loopback. Does not resolve names. */
+/* Whether host is "localhost", "::1" (both exactly so, without brackets) or, as text, begins with
+ * "127."; also true for NULL, the default host, which is loopback. Does not resolve names. */
 static bool is_loopback(const char *host)
 {
     return !host || !strcmp(host, "localhost") || !strncmp(host, "127.", 4) || !strcmp(host, "::1");
@@ -85,7 +85,8 @@ void zi_access_free(zi_access *access)
 }
 
 /* Extracts the name from a Host header: "name", "name:port", "[address]" or "[address]:port"; name
- * gets no brackets. False: malformed, empty or too long. The port is not checked. */
+ * gets no brackets, and keeps its letter case. False, with name unchanged: malformed, empty or too
+ * long. The port is not checked. */
 static bool parse_host_name(const char *host, char name[MAX_HOST_NAME])
 {
     size_t length;
@@ -114,8 +115,8 @@ static bool equal_constant_time(const char *given, const char *right)
     return !differs;
 }
 
-/* Whether base64 credentials of Basic authentication, "user:password", have the key as password,
- * for any user name. False, too: malformed, or out of memory. */
+/* Whether credentials of Basic authentication (base64 of "user:password", without "Basic ") have
+ * the key as password, for any user name. False, too: malformed, or out of memory. */
 static bool basic_auth_matches(const char *credentials, const char *key)
 {
     size_t size;
@@ -126,8 +127,8 @@ static bool basic_auth_matches(const char *credentials, const char *key)
     return same;
 }
 
-/* Whether a header (X-API-Key, or Authorization with Bearer or Basic) carries the API key. False
- * when the server has none. */
+/* Whether a header (X-API-Key, or Authorization with Bearer or Basic) carries the API key; the
+ * cookie does not count. False when the server has none. */
 static bool has_api_key(const zi_access *access, const zi_access_headers *headers)
 {
     const char *authorization = headers->authorization;

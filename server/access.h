@@ -6,9 +6,9 @@
 
 typedef struct zi_access zi_access;
 
-/* Creates *out, with a random login cookie; free it with zi_access_free. Fails when the key is "",
- * and when options listen on an address that other machines can reach without an API key and
- * without `insecure`. Keeps options->key without copying it. */
+/* Creates *out, with a random login cookie; free it with zi_access_free. Keeps options->key without
+ * copying it. False: *error is set and *out unchanged; ZI_ERROR_INVALID_ARGUMENT when the key is
+ * "", or when other machines can reach options->host, there is no API key, and not `insecure`. */
 bool zi_access_create(const zi_server_options *options, zi_access **out,
                       zi_error *error) ZI_CHECKED;
 
@@ -27,9 +27,9 @@ typedef struct {
  * a final ".local" of either makes no difference. With the API key in a header any Host passes. */
 bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *headers);
 
-/* Whether the request does not come from a page of another site: Origin's host and port equal
- * Host, or without Origin, Sec-Fetch-Site is "same-origin", "none" or not sent. Origin "null" is
- * refused. */
+/* Whether the request does not come from a page of another site: Origin without its scheme equals
+ * Host, ignoring case; or without Origin, Sec-Fetch-Site is "same-origin", "none" or not sent.
+ * False for Origin "null" or an Origin without Host. */
 bool zi_access_origin_allowed(const zi_access_headers *headers);
 
 /* Whether the request has the API key, as X-API-Key, bearer token or basic password, or the login
@@ -39,8 +39,8 @@ bool zi_access_authenticated(const zi_access *access, const zi_access_headers *h
 /* Whether the server has an API key. */
 bool zi_access_needs_key(const zi_access *access);
 
-/* The value of the login cookie if key is the API key, or if there is none; NULL: the key is wrong.
- * Borrowed from access. */
+/* The value of the login cookie if key (not NULL) is the API key, or if the server has none; NULL:
+ * the key is wrong. Borrowed from access. */
 const char *zi_access_login(const zi_access *access, const char *key);
 
 #endif

@@ -9,7 +9,8 @@
 
 enum { MAX_THUMBNAIL_SIDE = 256 };
 
-/* Replies with an error of the library; its code decides on the status: 400, 404, 409, else 500. */
+/* Replies with an error of the library, without a field. Status by its code:
+ * ZI_ERROR_INVALID_ARGUMENT 400, NOT_FOUND 404, EXISTS 409, any other 500. */
 static zi_handler_result reply_library_error(zi_server_request *req, const zi_error *error)
 {
     zi_http_error http_error;
@@ -24,9 +25,9 @@ static zi_handler_result reply_no_image(zi_server_request *req)
                           req->parameters[0]);
 }
 
-/* GET /api/images: a page of the history, newest first. Query: limit (1 to 200; default 50),
- * cursor (`next` of another page), q (search words), model, seed. Replies 400 when one is
- * malformed. */
+/* GET /api/images: a page of the history, newest first. Query: limit (1 to 200; default 50), cursor
+ * (`next` of another page), q (search words, at most 500 bytes), model, seed. Replies 400 when one
+ * is malformed or out of range; the cursor's image may have been deleted. */
 static zi_handler_result list_images(zi_server_request *req)
 {
     zi_history_query q = {.limit = 50};
@@ -50,7 +51,7 @@ static zi_handler_result list_images(zi_server_request *req)
 }
 
 /* The history row of the image in the path, which the caller deletes. NULL: an error was sent (404
- * for a malformed or unknown id), and the handler returns *result. */
+ * for a malformed or unknown id, 500 when the database failed), and the handler returns *result. */
 static cJSON *find_image_row(zi_server_request *req, zi_handler_result *result)
 {
     zi_error error;
@@ -62,7 +63,8 @@ static cJSON *find_image_row(zi_server_request *req, zi_handler_result *result)
     return image;
 }
 
-/* GET /api/images/{id}: the image's history row as JSON; 404 if there is none. */
+/* GET /api/images/{id}: the image's history row as JSON; 404 if there is none or the id is
+ * malformed. */
 static zi_handler_result get_image(zi_server_request *req)
 {
     zi_handler_result result;
@@ -71,7 +73,8 @@ static zi_handler_result get_image(zi_server_request *req)
 }
 
 /* DELETE /api/images/{id}: deletes the image from disk and history, publishes the event "deleted"
- * and replies 204; 404 if there is no such image. */
+ * and replies 204; 404 if there is no such image. 500 when a file cannot be removed: the image is
+ * hidden all the same, but no event is published. */
 static zi_handler_result delete_image(zi_server_request *req)
 {
     zi_error error;
@@ -97,8 +100,9 @@ static const struct {
                {"webp", "image/webp", "webp", ZI_FORMAT_WEBP}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
-/* Replies with the image in the path converted to formats[format], with its infotext; 404 if it
- * has no file. quality: 1 to 100, for JPEG and WebP. headers: {name, value, ..., NULL}. */
+/* Replies with the image in the path converted to formats[format], with its infotext; 404 if its
+ * file is missing, 500 if it cannot be decoded. quality: 1 to 100, for JPEG and WebP; PNG ignores
+ * it. headers: {name, value, ..., NULL}. */
 static zi_handler_result send_converted(zi_server_request *req, int format, int quality,
                                         const char *const *headers)
 {
@@ -120,7 +124,7 @@ static zi_handler_result send_converted(zi_server_request *req, int format, int 
 }
 
 /* Reads the query parameter `format` into *format as an index into formats; 0 (PNG) if it is
- * absent. False: a 400 was sent, and the handler returns *result. */
+ * absent. False: a 400 was sent, and the handler returns *result; *format is then of no use. */
 static bool read_format_query(zi_server_request *req, int *format, zi_handler_result *result)
 {
     const char *name;
@@ -135,7 +139,8 @@ static bool read_format_query(zi_server_request *req, int *format, zi_handler_re
 static const char immutable[] = "private, max-age=31536000, immutable";
 
 /* GET /api/images/{id}/file: the stored PNG, or converted if the query has another `format`, with
- * `quality` 1 to 100 (default 95). download=1 makes browsers save it (Content-Disposition). */
+ * `quality` 1 to 100 (default 95; PNG ignores it). download=1 makes browsers save it
+ * (Content-Disposition). 400: malformed query; 404: no such image, or its file is missing. */
 static zi_handler_result get_image_file(zi_server_request *req)
 {
     int format, quality, download;
@@ -161,8 +166,9 @@ static zi_handler_result get_image_file(zi_server_request *req)
 
 /* ---- thumbnails ---- */
 
-/* Fills out->pixels, RGB [height, width, 3], with `in` scaled to out's size, which must not be
- * larger. Box filter: each pixel is the rounded mean of the pixels it covers. */
+/* Fills out->pixels, which the caller has allocated: RGB [height, width, 3], `in` (RGB, too) scaled
+ * to out's size, which must not be larger. Box filter: each pixel is the rounded mean of the pixels
+ * it covers, in whole pixels. */
 static void downscale(const zi_image *in, zi_image *out)
 {
     for (int y = 0; y < out->height; y++) {
@@ -183,8 +189,9 @@ static void downscale(const zi_image *in, zi_image *out)
     }
 }
 
-/* Writes the image as a WebP file to path, its longer side reduced to at most 256 pixels, without
- * infotext. Succeeds without a file when the image does not exist. False: *error is set. */
+/* Writes the image as a WebP file to path, atomically, without infotext; its longer side is reduced
+ * to 256 pixels if it has more. Succeeds without a file when the image's file cannot be opened.
+ * False: *error is set, and there is no new file. */
 static bool write_thumbnail(const zi_history *history, const char *id, const char *path,
                             zi_error *error)
 {
@@ -208,7 +215,8 @@ static bool write_thumbnail(const zi_history *history, const char *id, const cha
 }
 
 /* GET /api/images/{id}/thumbnail: a WebP file, longer side at most 256 pixels, which is made and
- * stored if it does not exist yet. 404: no such image. */
+ * stored if it does not exist yet. 404: no such image, or its file is missing; 500: the thumbnail
+ * cannot be stored. */
 static zi_handler_result get_thumbnail(zi_server_request *req)
 {
     zi_handler_result result;
@@ -247,7 +255,8 @@ cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error)
 }
 
 /* POST /api/recipe: size and generation parameters of the image file that is the body
- * (zi_infotext_json). Stores nothing. 400 for an empty body or no supported image. */
+ * (zi_infotext_json). Stores nothing. 400 for an empty body, a damaged or unsupported image, or too
+ * many pixels. */
 static zi_handler_result post_infotext(zi_server_request *req)
 {
     zi_error error;

@@ -13,7 +13,7 @@ static zi_handler_result reply_no_job(zi_server_request *req)
 }
 
 /* Sets *id to the job id in the path. False: it is no id, or there is no such job; a 404 was sent,
- * and the handler returns *result. */
+ * and the handler returns *result. *id is then of no use. */
 static bool read_job_id(zi_server_request *req, uint64_t *id, zi_handler_result *result)
 {
     if (zi_job_id_parse(req->parameters[0], id) &&
@@ -23,7 +23,8 @@ static bool read_job_id(zi_server_request *req, uint64_t *id, zi_handler_result 
     return false;
 }
 
-/* GET /api/jobs: all jobs, running first, then queued and ended ones, as {"jobs": [...]}. */
+/* GET /api/jobs: all jobs, without previews, as {"jobs": [...]}: running ones, then queued ones in
+ * order, then the ended ones that are kept, the latest first. */
 static zi_handler_result list_jobs(zi_server_request *req)
 {
     return zi_reply_json(req, 200, zi_jobs_list_json(req->server->jobs));
@@ -58,7 +59,7 @@ static zi_handler_result get_job(zi_server_request *req)
 }
 
 /* DELETE /api/jobs/{id}: cancels a queued job at once, a running one soon after, and replies with
- * its description. 404: no such job; 409: it has ended already. */
+ * its description, in which the latter may still run. 404: no such job; 409: it has ended. */
 static zi_handler_result cancel_job(zi_server_request *req)
 {
     uint64_t id;
@@ -75,9 +76,10 @@ static zi_handler_result cancel_job(zi_server_request *req)
 
 /* ---- events ---- */
 
-/* Sets stream->resumes and stream->cursor from the header Last-Event-ID (sent by browsers that
- * reconnect), else the query's last_event_id. Absent or malformed: resumes is false. Returns false
- * when the query is not valid UTF-8: a 400 was sent, and the handler returns *result. */
+/* Sets stream->resumes, and if true stream->cursor, from the header Last-Event-ID (sent by browsers
+ * that reconnect), or if that is absent from the query's last_event_id. Absent or malformed:
+ * resumes is false. Returns false when the query is not valid UTF-8: a 400 was sent, and the
+ * handler returns *result. */
 static bool read_cursor(zi_server_request *req, zi_event_stream_options *stream,
                         zi_handler_result *result)
 {
@@ -89,7 +91,7 @@ static bool read_cursor(zi_server_request *req, zi_event_stream_options *stream,
 }
 
 /* GET /api/events: an endless stream of all events. Begins with a snapshot of all jobs unless the
- * client resumes after an event id (read_cursor). */
+ * client resumes after an event id (read_cursor) and no event since then was dropped. */
 static zi_handler_result stream_events(zi_server_request *req)
 {
     zi_handler_result result;
@@ -107,7 +109,8 @@ static bool stop_at_first_event(void *user, const zi_event *event)
 }
 
 /* GET /api/jobs/{id}/events: the job's events until it ends, after a snapshot unless the client
- * resumes. 204 when it resumes and has all events of an ended job; 404: no such job. */
+ * resumes; of an ended job the snapshot alone. 204 when it resumes and has all events of an ended
+ * job; 404: no such job. */
 static zi_handler_result stream_job_events(zi_server_request *req)
 {
     zi_handler_result result;
@@ -125,7 +128,8 @@ static zi_handler_result stream_job_events(zi_server_request *req)
 }
 
 /* POST /api/enhance: submits an enhance job with the body as parameters and streams its events
- * until it ends. The job is cancelled if the client disconnects. */
+ * until it ends. The job is cancelled if the client disconnects. A job that is not accepted gives
+ * an error instead of a stream: 400, 404 or 429. */
 static zi_handler_result submit_and_stream_enhance(zi_server_request *req)
 {
     zi_job_request request;

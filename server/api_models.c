@@ -15,7 +15,8 @@
 /* ---- GET ---- */
 
 /* {"models", "default", "loaded"} in new JSON: the list's entries as schema Model, except those of
- * kind ZI_MODEL_OTHER, and the names of the default model and of that in memory (null: none). */
+ * kind ZI_MODEL_OTHER, and the names of the default model and of that in memory (null: none). Out
+ * of memory: NULL, or members are missing. */
 static cJSON *models_json(zi_server_request *req, const zi_registry_list *list)
 {
     char *loaded = zi_worker_loaded_name(req->server->worker),
@@ -31,8 +32,8 @@ static cJSON *models_json(zi_server_request *req, const zi_registry_list *list)
     return json;
 }
 
-/* GET /api/models: all models. Suspends the request for up to 2 seconds while there are models
- * that are not inspected yet, then replies with what is known. */
+/* GET /api/models: all models, as models_json has them. Suspends the request for up to 2 seconds
+ * while there are models that are not inspected yet, then replies with what is known. */
 static zi_handler_result list_models(zi_server_request *req)
 {
     uint64_t cursor = zi_events_latest(req->server->events);
@@ -47,8 +48,8 @@ static zi_handler_result list_models(zi_server_request *req)
     return result;
 }
 
-/* Replies with a model as it is known now: with status 200 as schema ModelDetail, with others
- * (201) as Model. */
+/* Replies with a model as it is known now: with status 200 as schema ModelDetail, in which
+ * "inspect" is {} while it is not inspected; with 201 as Model. */
 static zi_handler_result reply_model(zi_server_request *req, const zi_registry_entry *entry,
                                      unsigned status)
 {
@@ -59,9 +60,9 @@ static zi_handler_result reply_model(zi_server_request *req, const zi_registry_e
     return zi_reply_json(req, status, json);
 }
 
-/* Replies with the model of that name, 404 if there is none. Suspends the request for up to 2
- * seconds while it is not inspected, then replies without the inspection. status 200: schema
- * ModelDetail; 201: Model. */
+/* Replies with the model of that name, 404 if there is none. Suspends the request while it is not
+ * inspected, until 2 seconds after req->began, then replies without the inspection. status 200:
+ * schema ModelDetail; 201: Model. */
 static zi_handler_result reply_model_when_inspected(zi_server_request *req, const char *name,
                                                     unsigned status)
 {
@@ -84,7 +85,7 @@ static zi_handler_result reply_model_when_inspected(zi_server_request *req, cons
 }
 
 /* GET /api/models/{name*}: a model with its inspection, as schema ModelDetail; 404 if there is
- * none. */
+ * none. Waits up to 2 seconds for the inspection (reply_model_when_inspected). */
 static zi_handler_result get_model(zi_server_request *req)
 {
     return reply_model_when_inspected(req, req->parameters[0], 200);
@@ -124,9 +125,9 @@ static bool submit_upload(zi_server_request *req, char *path, char *name, zi_htt
     return req->user != NULL;
 }
 
-/* Called once per PUT. Checks that the name is comfyui/NAME.safetensors or .gguf and that there is
- * a body (400), that no such model exists (409), then submits the upload (submit_upload). False:
- * *http_error is filled. */
+/* Called once per PUT. Checks in this order that the name is comfyui/NAME.safetensors or .gguf and
+ * that there is a body (400), that no such model exists (409), then submits the upload
+ * (submit_upload). False: *http_error is filled. */
 static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_error)
 {
     static const char section[] = "comfyui/";
@@ -143,9 +144,9 @@ static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_
            submit_upload(req, path, name, http_error);
 }
 
-/* PUT /api/models/{name*}: submits the uploaded file on the first call, waits until it is
- * installed, and up to 2 more seconds for its inspection; replies 201 with schema Model. Replies
- * with an error if it is no model file. */
+/* PUT /api/models/{name*}: submits the uploaded file on the first call, waits (suspended) until it
+ * is installed, and up to 2 more seconds for its inspection; replies 201 with schema Model, not
+ * inspected if that takes longer. 400: bad name, no body or no model file; 409: the name exists. */
 static zi_handler_result put_model(zi_server_request *req)
 {
     uint64_t cursor = zi_events_latest(req->server->events);

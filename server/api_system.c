@@ -23,8 +23,8 @@ static zi_handler_result get_openapi(zi_server_request *req)
 
 /* ---- /api/config ---- */
 
-/* Adds {"min", "max"} of a generation parameter as `name`; max is the server's limit. Returns the
- * new object, owned by config. */
+/* Adds {"min", "max"} of a generation parameter, which must exist, as `name`; max is the server's
+ * limit. Returns the new object, owned by config; NULL: out of memory. */
 static cJSON *add_range(cJSON *config, const char *name, const char *parameter)
 {
     const zi_parameter *p = zi_parameter_find(parameter);
@@ -34,7 +34,8 @@ static cJSON *add_range(cJSON *config, const char *name, const char *parameter)
     return range;
 }
 
-/* Adds {"min", "max", "default"} of the generation parameter `name` under its own name. */
+/* Adds {"min", "max", "default"} of the generation parameter `name`, which must exist, under its
+ * own name; max is the server's limit. */
 static void add_range_with_default(cJSON *config, const char *name)
 {
     cJSON *range = add_range(config, name, name);
@@ -70,7 +71,7 @@ static void add_limits(cJSON *config)
 }
 
 /* Replies with the server's limits, choices and defaults for clients. model: name of the default
- * model, "" for none; known: its inspection, or NULL. */
+ * model, "" for none; known: its inspection, or NULL: native_size is then null. */
 static zi_handler_result reply_config(zi_server_request *req, const char *model,
                                       const zi_inspection *known)
 {
@@ -101,8 +102,8 @@ static zi_handler_result reply_config(zi_server_request *req, const char *model,
     return zi_reply_json(req, 200, json);
 }
 
-/* GET /api/config. Suspends the request for up to 2 seconds while the default model is not
- * inspected, since native_size depends on that, then replies without it. */
+/* GET /api/config. Suspends the request while the default model is not inspected, since native_size
+ * depends on that; 2 seconds after req->began replies with native_size null. */
 static zi_handler_result get_config(zi_server_request *req)
 {
     uint64_t cursor = zi_events_latest(req->server->events);
@@ -140,8 +141,8 @@ static zi_handler_result get_health(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
-/* Appends a metric "zimage_NAME" in Prometheus' text format. type: "gauge" or "counter"; about:
- * its help text. */
+/* Appends a metric "zimage_NAME" in Prometheus' text format; name comes without "zimage_". type:
+ * "gauge" or "counter"; about: its help text. Sets text->failed when out of memory. */
 static void add_metric(zi_text *text, const char *name, const char *type, const char *about,
                        double value)
 {
@@ -150,7 +151,7 @@ static void add_metric(zi_text *text, const char *name, const char *type, const 
 }
 
 /* GET /api/metrics: counters and gauges in Prometheus' text format; ended jobs are counted by
- * state. */
+ * state. Needs the API key. */
 static zi_handler_result get_metrics(zi_server_request *req)
 {
     static const char *const ends[] = {"", "", "done", "failed", "cancelled"};
@@ -184,7 +185,7 @@ static zi_handler_result get_metrics(zi_server_request *req)
                 : MHD_NO;
 }
 
-/* GET /api/log: the log lines in memory, oldest first, as {"lines": [...]}. */
+/* GET /api/log: the log lines in memory (at most 500), oldest first, as {"lines": [...]}. */
 static zi_handler_result get_log(zi_server_request *req)
 {
     return zi_reply_json(req, 200, zi_log_json(req->server->log));
@@ -193,7 +194,8 @@ static zi_handler_result get_log(zi_server_request *req)
 /* ---- login, random prompt ---- */
 
 /* POST /api/login: if "key" is the API key, or the server has none, replies 204 and sets the login
- * cookie. Otherwise logs that and replies 401. */
+ * cookie; 400 if "key" is missing or no text, in either case. Otherwise logs that (rate-limited)
+ * and replies 401. */
 static zi_handler_result post_login(zi_server_request *req)
 {
     char cookie[200];
@@ -218,8 +220,9 @@ static zi_handler_result post_login(zi_server_request *req)
     return zi_reply(req, 204, response);
 }
 
-/* GET /api/random-prompt: {"prompt", "seed"}, where the prompt follows from the seed: the query's,
- * or a random one of 32 bits. 400 when the query's is no whole number. */
+/* GET /api/random-prompt: {"prompt", "seed"}, where the prompt follows from the seed (a text of
+ * digits): the query's, or a random one of 32 bits. 400 when the query's is not a whole number from
+ * 0 to 2^64-1. */
 static zi_handler_result get_random_prompt(zi_server_request *req)
 {
     const char *text;

@@ -31,7 +31,7 @@ static void append_parameters(zi_text *out)
 }
 
 /* Appends the file's content, with the generation parameters as JSON in place of the first marker,
- * if it has one. */
+ * if it has one. Sets out->failed when out of memory or over out's ceiling. */
 static void append_page_file(const zi_page_file *file, zi_text *out)
 {
     const char *data = (const char *)file->data;
@@ -53,8 +53,8 @@ static uint64_t fnv1a_64(const char *data, size_t size)
     return value;
 }
 
-/* Sets asset->gzip and gzip_size from asset->plain, or leaves them when that would not be smaller.
- * False: out of memory. */
+/* Sets asset->gzip and gzip_size from asset->plain, or leaves them, NULL and 0, when that would not
+ * be smaller. False: out of memory; they are unchanged. */
 static bool compress_asset(zi_asset *asset)
 {
     z_stream z = {.next_in = (Bytef *)asset->plain, .avail_in = (uInt)asset->plain_size};
@@ -77,7 +77,7 @@ static bool compress_asset(zi_asset *asset)
 }
 
 /* Fills in a zeroed asset; path and type are borrowed from file. False: out of memory, or the file
- * is larger than MAX_PAGE; what is set must still be freed with zi_assets_free. */
+ * is larger than MAX_PAGE; what is set must still be freed, with its table, by zi_assets_free. */
 static bool create_asset(const zi_page_file *file, zi_asset *asset)
 {
     zi_text text;

@@ -22,11 +22,11 @@ typedef struct {
 } zi_asset;
 
 /* Builds the table *out of served files from zi_page_files: inserts the generation parameters into
- * the page, computes ETags and compresses. Fails only when out of memory, which a file of more
- * than 1 MiB counts as. Free with zi_assets_free. */
+ * the page, computes ETags and compresses. Free with zi_assets_free. False, with *out unchanged and
+ * *error set: out of memory, which a served file of more than 1 MiB counts as. */
 bool zi_assets_create(zi_asset **out, zi_error *error) ZI_CHECKED;
 
-/* Frees a whole table, which may be NULL. */
+/* Frees a whole table, also one that was filled only in part. NULL is allowed. */
 void zi_assets_free(zi_asset *assets);
 
 #endif

@@ -4,13 +4,13 @@
 
 #include <stddef.h>
 
-/* Encodes with padding and without line breaks; "" for size 0. Returns a new NUL-terminated string
- * to free(), or NULL when out of memory. */
+/* Encodes in the standard alphabet with padding and without line breaks; "" for size 0. Returns a
+ * new NUL-terminated string to free(), or NULL when out of memory. */
 char *zi_base64_encode(const void *data, size_t size);
 
-/* Decodes the standard or the URL-safe alphabet, with or without padding; blanks, tabs and line
- * breaks are ignored. Returns new memory to free(), with a NUL after *size bytes. NULL: not valid
- * base64, or out of memory; *size is then unchanged. */
+/* Decodes the standard or the URL-safe alphabet, even mixed, with or without padding; blanks, tabs
+ * and line breaks are ignored. Returns new memory to free(), with a NUL after *size bytes, 0 of
+ * them for "". NULL: not valid base64, or out of memory; *size is then unchanged. */
 void *zi_base64_decode(const char *text, size_t *size);
 
 #endif

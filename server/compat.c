@@ -26,11 +26,11 @@ bool zi_compat_submit_generate(zi_server_request *req, const zi_generation *gene
     return zi_compat_submit(req, &request, http_error);
 }
 
-bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *why,
+bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *http_error,
                          zi_handler_result *result)
 {
     uint64_t cursor = zi_events_latest(req->server->events);
-    *state = zi_jobs_state(req->server->jobs, req->job, why);
+    *state = zi_jobs_state(req->server->jobs, req->job, http_error);
     if (*state > ZI_JOB_RUNNING) {
         req->cancel_job = false;
         return true;

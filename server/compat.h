@@ -5,20 +5,22 @@
 
 #include "server/http.h"
 
-/* Submits a job and stores its id in req->job. The job is cancelled if the client disconnects
- * before it ends. Returns false and fills *http_error when the job was not accepted. */
+/* Submits a job, with copies of the texts in *request, and stores its id in req->job. The job is
+ * cancelled if the client disconnects before it ends. Returns false and fills *http_error when the
+ * job was not accepted; req->job is then unchanged. */
 bool zi_compat_submit(zi_server_request *req, const zi_job_request *request,
                       zi_http_error *http_error) ZI_CHECKED;
 
-/* Submits a "generate" job, as zi_compat_submit does. Parameters that are 0, false or NULL count
- * as not given. The texts are copied. */
+/* Submits a "generate" job, as zi_compat_submit does. Parameters that are 0, false or NULL count as
+ * not given and get their defaults; seed 0 counts if seed_given is set. The texts are copied. */
 bool zi_compat_submit_generate(zi_server_request *req, const zi_generation *generation,
                                zi_http_error *http_error) ZI_CHECKED;
 
 /* Reads the state of req->job. True: it has ended (ZI_JOB_UNKNOWN: its record was discarded);
- * *error is filled when it failed. False while it waits or runs: the request is then suspended,
- * and the handler must return *result and is called again later. */
-bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *error,
+ * *http_error is filled when it failed, else unchanged. False while it waits or runs: the request
+ * is then suspended, and the handler must return *result and is called again later. *state is set
+ * in both cases. */
+bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *http_error,
                          zi_handler_result *result);
 
 /* Appends the image `id` of the history, with its infotext, in base64 without quotes. quality: 1
@@ -27,28 +29,30 @@ bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_er
 bool zi_compat_append_image(zi_server *server, const char *id, zi_format format, int quality,
                             zi_text *out, zi_error *error) ZI_CHECKED;
 
-/* Appends object as JSON without its closing brace, so that large members can be appended as text.
- * Deletes object. Sets out->failed when out of memory. */
+/* Appends object as JSON without its closing brace, so that large members can be appended as text;
+ * {} gives "{" alone. Deletes object. Sets out->failed when out of memory, or object is NULL. */
 void zi_compat_append_open_object(cJSON *object, zi_text *out);
 
-/* Replies 200 with the JSON in `out`, which is emptied. Closes the connection when out->failed is
- * set. */
+/* Replies 200 (application/json) with the text in `out`, which is emptied in any case; it is not
+ * checked. Closes the connection when out->failed is set. */
 zi_handler_result zi_compat_reply_json_text(zi_server_request *req, zi_text *out);
 
 /* Finds an image model by what a client calls it: full name, last path component, that without
- * extension, or one of these followed by A1111's " [hash]". Skips models known to be unusable.
- * Returns the full name in new memory; NULL: there is none, or out of memory. */
+ * extension, or one of these followed by A1111's " [hash]", which is not checked. Of several, the
+ * first in the registry. Skips models known to be unusable. Returns the full name in new memory;
+ * NULL: there is none, or out of memory. */
 char *zi_compat_find_model(zi_server *server, const char *requested);
 
 /* The last path component of a model's name without .safetensors or .gguf, in new memory; NULL when
  * out of memory. */
 char *zi_compat_short_name(const char *name);
 
-/* Sets the seed from a JSON number, rounded, and seed_given. A negative one requests a random seed
- * and changes nothing. */
+/* Sets the seed, rounded, and seed_given from a JSON number of at most 2^53. A negative one, even
+ * -0.4, requests a random seed and changes nothing. */
 void zi_compat_set_seed(double seed, zi_generation *generation);
 
-/* Sets guidance to cfg - 1 from a CFG scale. A scale of 1 or less is off and changes nothing. */
+/* Sets guidance to cfg - 1 from a CFG scale. A scale of 1 or less means no guidance and leaves
+ * *generation as it is; guidance must be 0 before. */
 void zi_compat_set_cfg_scale(double cfg, zi_generation *generation);
 
 /* The zi_parameter row of a "seed" field in these APIs: a number, -1 for a random seed. */

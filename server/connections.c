@@ -30,8 +30,8 @@ struct zi_connections {
 };
 
 /* Raises RLIMIT_NOFILE of the process if needed and possible. Returns the number of connections
- * that fit beside OTHER_FILES (200) other files, at most MAX_CONNECTIONS; 256 if the limit is
- * unknown or could not be raised. */
+ * that fit beside OTHER_FILES (200) other files, at most MAX_CONNECTIONS; half the limit if that is
+ * 400 or less; 256 if the limit is unknown or setting it failed. */
 static unsigned raise_file_limit(void)
 {
     struct rlimit files;
@@ -75,8 +75,8 @@ static void unlink_connection(zi_connections *all, zi_connection *c)
     *(c->next ? &c->next->previous : &all->last) = c->previous;
 }
 
-/* Puts a connection at the end of the list, without counting it, and restarts its time limit. The
- * mutex is held. */
+/* Puts a connection, which must not be in the list, at its end, without counting it, and restarts
+ * its time limit. The mutex is held. */
 static void append_connection(zi_connections *all, zi_connection *c)
 {
     c->previous = all->last;
@@ -120,7 +120,7 @@ void zi_connection_remove(zi_connections *connections, zi_connection *connection
 }
 
 /* Shuts the socket down for both directions and sets shut_down_sent. libmicrohttpd's thread then
- * notices, closes the connection and removes c. */
+ * notices, closes the connection and removes c. The mutex is held. */
 static void shut_socket_down(zi_connection *c)
 {
     c->shut_down_sent = true;

@@ -16,20 +16,22 @@ typedef enum {
     ZI_CONNECTION_RESPONSE /* sends a response: no limit beside the idle timeout */
 } zi_connection_state;
 
-/* Creates an empty list. Also raises RLIMIT_NOFILE of this process as far as allowed and needed.
- * NULL: out of memory. */
+/* Creates an empty list. Also raises RLIMIT_NOFILE of this process, for good, as far as allowed and
+ * needed; if that fails, zi_connections_limit is less. NULL: out of memory. */
 zi_connections *zi_connections_create(void);
 
 /* Frees the list, from which all connections must have been removed. NULL is allowed. */
 void zi_connections_free(zi_connections *connections);
 
-/* The maximum number of simultaneous connections, from RLIMIT_NOFILE; at most 16384. */
+/* The maximum number of simultaneous connections, from RLIMIT_NOFILE; at most 16384. It does not
+ * change after zi_connections_create. */
 unsigned zi_connections_limit(const zi_connections *connections);
 
 typedef struct zi_connection zi_connection;
 
-/* Registers an accepted socket in state ZI_CONNECTION_HEADERS, until zi_connection_remove. NULL
- * when out of memory: the connection is then served without time limits. */
+/* Registers an accepted socket, which stays the caller's, in state ZI_CONNECTION_HEADERS, until
+ * zi_connection_remove. NULL when out of memory: the connection is then served without time limits,
+ * and not counted. */
 zi_connection *zi_connection_add(zi_connections *connections, int socket);
 
 /* Sets what the server does with a connection and restarts its time limit, even if the state stays
@@ -41,9 +43,9 @@ void zi_connection_set_state(zi_connections *connections, zi_connection *connect
  * allowed. */
 void zi_connection_remove(zi_connections *connections, zi_connection *connection);
 
-/* Shuts down the sockets of connections over their time limit. When more than 3/4 of all places
- * are taken, also of those that have waited longest for headers, until 3/4 are taken. Call once a
- * second. */
+/* Shuts down the sockets of connections over the time limit of their state. When more than 3/4 of
+ * all places are taken, also of those that have waited longest for headers, idle ones included,
+ * until 3/4 are taken. Call once a second. */
 void zi_connections_close_slow(zi_connections *connections);
 
 #endif

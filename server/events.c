@@ -38,8 +38,8 @@ zi_events *zi_events_create(void)
     return events;
 }
 
-/* Frees an event's JSON, if it has any; readers then skip the event. The mutex is held, or nobody
- * else uses the ring. */
+/* Frees an event's JSON, if it has any, and subtracts it from events->bytes; the event keeps its
+ * id, but readers skip it. The mutex is held, or nobody else uses the ring. */
 static void drop_event_data(zi_events *events, entry *e)
 {
     if (e->data) events->bytes -= e->size;
@@ -55,14 +55,16 @@ void zi_events_free(zi_events *events)
     free(events);
 }
 
-/* Resumes a connection, which must be suspended. The mutex is held. */
+/* Resumes a connection, which must be suspended, and clears `suspended`; the waiter stays in the
+ * list. The mutex is held. */
 static void resume_waiter(zi_waiter *waiter)
 {
     waiter->suspended = false;
     MHD_resume_connection(waiter->connection);
 }
 
-/* Drops the earlier transient event of this name and job, if there is one. The mutex is held. */
+/* Drops the data of the earlier transient event of this name and job (0: of none), if there is one;
+ * at most one has data. The mutex is held. */
 static void drop_superseded(zi_events *events, uint64_t job, const char *name)
 {
     for (uint64_t id = events->latest; id >= events->oldest; id--) {
@@ -75,7 +77,7 @@ static void drop_superseded(zi_events *events, uint64_t job, const char *name)
 }
 
 /* Drops the oldest events until there is room for one more with size bytes: fewer than RING_SIZE
- * events, and MAX_BYTES with it, unless it alone is larger. The mutex is held. */
+ * events, and at most MAX_BYTES together with it. A larger one drops all. The mutex is held. */
 static void drop_oldest_for_room(zi_events *events, size_t size)
 {
     while (events->oldest <= events->latest &&
@@ -134,8 +136,8 @@ bool zi_events_read(zi_events *events, uint64_t job, uint64_t *cursor,
     return known;
 }
 
-/* Whether there is an event above cursor (of job; 0: of all), or such events were dropped; also
- * true if cursor is above all ids. The mutex is held. */
+/* Whether there is an event above cursor (of job; 0: of all) that was not replaced since; also true
+ * if any event above cursor was dropped for room, or cursor is above all ids. The mutex is held. */
 static bool has_new_event(const zi_events *events, uint64_t job, uint64_t cursor)
 {
     if (cursor + 1 < events->oldest || cursor > events->latest) return true;

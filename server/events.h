@@ -31,50 +31,54 @@ typedef struct zi_waiter {
 } zi_waiter;
 
 /* Creates an empty ring. Its first id follows from the clock, so that ids are larger than before a
- * restart. NULL: out of memory. */
+ * restart unless the clock was set back. NULL: out of memory. */
 zi_events *zi_events_create(void);
 
-/* Frees the ring and its events. NULL is allowed. No connection may be suspended any more. */
+/* Frees the ring and its events. NULL is allowed. All waiters must have been removed. */
 void zi_events_free(zi_events *events);
 
-/* Appends an event to the ring without resuming waiters. Deletes data, of which NULL means {};
- * name is not copied, so that it must be a constant. A transient event replaces the earlier one of
- * the same name and job. Out of memory: the event is lost. */
+/* Appends an event of this job (0: of none) to the ring without resuming waiters. Deletes data, of
+ * which NULL means {}; name is not copied, so that it must be a constant. A transient event gets a
+ * new id and removes the earlier one of the same name and job. Out of memory: it is lost, and takes
+ * no id. */
 void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *data, bool transient);
 
 /* Resumes the suspended waiters for this job and those for all events; job 0: the latter alone.
- * Adds no event. */
+ * Call it after zi_events_add, which resumes none. */
 void zi_events_wake(zi_events *events, uint64_t job);
 
-/* Appends an event that is not transient and belongs to no job, and resumes the waiters for all
- * events. Deletes data; NULL means {}. */
+/* Appends an event that is not transient and belongs to no job, as zi_events_add does, and resumes
+ * the waiters for all events. Deletes data; NULL means {}. name must be a constant. */
 void zi_events_publish(zi_events *events, const char *name, cJSON *data);
 
 /* The id of the latest event; before the first one, the id that precedes it. */
 uint64_t zi_events_latest(zi_events *events);
 
 /* Calls `each` for every kept event of this job, or of all (0), above *cursor, until it returns
- * false; *cursor becomes the last id read. The ring is locked: `each` must not call functions of
- * this file. Returns false, without reading, when such events were dropped or *cursor is above all
- * ids. */
+ * false; *cursor becomes that event's id, else the latest. The ring is locked: `each` must not call
+ * functions of this file, and the event is valid during the call. Returns false, *cursor unchanged,
+ * when events above *cursor were dropped for room or it is above all ids. */
 bool zi_events_read(zi_events *events, uint64_t job, uint64_t *cursor,
                     bool (*each)(void *user, const zi_event *event), void *user);
 
 /* Suspends the connection until there is an event of waiter->job above cursor, the client
- * disconnects, or 15 seconds pass. False, without suspending: there is one already, or the ring is
- * closed. Lists the waiter in both cases, so that zi_waiter_remove must follow. */
+ * disconnects, or 15 seconds pass; may be called again after each. False, without suspending: there
+ * is such an event already, or the ring is closed. Lists the waiter in both cases, so that
+ * zi_waiter_remove must follow. */
 bool zi_waiter_suspend(zi_events *events, zi_waiter *waiter, uint64_t cursor);
 
-/* Takes the waiter out of the list of waiters, without freeing or resuming it. Must be called
- * before it is freed. Its connection must have ended. */
+/* Takes the waiter out of the list of waiters, without freeing or resuming it; does nothing if it
+ * is not in it. Must be called before it is freed, if it was ever in it. Its connection must have
+ * ended. It cannot be used again. */
 void zi_waiter_remove(zi_events *events, zi_waiter *waiter);
 
 /* Resumes waiters that were suspended for 15 seconds, and those whose client has disconnected. Call
  * once a second. */
 void zi_events_tick(zi_events *events);
 
-/* Whether the client has closed this socket, or it has an error. Does not block and reads nothing
- * away. libmicrohttpd does not notice while a connection is suspended. */
+/* Whether the client has closed this socket, or its sending side alone, or it has an error. Unread
+ * data hides that. Does not block and reads nothing away. libmicrohttpd does not notice while a
+ * connection is suspended. */
 bool zi_socket_peer_closed(int socket);
 
 /* Resumes all waiters and lets none be suspended any more: the server is shutting down. Events can

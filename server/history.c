@@ -43,7 +43,8 @@ static void make_image_id(char id[ZI_IMAGE_ID])
              chance & 0xfffu);
 }
 
-/* The Unix time in an id, in seconds with microseconds; 0: malformed. */
+/* The Unix time in an id, in seconds with microseconds; 0: malformed. A date that does not exist
+ * counts on into the next month. */
 static double time_from_id(const char *id)
 {
     struct tm tm = {0};
@@ -85,22 +86,24 @@ bool zi_db_error_set(zi_history *h, zi_error *error)
                            sqlite3_errmsg(h->db));
 }
 
-bool zi_db_prepare(zi_history *h, const char *sql, sqlite3_stmt **out, zi_error *error)
+bool zi_db_prepare(zi_history *history, const char *sql, sqlite3_stmt **out, zi_error *error)
 {
-    return sqlite3_prepare_v2(h->db, sql, -1, out, NULL) == SQLITE_OK || zi_db_error_set(h, error);
+    return sqlite3_prepare_v2(history->db, sql, -1, out, NULL) == SQLITE_OK ||
+           zi_db_error_set(history, error);
 }
 
-void zi_db_bind_texts(sqlite3_stmt *s, int count, const char *const *texts)
+void zi_db_bind_texts(sqlite3_stmt *statement, int count, const char *const *texts)
 {
-    for (int i = 0; i < count; i++) sqlite3_bind_text(s, i + 1, texts[i], -1, SQLITE_TRANSIENT);
+    for (int i = 0; i < count; i++)
+        sqlite3_bind_text(statement, i + 1, texts[i], -1, SQLITE_TRANSIENT);
 }
 
-bool zi_db_run_with_id(zi_history *h, const char *sql, const char *id, zi_error *error)
+bool zi_db_run_with_id(zi_history *history, const char *sql, const char *id, zi_error *error)
 {
     sqlite3_stmt *s = NULL;
-    if (!zi_db_prepare(h, sql, &s, error)) return false;
+    if (!zi_db_prepare(history, sql, &s, error)) return false;
     zi_db_bind_texts(s, 1, &id);
-    bool ok = sqlite3_step(s) == SQLITE_DONE || zi_db_error_set(h, error);
+    bool ok = sqlite3_step(s) == SQLITE_DONE || zi_db_error_set(history, error);
     sqlite3_finalize(s);
     return ok;
 }
@@ -113,7 +116,7 @@ static const char *null_if_empty(const char *text)
     return text && *text ? text : NULL;
 }
 
-bool zi_history_insert_row(zi_history *h, const char *id, int width, int height, double bytes,
+bool zi_history_insert_row(zi_history *history, const char *id, int width, int height, double bytes,
                            double seconds, const char *infotext, zi_error *error)
 {
     zi_infotext_fields f = {.prompt = "", .model = "", .schedule = ""};
@@ -123,7 +126,7 @@ bool zi_history_insert_row(zi_history *h, const char *id, int width, int height,
         f = (zi_infotext_fields){.prompt = infotext, .model = "", .schedule = "", .cfg = 1};
     snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
     bool ok =
-        zi_db_prepare(h,
+        zi_db_prepare(history,
                       "INSERT OR IGNORE INTO images VALUES (?1, ?9, ?10, ?11, ?12, ?13, ?2, ?3, ?4,"
                       " ?5, ?6, ?14, ?7, ?15, ?16, ?8, 0)",
                       &s, error);
@@ -140,7 +143,7 @@ bool zi_history_insert_row(zi_history *h, const char *id, int width, int height,
         sqlite3_bind_int(s, 14, f.steps);
         sqlite3_bind_double(s, 15, f.shift);
         sqlite3_bind_double(s, 16, f.cfg > 1 ? f.cfg - 1 : 0);
-        ok = sqlite3_step(s) == SQLITE_DONE || zi_db_error_set(h, error);
+        ok = sqlite3_step(s) == SQLITE_DONE || zi_db_error_set(history, error);
     }
     sqlite3_finalize(s);
     free(storage);
@@ -152,18 +155,18 @@ const char zi_history_columns[] =
     " model, steps, seed, shift, guidance, schedule, seconds, recipe"
     " FROM images WHERE deleted = 0";
 
-cJSON *zi_history_row_json(sqlite3_stmt *s)
+cJSON *zi_history_row_json(sqlite3_stmt *statement)
 {
     cJSON *image = cJSON_CreateObject();
-    for (int i = 0; i < sqlite3_column_count(s); i++) {
-        const char *name = sqlite3_column_name(s, i);
-        int type = sqlite3_column_type(s, i);
+    for (int i = 0; i < sqlite3_column_count(statement); i++) {
+        const char *name = sqlite3_column_name(statement, i);
+        int type = sqlite3_column_type(statement, i);
         if (type == SQLITE_NULL)
             cJSON_AddNullToObject(image, name);
         else if (type == SQLITE_TEXT)
-            cJSON_AddStringToObject(image, name, (const char *)sqlite3_column_text(s, i));
+            cJSON_AddStringToObject(image, name, (const char *)sqlite3_column_text(statement, i));
         else
-            cJSON_AddNumberToObject(image, name, sqlite3_column_double(s, i));
+            cJSON_AddNumberToObject(image, name, sqlite3_column_double(statement, i));
     }
     return image;
 }
@@ -295,11 +298,11 @@ bool zi_history_remove_file(char *path, zi_error *error)
     return ok;
 }
 
-bool zi_history_finish_delete(zi_history *h, const char *id, zi_error *error)
+bool zi_history_finish_delete(zi_history *history, const char *id, zi_error *error)
 {
-    return zi_history_remove_file(zi_history_thumbnail_path(h, id), error) &&
-           zi_history_remove_file(zi_history_image_path(h, id), error) &&
-           zi_db_run_with_id(h, "DELETE FROM images WHERE id = ?1", id, error);
+    return zi_history_remove_file(zi_history_thumbnail_path(history, id), error) &&
+           zi_history_remove_file(zi_history_image_path(history, id), error) &&
+           zi_db_run_with_id(history, "DELETE FROM images WHERE id = ?1", id, error);
 }
 
 bool zi_history_delete(zi_history *history, const char *id, bool *found, zi_error *error)

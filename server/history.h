@@ -9,25 +9,27 @@
 
 enum { ZI_IMAGE_ID = 25 }; /* length of an image id with its NUL: "20260131-235959-0123abcd" */
 
+/* Its functions lock it: any thread may call them. */
 typedef struct zi_history zi_history;
 
-/* Opens the history for writing, until zi_history_close: creates the folder if needed, locks it,
- * removes rows without a file, adds rows for files without one, removes temporary files. Fails
- * with ZI_ERROR_EXISTS when another server holds the lock. log must outlive *out. */
+/* Opens the history for writing, until zi_history_close: creates the folder (not its parents),
+ * locks it against other servers, removes rows without a file, adds rows for files without one,
+ * removes temporary files. log must outlive *out. False: *error is set and *out unchanged;
+ * ZI_ERROR_EXISTS when another server holds the lock. */
 bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error *error) ZI_CHECKED;
 
-/* Opens the history of an existing folder without locking it, for listing and deleting; a server
- * may use it at the same time. Fails with ZI_ERROR_NOT_FOUND when there is no database. Close it
- * with zi_history_close. */
+/* Opens the history of an existing folder without locking it, for listing and deleting alone; a
+ * server may use it at the same time. Close it with zi_history_close. False: *error is set and *out
+ * unchanged; ZI_ERROR_NOT_FOUND when there is no database. */
 bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *error) ZI_CHECKED;
 
-/* Closes the database, releases the lock and frees the history, which may be NULL. The log stays
- * open. */
+/* Closes the database, releases the lock and frees the history, which no thread may use any more.
+ * NULL is allowed. The log stays open. */
 void zi_history_close(zi_history *history);
 
-/* Saves an image with its infotext as a PNG file and a row; writes its new id to `id`, on failure,
- * too. seconds: how long it took to generate; negative: unknown. A failed insert leaves the file
- * without a row. */
+/* Saves an image with its infotext (not NULL) as a PNG file and a row; writes its new id to `id`,
+ * on failure, too. seconds: how long it took to generate; negative: unknown. False: *error is set;
+ * after a failed insert the file stays, and zi_history_open adds its row. */
 bool zi_history_add_image(zi_history *history, const zi_image *image, const char *infotext,
                           double seconds, char id[ZI_IMAGE_ID], zi_error *error) ZI_CHECKED;
 
@@ -39,22 +41,23 @@ typedef struct {
     const char *model, *seed; /* exact matches; NULL: any */
 } zi_history_query;
 
-/* The matching images, newest first, as new JSON {"images": [...], "next": cursor or null,
- * "total": N}; total counts matches on all pages. The caller deletes it. NULL: *error is set. */
+/* The matching images, newest first, as new JSON {"images": [...], "next": cursor or null, "total":
+ * N}; total counts matches on all pages. Deleted images are left out; query->limit must be 1 or
+ * more, and its cursor need not exist. The caller deletes the JSON. NULL: *error is set. */
 cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_error *error);
 
-/* zi_history_list as JSON text in new memory. The last result is cached until a row changes, in
- * this process or another. NULL: *error is set. */
+/* zi_history_list as JSON text, to free(). The last result is cached until any row is added,
+ * changed or deleted, in this process or another. NULL: *error is set. */
 char *zi_history_list_text(zi_history *history, const zi_history_query *query, zi_error *error);
 
-/* Reads the row of an image as JSON, which the caller deletes. *out is NULL when there is no such
- * image, which is no failure, and after a failure. */
+/* Reads the row of an image as JSON, which the caller deletes. True with *out NULL: there is no
+ * such image, or it was deleted. False: *error is set, and *out is NULL. */
 bool zi_history_get_row(zi_history *history, const char *id, cJSON **out,
                         zi_error *error) ZI_CHECKED;
 
-/* Deletes an image: file, thumbnail and row. *found is false when there was no such image, which
- * is no failure. Fails when a file cannot be removed; the image is hidden all the same, and
- * zi_history_open tries again. */
+/* Deletes an image: file, thumbnail and row. *found becomes whether there was such an image; none
+ * is no failure. False: *error is set; if *found is true, something could not be removed, but the
+ * image is hidden all the same, and zi_history_open tries again. */
 bool zi_history_delete(zi_history *history, const char *id, bool *found,
                        zi_error *error) ZI_CHECKED;
 

@@ -71,8 +71,9 @@ static bool remove_stale_rows(zi_history *h, zi_error *error)
     return ok;
 }
 
-/* Inserts a row for an image file that has none, and logs that. A file that cannot be read is left
- * alone, with a warning in the log. False: the database failed, and *error is set. */
+/* Inserts a row for an image file that has none, and logs that. A file that cannot be read or
+ * decoded is left alone, with a warning in the log; true, too. False: the database failed, and
+ * *error is set. Takes the mutex in part: only while nobody else uses the history. */
 static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
 {
     zi_image *image = NULL;
@@ -98,11 +99,11 @@ static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
     return ok;
 }
 
-/* Removes temporary files (*.part-*) of interrupted writes in a subfolder of the history that only
- * the server writes to. Errors and a missing subfolder are ignored. */
-static void remove_temporary_files(const zi_history *h, const char *name)
+/* Removes temporary files (*.part-*) of interrupted writes in a subfolder of the history's folder
+ * that only the server writes to. Errors and a missing subfolder are ignored. */
+static void remove_temporary_files(const zi_history *h, const char *subfolder)
 {
-    char *path = zi_path_join(h->folder, name);
+    char *path = zi_path_join(h->folder, subfolder);
     DIR *folder = path ? opendir(path) : NULL;
     for (struct dirent *entry; folder && (entry = readdir(folder));)
         if (strstr(entry->d_name, ".part-")) unlinkat(dirfd(folder), entry->d_name, 0);
@@ -177,7 +178,8 @@ static bool lock_folder(zi_history *h, zi_error *error)
     return ok;
 }
 
-/* Runs one or more statements without parameters; rows are ignored. False: *error is set. */
+/* Runs one or more statements without parameters; rows are ignored. False: *error is set, and the
+ * statements before the one that failed stay in effect. */
 static bool run_sql(zi_history *h, const char *sql, zi_error *error)
 {
     return sqlite3_exec(h->db, sql, NULL, NULL, NULL) == SQLITE_OK || zi_db_error_set(h, error);
@@ -195,7 +197,7 @@ static const char schema[] =
     " deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;";
 
 /* Sets h->db to the database in the folder, which is created with its table if needed, and
- * registers fold. On failure h->db may be set, for zi_history_close. */
+ * registers fold. False: *error is set; h->db may be set, for zi_history_close. */
 static bool open_db(zi_history *h, zi_error *error)
 {
     char *path = zi_path_join(h->folder, "history.db");

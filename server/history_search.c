@@ -7,8 +7,8 @@
 
 enum { MAX_SEARCH_WORDS = 20 };
 
-/* Writes length bytes in lowercase and a NUL to out. False: the text has characters beyond ASCII,
- * and out is incomplete. */
+/* Writes length bytes in lowercase and a NUL to out, which has room for them. False: the text has
+ * characters beyond ASCII, and out is incomplete. */
 static bool fold_ascii(const char *text, size_t length, char *out)
 {
     bool ascii = true;
@@ -21,9 +21,9 @@ static bool fold_ascii(const char *text, size_t length, char *out)
     return ascii;
 }
 
-/* Case-folded and composed text (NFC), NUL-terminated in new memory; invalid UTF-8 is kept
- * unchanged. NULL: out of memory. ASCII takes a fast path: utf8proc needs 20 us for a long prompt,
- * which adds up over thousands. */
+/* Case-folded and composed text (NFC), NUL-terminated in new memory; a text with invalid UTF-8 is
+ * copied unchanged as a whole. NULL: out of memory. ASCII takes a fast path: utf8proc needs 20 us
+ * for a long prompt, which adds up over thousands. */
 static char *fold_text(const char *text, size_t length)
 {
     char *out = malloc(length + 1);
@@ -36,7 +36,8 @@ static char *fold_text(const char *text, size_t length)
     return (char *)all;
 }
 
-/* The SQL function fold(TEXT): the argument as fold_text gives it; NULL gives NULL. */
+/* The SQL function fold(TEXT): the argument as fold_text gives it; NULL gives NULL. Out of memory:
+ * an SQL error. */
 static void sql_fold(sqlite3_context *context, int count, sqlite3_value **values)
 {
     (void)count;
@@ -48,12 +49,12 @@ static void sql_fold(sqlite3_context *context, int count, sqlite3_value **values
         sqlite3_result_text(context, out, -1, free);
 }
 
-bool zi_history_register_fold(zi_history *h, zi_error *error)
+bool zi_history_register_fold(zi_history *history, zi_error *error)
 {
     int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
-    return sqlite3_create_function(h->db, "fold", 1, flags, NULL, sql_fold, NULL, NULL) ==
+    return sqlite3_create_function(history->db, "fold", 1, flags, NULL, sql_fold, NULL, NULL) ==
                SQLITE_OK ||
-           zi_db_error_set(h, error);
+           zi_db_error_set(history, error);
 }
 
 typedef struct {
@@ -62,17 +63,18 @@ typedef struct {
     int count;
 } filter;
 
-/* Adds " AND before ?N after" to the conditions, with the value for ?N, numbered from 1. Takes
- * over the value; NULL (out of memory) becomes SQL's NULL, which nothing matches. */
+/* Adds " AND before ?N after" to the conditions, with the value for ?N, numbered from 1; f->values
+ * must have room. Takes over the value; NULL (out of memory) becomes SQL's NULL, which nothing
+ * matches. No memory for the text sets f->where.failed. */
 static void add_condition(filter *f, const char *before, char *value, const char *after)
 {
     f->values[f->count++] = value;
     zi_text_printf(&f->where, " AND %s?%d%s", before, f->count, after);
 }
 
-/* The WHERE conditions of a query, except for its cursor and limit: each of its first 20 words, in
- * any letter case, in the prompts, model or seed; exact model and seed. The caller frees values
- * and where. */
+/* The WHERE conditions of a query, except for its cursor and limit: all of its first 20 words, in
+ * any letter case, occur in the prompts, model or seed; model and seed equal, with case. The caller
+ * frees values and where. Out of memory: a value is NULL, or where.failed is set. */
 static filter create_filter(const zi_history_query *query)
 {
     filter f = {.count = 0};
@@ -92,8 +94,8 @@ static filter create_filter(const zi_history_query *query)
     return f;
 }
 
-/* Sets *total to the number of rows that match and are not deleted. False: *error is set. The
- * mutex is held. */
+/* Sets *total to the number of rows that match and are not deleted. False: *error is set, and
+ * *total is of no use. The mutex is held. */
 static bool count_matches(zi_history *h, const filter *f, double *total, zi_error *error)
 {
     zi_text sql;
@@ -112,9 +114,9 @@ static bool count_matches(zi_history *h, const filter *f, double *total, zi_erro
     return ok;
 }
 
-/* Adds "images", at most `limit` rows, newest first, and "next" to list: the last id, or null if
- * no more follow (it reads one row more to know). False: *error is set, and list is incomplete.
- * The mutex is held. */
+/* Adds "images", at most `limit` rows (1 or more), newest first, and "next" to list: the id of the
+ * last of them, or null if no more follow (it reads one row more to know). False: *error is set,
+ * and list is incomplete. The mutex is held. */
 static bool read_page(zi_history *h, const filter *f, int limit, cJSON *list, zi_error *error)
 {
     zi_text sql;
@@ -172,7 +174,8 @@ static int64_t data_version(zi_history *h)
     return version;
 }
 
-/* A text in new memory that is different for different queries; NULL when out of memory. */
+/* A text in new memory that is the same for equal queries, limit and cursor included, and different
+ * for others; NULL when out of memory. */
 static char *query_key(const zi_history_query *query)
 {
     const char *const parts[] = {query->cursor, query->words, query->model, query->seed};
@@ -187,8 +190,8 @@ static char *query_key(const zi_history_query *query)
     return zi_text_take(&text);
 }
 
-/* Replaces the cached page by a copy of text; takes ownership of key, which may be NULL: no page
- * is then found. Locks the mutex. */
+/* Replaces the cached page by a copy of text; takes ownership of key. key NULL, or no memory for
+ * the copy: no page is then found. Locks the mutex. */
 static void cache_page(zi_history *h, char *key, const char *text, int64_t version)
 {
     pthread_mutex_lock(&h->mutex);
@@ -198,8 +201,9 @@ static void cache_page(zi_history *h, char *key, const char *text, int64_t versi
     pthread_mutex_unlock(&h->mutex);
 }
 
-/* The cached page in new memory if it is of this query and the rows have not changed, else NULL.
- * *version: data_version now, in any case. key may be NULL. Locks the mutex. */
+/* The cached page in new memory if it is of this query and the rows have not changed, else, or when
+ * out of memory, NULL. *version: data_version now, in any case; -1 never matches. key may be NULL.
+ * Locks the mutex. */
 static char *get_cached_page(zi_history *h, const char *key, int64_t *version)
 {
     pthread_mutex_lock(&h->mutex);

@@ -32,7 +32,8 @@ static const zi_api_group api_groups[] = {
 /* ---- routes ---- */
 
 /* Copies the value of a {parameter} to req->parameters[*count] in place of an earlier one, and
- * increments *count. False: it is empty, there are too many, or out of memory. */
+ * increments *count. False: it is empty or there are too many, and nothing changes; or out of
+ * memory, and the copy is NULL. */
 static bool store_path_parameter(zi_server_request *req, int *count, const char *text,
                                  size_t length)
 {
@@ -42,8 +43,9 @@ static bool store_path_parameter(zi_server_request *req, int *count, const char 
     return req->parameters[*count - 1] != NULL;
 }
 
-/* Whether url matches a route's path; stores the values of {parameters} in req, some of them also
- * when it does not match. False, too: out of memory. */
+/* Whether url, already decoded, matches a route's path as zi_route describes it; stores the values
+ * of {parameters} in req, some of them also when it does not match (the next match replaces them).
+ * False, too: out of memory. */
 static bool match_path(zi_server_request *req, const char *path, const char *url)
 {
     int count = 0;
@@ -68,9 +70,9 @@ static bool accepts_method(const zi_route *route, const char *method)
            (!strcmp(route->method, "GET") && !strcmp(method, "HEAD"));
 }
 
-/* Sets req->route to the route of req->url and method, with its path parameters, or leaves it
- * NULL; then `allowed` (size bytes) lists the methods of routes with this path, "GET, POST"; "":
- * there is no such path. */
+/* Sets req->route to the route of req->url and method, with its path parameters, or leaves it NULL;
+ * only then `allowed` (size bytes) lists the methods of routes with this path, "GET, POST"; "":
+ * there is no such path, or out of memory. */
 static void find_route(zi_server_request *req, char *allowed, size_t size)
 {
     allowed[0] = 0;
@@ -175,9 +177,9 @@ static zi_access_headers read_access_headers(zi_server_request *req)
         .cookie = MHD_lookup_connection_value(req->connection, MHD_COOKIE_KIND, "zimage")};
 }
 
-/* Replies 403 (Host, Origin) or 401 (API key) to a request without access, counts and logs it, and
- * returns true; *result is what the handler returns. asset: of the web page, any Origin may load
- * it; keyless: needs no API key. */
+/* Replies 403 (Host, Origin) or 401 (API key) to a request without access, counts it in
+ * server->rejected, logs it and returns true; *result is what the handler returns. asset: of the
+ * web page, any Origin may load it; keyless: needs no API key. Host is checked in any case. */
 static bool deny_access(zi_server_request *req, bool asset, bool keyless, zi_handler_result *result)
 {
     zi_server *s = req->server;
@@ -208,8 +210,8 @@ static bool has_json_content_type(zi_server_request *req)
 }
 
 /* Replies 413 (too large) or 415 (no JSON content type, where the route needs it) by the headers
- * alone and returns true. A route without body ignores one of at most ZI_BODY_JSON or unknown
- * size, and returns false. */
+ * alone and returns true. A route without body: a body of at most ZI_BODY_JSON bytes or of unknown
+ * size is ignored (false), a larger one is 413. */
 static bool reject_body_headers(zi_server_request *req, zi_handler_result *result)
 {
     const char *length = zi_server_request_header(req, "Content-Length");
@@ -233,8 +235,8 @@ static bool reject_body_headers(zi_server_request *req, zi_handler_result *resul
 }
 
 /* Counts a request whose headers have arrived, sets req->api, and req->route or req->asset, and
- * checks access. True: it was answered at once (an error, or an asset whose request has a body)
- * without reading the body, and on_request returns *result. */
+ * checks access. True: it was answered at once without reading the body (with an error, or with an
+ * asset if the request has a body), and on_request returns *result. */
 static bool route_and_check_head(zi_server_request *req, zi_handler_result *result)
 {
     char allowed[100];
@@ -274,8 +276,8 @@ static bool route_and_check_head(zi_server_request *req, zi_handler_result *resu
 /* ---- the body ---- */
 
 /* Creates the temporary file for an uploaded body in the output folder: sets req->upload and
- * req->upload_path, both released with the request. False: it cannot be created, or out of memory.
- */
+ * req->upload_path, both released with the request. False, without a reply: it cannot be created,
+ * or out of memory; req->upload is NULL. */
 static bool open_upload(zi_server_request *req)
 {
     static atomic_uint number;
@@ -290,9 +292,9 @@ static bool open_upload(zi_server_request *req)
     return req->upload != NULL;
 }
 
-/* Appends a piece to req->upload or req->body. Discards what is beyond the route's maximum (up to
- * 16 MiB, and sets too_large) or not wanted at all. False: close the connection, since that is
- * exceeded or storing failed. */
+/* Appends a piece to req->upload or req->body. A body over the route's maximum is discarded from
+ * there on, and sets too_large; of a route without a body all is discarded. False: close the
+ * connection, since more than 16 MiB were discarded, or storing failed. */
 static bool receive_body(zi_server_request *req, const char *data, size_t size)
 {
     req->received += size;
@@ -309,8 +311,9 @@ static bool receive_body(zi_server_request *req, const char *data, size_t size)
     return !req->body.failed;
 }
 
-/* Parses the body into req->json. When it is not a JSON object in valid UTF-8 without NUL bytes
- * (an empty body is not), replies 400 and returns true; *result is what the handler returns. */
+/* Parses the body into req->json. When it is not a JSON object in valid UTF-8 without NUL bytes (an
+ * empty body is none), or out of memory, replies 400 and returns true; *result is what the handler
+ * returns. */
 static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *result)
 {
     const char *body = req->body.data ? req->body.data : "", *end = body, *why = NULL;
@@ -332,8 +335,9 @@ static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *resu
 
 /* ---- callbacks of libmicrohttpd ---- */
 
-/* Called when the body is complete, and again after each suspension. Replies with the asset, 413
- * for a body that was too large or 400 for invalid JSON; else calls the route's handler. */
+/* Called when the body is complete, and again after each suspension, if req->asset or req->route is
+ * set. Replies with the asset, 413 for a body that was too large or 400 for invalid JSON; else
+ * calls the route's handler. */
 static zi_handler_result run_handler(zi_server_request *req)
 {
     zi_handler_result result;
@@ -353,8 +357,8 @@ static zi_handler_result run_handler(zi_server_request *req)
     return req->route->handle(req);
 }
 
-/* A zeroed request with the server, connection and start time; NULL: out of memory. url and method
- * are borrowed. */
+/* A zeroed request with the server, connection and start time (zi_monotonic_seconds); NULL: out of
+ * memory. on_request_completed frees it. url and method are borrowed. */
 static zi_server_request *create_request(zi_server *server, struct MHD_Connection *connection,
                                          const char *url, const char *method)
 {
@@ -400,8 +404,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 }
 
 /* MHD_RequestCompletedCallback: frees the request in *state with its temporary file, and takes it
- * off the waiters; cancels its job if the client disconnected and req->cancel_job is set. cls: the
- * zi_server. */
+ * off the waiters; cancels its job if req->cancel_job is set and the reply was not sent to its end
+ * (the client disconnected, or the server stops). cls: the zi_server. *state may be NULL. */
 static void on_request_completed(void *cls, struct MHD_Connection *connection, void **state,
                                  enum MHD_RequestTerminationCode code)
 {

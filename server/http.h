@@ -68,19 +68,20 @@ struct zi_server_request {
 
 /* ---- reading requests ---- */
 
-/* Reads a query parameter, borrowed from the connection; *out is NULL when it is absent. Returns
- * false when it is not valid UTF-8: a 400 was sent, and the handler returns *result. */
+/* Reads a query parameter, borrowed until the request ends; *out is NULL when it is absent or has
+ * no "=". Returns false when it is not valid UTF-8: a 400 was sent, the handler returns *result,
+ * and *out is unchanged. */
 bool zi_server_request_query(zi_server_request *req, const char *name, const char **out,
                              zi_handler_result *result);
 
-/* Reads an integer query parameter from min to max, fallback when it is absent; digits alone,
- * without sign. Returns false when it is malformed or out of range: a 400 was sent, and the
- * handler returns *result. */
+/* Reads an integer query parameter from min to max, fallback when it is absent; at most 9 digits,
+ * without sign. Returns false when it is malformed or out of range: a 400 was sent, the handler
+ * returns *result, and *out has no meaning. */
 bool zi_server_request_query_int(zi_server_request *req, const char *name, int min, int max,
                                  int fallback, int *out, zi_handler_result *result);
 
 /* The value of a request header; letter case of the name is ignored. NULL: not sent. Borrowed from
- * the connection. */
+ * the connection until the request ends. */
 const char *zi_server_request_header(zi_server_request *req, const char *name);
 
 /* ---- replying ---- */
@@ -88,9 +89,9 @@ const char *zi_server_request_header(zi_server_request *req, const char *name);
 /* Replies with JSON and deletes it. NULL, as from a lack of memory, closes the connection
  * (MHD_NO). */
 zi_handler_result zi_reply_json(zi_server_request *req, unsigned status, cJSON *json);
-/* Replies with an error in the format of the request's API; control characters in its message (at
- * most 1023 bytes) are escaped. field, of the request, may be NULL. Errors of status 500 and above
- * are also logged. */
+/* Replies with an error in the format of the request's API; its message is cut to 1023 bytes, then
+ * control characters are escaped. field, of the request, may be NULL. Errors of status 500 and
+ * above are also logged. */
 zi_handler_result zi_reply_error(zi_server_request *req, unsigned status, const char *field,
                                  const char *format, ...) ZI_PRINTF(4, 5);
 /* Replies with an error that a function has filled in, as zi_reply_error does. */
@@ -98,8 +99,8 @@ zi_handler_result zi_reply_http_error(zi_server_request *req, const zi_http_erro
 /* Replies 204 No Content. */
 zi_handler_result zi_reply_nothing(zi_server_request *req);
 
-/* Replies with bytes, which are free()d in any case, without a copy. type: Content-Type; headers:
- * {name, value, ..., NULL} or NULL. */
+/* Replies with bytes, which are free()d in any case, without a copy; data may be NULL only if size
+ * is 0. type: Content-Type; headers: {name, value, ..., NULL} or NULL. MHD_NO: out of memory. */
 zi_handler_result zi_reply_bytes(zi_server_request *req, unsigned status, const char *type,
                                  void *data, size_t size, const char *const *headers);
 
@@ -115,14 +116,15 @@ zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_R
 
 /* ---- waiting ---- */
 
-/* Suspends a request until req->job (0: any job) has an event above cursor, for at most 15
- * seconds; the handler returns the result and is called again. cursor: zi_events_latest from
- * before it read the state it waits on. Returns MHD_NO if the client has disconnected or the
- * server shuts down. */
+/* Suspends a request until req->job (0: any job) has an event above cursor, for at most 15 seconds;
+ * the handler returns the result and is called again (at once if there is one already). cursor:
+ * zi_events_latest from before it read the state it waits on. Returns MHD_NO if the client has
+ * disconnected or the server shuts down. */
 zi_handler_result zi_server_request_wait(zi_server_request *req, uint64_t cursor);
 
-/* Asks the scanner's thread to inspect models. Returns whether the request should wait for that:
- * until 2 seconds after req->began; after that it replies with what is known. */
+/* Asks the scanner's thread to inspect models, in any case. Returns whether 2 seconds have not
+ * passed since req->began: then the request should wait for the inspection, else reply with what is
+ * known. Does not check whether there is anything to inspect: the caller does, before. */
 bool zi_server_request_may_wait(const zi_server_request *req);
 
 /* Appends an event as the client reads it, or nothing to skip it. Returns false when the stream
@@ -148,7 +150,8 @@ typedef struct {
 
 /* Replies with a stream of server-sent events (text/event-stream), which ends when format or
  * snapshot says so. Copies options; the stream owns options->user, and calls free_user, if set, at
- * its end or when the client disconnects. */
+ * its end or when the client disconnects. MHD_NO: out of memory; user may then be lost without a
+ * call of free_user. */
 zi_handler_result zi_reply_event_stream(zi_server_request *req,
                                         const zi_event_stream_options *options);
 
@@ -157,21 +160,23 @@ size_t zi_event_streams_count(void);
 
 /* ---- the daemon ---- */
 
-/* Starts the HTTP server in threads of its own: listens by server->options and sets server->url
- * and server->daemon. False: *error is set, and nothing listens. */
+/* Starts the HTTP server in threads of its own: listens by server->options and sets server->url and
+ * server->daemon. All other members must be set. False: *error is set, nothing listens, and
+ * server->daemon is NULL. */
 bool zi_http_start(zi_server *server, zi_error *error) ZI_CHECKED;
 
-/* Closes all connections and waits for the threads; does nothing if the server was not started.
- * Event streams must have been closed (zi_events_close). */
+/* Closes all connections, waits for the threads and sets server->daemon to NULL; does nothing if
+ * the server was not started or was stopped before. Event streams and suspended requests must have
+ * been resumed (zi_events_close). */
 void zi_http_stop(zi_server *server);
 
 /* A new JSON error of the native API: {"error": {"message", "field"}}, with null for a field of
- * NULL. status is ignored. */
+ * NULL. status is ignored. Out of memory: NULL, or members are missing. */
 cJSON *zi_error_json(unsigned status, const char *message, const char *field);
 
-/* Decodes an image file's bytes: its size and generation parameters, as schema Recipe in
- * openapi.json. The caller deletes it. NULL: *error is set; the image is damaged or has more than
- * ZI_MAX_UPLOAD_PIXELS. */
+/* Decodes an image file's bytes: its size and generation parameters (null if it has none), as
+ * schema Recipe in openapi.json. The caller deletes it. NULL: *error is set; the image is damaged,
+ * of another kind or has more than ZI_MAX_UPLOAD_PIXELS, or out of memory. */
 cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error);
 
 extern const zi_route zi_jobs_routes[], zi_images_routes[], zi_models_routes[], zi_system_routes[];
@@ -180,11 +185,13 @@ extern const zi_route zi_jobs_routes[], zi_images_routes[], zi_models_routes[], 
 extern const zi_route zi_openai_routes[], zi_a1111_routes[];
 
 /* A new JSON error of OpenAI's API: {"error": {"message", "type", "param", "code"}}; type and code
- * follow from status. field may be NULL. */
+ * follow from status; param is field, or null if that is NULL. Out of memory: NULL, or members are
+ * missing. */
 cJSON *zi_openai_error(unsigned status, const char *message, const char *field);
 
-/* A new JSON error of A1111's API, in FastAPI's form for status 422. field may be NULL. The caller
- * deletes it. */
+/* A new JSON error of A1111's API, which the caller deletes. Status 422 has FastAPI's form, whose
+ * loc is ["body", field], or ["body"] if field is NULL; others ignore field. Out of memory: NULL,
+ * or members are missing. */
 cJSON *zi_a1111_error(unsigned status, const char *message, const char *field);
 
 #endif

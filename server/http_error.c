@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Sets http_error->field to a field's name, cut to whole UTF-8 characters that fit: clients may
- * send any name. */
+/* Sets http_error->field to a field's name (not NULL), cut to whole UTF-8 characters that fit and
+ * before invalid UTF-8: clients may send any name. */
 static void copy_field_name(zi_http_error *http_error, const char *field)
 {
     size_t size = strlen(field), fits = 0, next;

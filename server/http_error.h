@@ -31,8 +31,8 @@ bool zi_http_error_from(zi_http_error *http_error, const zi_parameter *table, co
                         const zi_error *error);
 
 /* Converts an error in a file that is the request's body; returns false. A damaged or unsupported
- * file is status 400; others as in zi_http_error_from. The message calls the file `what`, not by
- * its temporary path. */
+ * file is status 400; others as in zi_http_error_from. There is no field. The message calls the
+ * file `what`, not by its temporary path. */
 bool zi_http_error_from_body(zi_http_error *http_error, const char *what, const zi_error *error);
 
 #endif

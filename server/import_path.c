@@ -16,20 +16,22 @@ typedef struct {
 } roots;
 
 /* Returns the models folder and the folder of --import with symbolic links resolved. One that is
- * not given or does not exist is NULL. The caller frees them with free_roots. */
+ * not given or cannot be resolved (missing, no access, out of memory) is NULL. The caller frees
+ * them with free_roots. */
 static roots resolve_roots(const zi_server_options *o)
 {
     return (roots){
         {realpath(o->registry.folder, NULL), o->import ? realpath(o->import, NULL) : NULL}};
 }
 
-/* Frees the paths, not the struct. */
+/* Frees the paths, not the struct, whose pointers are invalid afterwards. */
 static void free_roots(roots *r)
 {
     for (int i = 0; i < ROOTS; i++) free(r->paths[i]);
 }
 
-/* Whether path is strictly below root, compared as text alone. False, too, when root is NULL. */
+/* Whether path is strictly below root, compared as text alone; a slash at the end of root does not
+ * count. False, too, when root is NULL. */
 static bool is_below(const char *root, const char *path)
 {
     size_t length = root ? strlen(root) : 0;
@@ -47,9 +49,9 @@ static bool is_within(const roots *r, const char *path)
 
 static bool is_contained(const roots *r, const char *path, int depth);
 
-/* Whether is_contained holds for the real path of every entry of a folder; an empty folder has
- * none. False, too, when the folder or an entry cannot be read. depth: of the folder, as for
- * is_contained. */
+/* Whether is_contained holds for the real path of every entry of a folder; true for an empty
+ * folder. False, too, when the folder or an entry cannot be read, or out of memory. depth: of the
+ * folder, as for is_contained. */
 static bool entries_contained(const roots *r, const char *path, int depth)
 {
     DIR *dir = opendir(path);
@@ -76,8 +78,9 @@ static bool is_contained(const roots *r, const char *path, int depth)
     return zi_is_dir(path) ? entries_contained(r, path, depth) : zi_is_file(path);
 }
 
-/* Returns the real path of source in new memory. A relative source is looked up below each root in
- * turn. NULL: it does not exist, it is not contained in the roots, or out of memory. */
+/* Returns the real path of source in new memory, if it is contained in the roots. A relative source
+ * is tried below each root in turn until one path is contained. NULL: none exists and is contained,
+ * or out of memory. */
 static char *find_within_roots(const roots *r, const char *source)
 {
     if (source[0] == '/') {

@@ -5,15 +5,16 @@
 #include "server/http_error.h"
 #include "server/server.h"
 
-/* Sets *path to the real path of `source`, to free(). It must be a file or folder below the models
- * folder or the folder of --import, and everything below it must stay there when symbolic links are
- * followed. A relative path is looked up in the first, then in the second. False: *http_error is a
- * 400 for field "source", the same whether a forbidden path exists or not; *path is unchanged. */
+/* Sets *path to the real path of `source`, to free(): a file or folder below the models folder or
+ * the folder of --import, as everything below it must be when symbolic links are followed. A
+ * relative path is looked up in the first, then in the second. False: *http_error is a 400 for
+ * field "source", the same for forbidden and missing paths and lack of memory; *path is unchanged.
+ */
 bool zi_import_path_resolve(const zi_server_options *options, const char *source, char **path,
                             zi_http_error *http_error) ZI_CHECKED;
 
 /* Whether a real path is strictly below the real path of the models folder, compared as text.
- * False, too, when that folder does not exist. */
+ * False, too, when that folder does not exist, or out of memory. */
 bool zi_import_path_in_models_folder(const zi_server_options *options, const char *path);
 
 #endif

@@ -75,8 +75,8 @@ cJSON *zi_job_id_json(uint64_t id)
 
 /* ---- members of a description ---- */
 
-/* Returns schema Progress as new JSON: null before the job has started. Time left, bytes and file
- * are null when they are unknown. */
+/* Returns schema Progress as new JSON; JSON's null before the job has started (p->stage NULL). Time
+ * left (negative), bytes (size 0) and file ("") are null when they are unknown. */
 static cJSON *progress_json(const zi_job_progress *p)
 {
     if (!p->stage) return cJSON_CreateNull();
@@ -94,7 +94,8 @@ static cJSON *progress_json(const zi_job_progress *p)
     return json;
 }
 
-/* Returns the ids of the finished images as a new JSON array of strings. */
+/* Returns the ids of the finished images as a new JSON array of strings. Out of memory: NULL, or
+ * ids are missing. */
 static cJSON *images_json(const zi_job_status *status)
 {
     cJSON *array = cJSON_CreateArray();
@@ -103,8 +104,8 @@ static cJSON *images_json(const zi_job_status *status)
     return array;
 }
 
-/* Returns schema Preview, with the PNG in base64, as new JSON: null when there is none, or out of
- * memory. */
+/* Returns schema Preview, with the PNG in base64, as new JSON; JSON's null when there is none, or
+ * out of memory. */
 static cJSON *preview_json(const zi_job_preview *p)
 {
     char *data = p->png ? zi_base64_encode(p->png, p->size) : NULL;
@@ -120,7 +121,8 @@ static cJSON *preview_json(const zi_job_preview *p)
     return json;
 }
 
-/* Returns the result as `zimage verify --json` prints it, as new JSON: null when out of memory. */
+/* Returns the result, which must not be NULL, as `zimage verify --json` prints it, as new JSON;
+ * JSON's null when out of memory. */
 static cJSON *verification_json(const zi_verification *verification)
 {
     char *text = zi_verification_json(verification);
@@ -130,7 +132,7 @@ static cJSON *verification_json(const zi_verification *verification)
 }
 
 /* Returns the member `result` of a job as new JSON: the checks of a verify job, {"model": name} of
- * a job that made a model; null: neither, or not yet. */
+ * a job that made a model; JSON's null: neither, or not yet. */
 static cJSON *result_json(const zi_job *job)
 {
     if (job->verification) return verification_json(job->verification);
@@ -141,7 +143,7 @@ static cJSON *result_json(const zi_job *job)
 }
 
 /* Returns {"message", "field"} of a failed job as new JSON, where field is null when the error has
- * none; null in other states. */
+ * none; JSON's null in other states. */
 static cJSON *error_json(const zi_job_status *status)
 {
     const zi_http_error *error = &status->error;
@@ -155,7 +157,8 @@ static cJSON *error_json(const zi_job_status *status)
 /* ---- descriptions ---- */
 
 /* Describes a job as new JSON: schema Job, or with `preview` schema JobWithPreview. position: in
- * its queue, from 1; 0: not queued, null in the JSON. The caller holds the mutex of zi_jobs. */
+ * its queue, from 1; 0: not queued, null in the JSON. The caller holds the mutex of zi_jobs. Out of
+ * memory: NULL, or members are missing. */
 static cJSON *job_json(const zi_job *job, int position, bool preview)
 {
     const zi_job_status *s = &job->status;
@@ -186,14 +189,15 @@ char *zi_job_json_text(const zi_job *job)
     return text;
 }
 
-/* A zi_job_visitor that makes the job's JSON, without preview, and sets *user, a cJSON *, to it. */
+/* A zi_job_visitor that makes the job's JSON, without preview, and sets *user, a cJSON *, to it
+ * (NULL: out of memory), which the caller deletes. */
 static void store_job_json(void *user, const zi_job *job, int position)
 {
     *(cJSON **)user = job_json(job, position, false);
 }
 
-/* A zi_job_visitor that makes the job's JSON, with its preview, and sets *user, a cJSON *, to it.
- */
+/* A zi_job_visitor that makes the job's JSON, with its preview, and sets *user, a cJSON *, to it
+ * (NULL: out of memory), which the caller deletes. */
 static void store_job_json_with_preview(void *user, const zi_job *job, int position)
 {
     *(cJSON **)user = job_json(job, position, true);
@@ -206,8 +210,8 @@ cJSON *zi_jobs_find_json(zi_jobs *jobs, uint64_t id, bool preview)
     return json;
 }
 
-/* A zi_job_visitor that appends the job, without preview, to the cJSON array `user`. Of an ended
- * job it appends the JSON text that was made at its end. */
+/* A zi_job_visitor that appends the job, without preview, to the cJSON array `user`, unless out of
+ * memory. Of an ended job it appends the JSON text that was made at its end. */
 static void add_to_list(void *user, const zi_job *job, int position)
 {
     cJSON_AddItemToArray(user,
@@ -226,8 +230,8 @@ typedef struct {
     zi_job_state state; /* of the last job */
 } snapshot;
 
-/* A zi_job_visitor that appends the job, with its preview, to the array of the snapshot `user`, and
- * notes the job's state there. */
+/* A zi_job_visitor that appends the job, with its preview, to the array of the snapshot `user`,
+ * unless out of memory, and notes the job's state there. */
 static void add_to_snapshot(void *user, const zi_job *job, int position)
 {
     snapshot *s = user;
@@ -247,8 +251,8 @@ cJSON *zi_jobs_snapshot_json(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool 
 /* ---- events ---- */
 
 /* Adds the job's id and kind to the object data, and appends it as an event of the job, without
- * resuming waiters. Takes ownership of data. transient: it replaces the job's earlier event of that
- * name. */
+ * resuming waiters. Takes ownership of data; NULL, as from a lack of memory, gives an event without
+ * members. transient: it replaces the job's earlier event of that name. */
 static void add_event(zi_events *events, const zi_job *job, const char *name, cJSON *data,
                       bool transient)
 {
@@ -258,7 +262,8 @@ static void add_event(zi_events *events, const zi_job *job, const char *name, cJ
 }
 
 /* Appends an event that is not transient, with data and the job's id and kind, and resumes those
- * that wait for events of this job or of all jobs. Takes ownership of data. */
+ * that wait for events of this job or of all jobs. Takes ownership of data; NULL, as from a lack of
+ * memory, gives an event without members. */
 static void publish_event(zi_events *events, const zi_job *job, const char *name, cJSON *data)
 {
     add_event(events, job, name, data, false);

@@ -104,7 +104,7 @@ static void add_field(zi_job *job, const char *name)
 
 /* Finds the model *name, or the default one if it is NULL: frees *name and replaces it by the full
  * name in new memory, sets job->paths.model, and marks the field "model" as set. False: there is no
- * such model; *http_error is filled and nothing has changed. */
+ * such model or no default, or out of memory; *http_error is filled and nothing has changed. */
 static bool resolve_model(zi_server *server, zi_job *job, const char **name,
                           zi_http_error *http_error)
 {
@@ -118,7 +118,8 @@ static bool resolve_model(zi_server *server, zi_job *job, const char **name,
 }
 
 /* Sets *seed to a random 32-bit number unless it is given, and marks the field "seed" as set in
- * either case. False: the system has no random numbers; *http_error is a 500. */
+ * either case. False: the system has no random numbers; *http_error is a 500 and nothing has
+ * changed. */
 static bool resolve_seed(zi_job *job, uint64_t *seed, bool given, zi_http_error *http_error)
 {
     uint32_t random = 0;
@@ -132,9 +133,9 @@ static bool resolve_seed(zi_job *job, uint64_t *seed, bool given, zi_http_error 
 
 /* ---- generate ---- */
 
-/* Checks the ranges of all parameters, and the product of width and height. False: *http_error is a
- * 400 that names the field. The table alone would not do, since requests of the compatibility APIs
- * do not pass through it. */
+/* Checks the ranges of all parameters, and the product of width and height (field "width"). False:
+ * *http_error is a 400 that names the field. The table alone would not do, since requests of the
+ * compatibility APIs do not pass through it. */
 static bool check_generation(const zi_generation *g, zi_http_error *http_error)
 {
     zi_error error;
@@ -148,7 +149,8 @@ static bool check_generation(const zi_generation *g, zi_http_error *http_error)
 }
 
 /* zi_job_kind.resolve of "generate": checks the parameters, finds the model (the default one if
- * none is named) and chooses a seed if none is given. */
+ * none is named) and chooses a seed if none is given. False: *http_error is filled, and the job,
+ * which the caller frees, may be partly resolved. */
 static bool resolve_generate(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     zi_generation *g = &job->params.generate;
@@ -158,7 +160,8 @@ static bool resolve_generate(zi_server *server, zi_job *job, zi_http_error *http
 
 /* ---- models ---- */
 
-/* zi_job_kind.resolve of "load": finds the model, the default one if none is named. */
+/* zi_job_kind.resolve of "load": finds the model, the default one if none is named. False:
+ * *http_error is filled and nothing has changed. */
 static bool resolve_load(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     return resolve_model(server, job, &job->params.load.model, http_error);
@@ -174,7 +177,8 @@ static bool resolve_nothing(zi_server *server, zi_job *job, zi_http_error *http_
 }
 
 /* zi_job_kind.resolve of "verify": finds the model (the default one if none is named) and the model
- * to compare it with, if one is named. */
+ * to compare it with, if one is named. False: *http_error is filled, and the job, which the caller
+ * frees, may be partly resolved. */
 static bool resolve_verify(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     zi_verify_params *p = &job->params.verify;
@@ -198,8 +202,8 @@ static const struct {
                     [ZI_LAYOUT_COMFYUI] = {ZI_SECTION_COMFYUI, ".safetensors"},
                     [ZI_LAYOUT_GGUF] = {ZI_SECTION_COMFYUI, ".gguf"}};
 
-/* Guesses the layout of the model at path by its extension; of a folder by source, its name in the
- * registry: MLX for "mlx/...", else diffusers. */
+/* Guesses the layout of the model at path by its extension, .gguf or .safetensors; all else counts
+ * as a folder: MLX if source, its name in the registry, is "mlx/...", else diffusers. */
 static zi_layout_kind guess_layout(const char *source, const char *path)
 {
     if (ends_with(path, ".gguf")) return ZI_LAYOUT_GGUF;
@@ -209,7 +213,8 @@ static zi_layout_kind guess_layout(const char *source, const char *path)
 
 /* zi_job_kind.resolve of "convert" and "quantize": finds all models that are named, and sets path
  * and name of the new one. The layout to write (the source's if none is given) decides its folder
- * and the extension, which is appended if it is missing. Fails with 409 if the path exists. */
+ * and the extension, which is appended if it is missing. False: *http_error is filled (409: the
+ * path exists), and the job, which the caller frees, may be partly resolved. */
 static bool resolve_convert(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     const zi_convert_params *p = &job->params.convert;
@@ -229,7 +234,8 @@ static bool resolve_convert(zi_server *server, zi_job *job, zi_http_error *http_
 }
 
 /* Checks that a name, if it is not NULL, is a plain file name: no dot at its start, no slash,
- * backslash, colon or control character. False: *http_error is a 400 for field "name". */
+ * backslash, colon or control character. An empty one passes; the tables refuse it. False:
+ * *http_error is a 400 for field "name". */
 static bool check_new_name(const char *name, zi_http_error *http_error)
 {
     const char *bad = name && name[0] == '.' ? "begins with a dot" : NULL;
@@ -242,7 +248,7 @@ static bool check_new_name(const char *name, zi_http_error *http_error)
 }
 
 /* Rejects impossible combinations before anything is downloaded; any precision goes with the layout
- * "same". False: *http_error is filled, for field "precision". */
+ * "same". False: *http_error is a 400 for field "precision". */
 static bool check_layout_has_precision(zi_layout_kind layout, zi_precision precision,
                                        zi_http_error *http_error)
 {
@@ -253,7 +259,8 @@ static bool check_layout_has_precision(zi_layout_kind layout, zi_precision preci
 
 /* zi_job_kind.resolve of "import": checks the name and the precision, and sets job->paths.model to
  * the real path of the source, which need not be a model. Refuses to link or move when it also
- * converts, and to link what is outside the models folder. */
+ * converts, and to link what is outside the models folder. False: *http_error is a 400 for the
+ * field. */
 static bool resolve_import(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     const zi_import_params *p = &job->params.import;
@@ -275,7 +282,7 @@ static bool resolve_import(zi_server *server, zi_job *job, zi_http_error *http_e
 
 /* zi_job_kind.resolve of "download": checks the name, the precision and the form of `repo`, the
  * latter by a look-up in the hub's cache without network access; it need not be there. Sets no
- * path. */
+ * path. False: *http_error is filled, for the field. */
 static bool resolve_download(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     const zi_download_params *p = &job->params.download;
@@ -292,7 +299,8 @@ static bool resolve_download(zi_server *server, zi_job *job, zi_http_error *http
 /* ---- enhance ---- */
 
 /* zi_job_kind.resolve of "enhance": chooses a seed if none is given, and finds the language model
- * (if none is named, the installed prompt enhancer, else the default image model). */
+ * (if none is named, the installed prompt enhancer, else the default image model). False:
+ * *http_error is filled, and the job, which the caller frees, may be partly resolved. */
 static bool resolve_enhance(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     zi_enhance_params *p = &job->params.enhance;

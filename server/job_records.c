@@ -32,8 +32,8 @@ void zi_jobs_set_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progres
     pthread_mutex_unlock(&jobs->mutex);
 }
 
-/* Appends a copy of an id to the finished images. False: out of memory; nothing has changed. The
- * caller holds the mutex. */
+/* Appends a copy of an id to the finished images. False: out of memory; *error is set and nothing
+ * has changed. The caller holds the mutex. */
 static bool append_image(zi_job_status *status, const char id[ZI_IMAGE_ID], zi_error *error)
 {
     size_t size = (status->image_count + 1) * sizeof *status->images;

@@ -271,9 +271,10 @@ static void free_oldest_ended(zi_jobs *jobs)
     jobs->ended_count--;
 }
 
-/* Ends a job that is in no list: sets its state, end time and final JSON, frees its preview, puts
- * it first among the ended jobs, publishes its end, and frees the oldest ended job if there are
- * more than 100. The caller holds the mutex. */
+/* Ends a job that is in no list: sets its state, end time and final JSON (NULL: out of memory),
+ * frees its preview, puts it first among the ended jobs, publishes its end, and frees the oldest
+ * ended job if there are more than 100. The error of a failed one must be set before. The caller
+ * holds the mutex. */
 static void move_to_ended(zi_jobs *jobs, zi_job *job, zi_job_state state)
 {
     zi_job_status *status = &job->status;

@@ -16,8 +16,8 @@ typedef struct zi_jobs zi_jobs;
  * memory. */
 zi_jobs *zi_jobs_create(zi_server *server);
 
-/* Frees all jobs in whatever state, without publishing anything. Worker threads must have ended.
- * jobs may be NULL. */
+/* Frees all jobs in whatever state and the set itself, without publishing anything. Worker threads
+ * must have ended. jobs may be NULL. */
 void zi_jobs_free(zi_jobs *jobs);
 
 /* ---- for request handlers ---- */
@@ -37,9 +37,9 @@ typedef void (*zi_job_visitor)(void *user, const zi_job *job, int position);
  * state includes. */
 uint64_t zi_jobs_visit(zi_jobs *jobs, uint64_t id, zi_job_visitor visit, void *user);
 
-/* Copies a job's status to *out. *cursor, which may be NULL, becomes the id of the latest event
- * that it includes. out->state is ZI_JOB_UNKNOWN when there is no such job, or out of memory. Free
- * it with zi_job_status_free in any case. */
+/* Copies a job's status to *out. *cursor, which may be NULL, becomes in any case the id of the
+ * latest event that it includes. out->state is ZI_JOB_UNKNOWN when there is no such job, or out of
+ * memory. Free it with zi_job_status_free in any case. */
 void zi_jobs_status(zi_jobs *jobs, uint64_t id, zi_job_status *out, uint64_t *cursor);
 
 /* Returns the state of a job; ZI_JOB_UNKNOWN: no such job. *error, which may be NULL, is filled
@@ -50,8 +50,8 @@ zi_job_state zi_jobs_state(zi_jobs *jobs, uint64_t id, zi_http_error *error);
  * one stays as it is. Returns its state before; ZI_JOB_UNKNOWN: no such job. */
 zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id);
 
-/* Asks the running generate job to skip its current image, which its thread does soon. Without such
- * a job it has no effect. */
+/* Asks the running generate job to skip its current image, which its thread does soon. Has no
+ * effect without such a job, or before its first image has begun. */
 void zi_jobs_skip_image(zi_jobs *jobs);
 
 typedef struct {
@@ -60,7 +60,8 @@ typedef struct {
     uint64_t generating;          /* id of the running generate job; 0: none */
 } zi_jobs_counts;
 
-/* Counts the jobs of all queues by state, and finds the running generate job. */
+/* Counts the jobs of all queues by state (ended ones since the start of the server), and finds the
+ * running generate job, 0 if there is none. */
 zi_jobs_counts zi_jobs_count(zi_jobs *jobs);
 
 /* ---- for worker threads ---- */
@@ -81,24 +82,26 @@ void zi_jobs_set_progress(zi_jobs *jobs, zi_job *job, const zi_job_progress *pro
  * cache had it. The job's status does not change. */
 void zi_jobs_publish_encoded(zi_jobs *jobs, zi_job *job, int image, bool cached);
 
-/* After a step: sets the job's progress and, unless preview->png is NULL, its preview, and
- * publishes "step" and the preview; with_progress: also "progress". Takes ownership of preview->png
- * and frees the earlier preview. */
+/* After a step: sets the job's progress and publishes "step"; with_progress: also "progress".
+ * Unless preview->png is NULL, it also replaces the job's preview, of which it takes ownership, and
+ * publishes "preview"; else the earlier preview stays. */
 void zi_jobs_set_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress,
                       bool with_progress, const zi_job_preview *preview);
 
 /* Records that image number `image` (from 1) was saved to the history under `id`: appends the id to
- * the job's images and publishes "image" with its row of the history. False: the row was deleted or
- * cannot be read, or out of memory; the id was not added. */
+ * the job's images and publishes "image" with its row of the history. False: *error is set and the
+ * id was not added: the row was deleted (ZI_ERROR_NOT_FOUND) or cannot be read, or out of memory,
+ * when "image" may be published all the same. */
 bool zi_jobs_add_image(zi_jobs *jobs, zi_job *job, int image, const char id[ZI_IMAGE_ID],
                        zi_error *error) ZI_CHECKED;
 
-/* Appends a piece to the text of an enhance job, and publishes the piece as "text". What exceeds
- * ZI_JOB_MAX_TEXT or the memory is left out of the job's text silently. */
+/* Appends a piece to the text of an enhance job, and publishes the piece as "text". A piece that
+ * exceeds ZI_JOB_MAX_TEXT or the memory is published, but left out of the job's text whole and
+ * silently, and so are all later ones. */
 void zi_jobs_add_text(zi_jobs *jobs, zi_job *job, const char *text);
 
-/* Replaces the text of an enhance job by a copy of text. Publishes nothing; the end of the job
- * does. */
+/* Replaces the text of an enhance job by a copy of text, or by an empty one if text exceeds
+ * ZI_JOB_MAX_TEXT or the memory. Publishes nothing; the end of the job does. */
 void zi_jobs_set_text(zi_jobs *jobs, zi_job *job, const char *text);
 
 /* Sets the name of the model that the job made, and takes ownership of it; NULL: none. To be called

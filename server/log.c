@@ -85,7 +85,8 @@ void zi_escape_line(const char *text, zi_text *out)
     }
 }
 
-/* Describes a line as new JSON {"time", "level", "text"}. */
+/* Describes a line as new JSON {"time" (Unix, in seconds), "level", "text"}. Out of memory: NULL,
+ * or members are missing. */
 static cJSON *line_json(const line *l)
 {
     cJSON *object = cJSON_CreateObject();

@@ -8,7 +8,8 @@
 /* ---- lookup ---- */
 
 /* Sets the error of a request that names no model, when no default model was found; returns false.
- * Not found is a 400 here rather than a 404, since the client must name one. */
+ * Not found is a 400 here rather than a 404, since the client must name one; other errors are as in
+ * zi_http_error_from. */
 static bool set_default_error(zi_http_error *http_error, const char *field, const zi_error *error)
 {
     if (error->code != ZI_ERROR_NOT_FOUND)

@@ -8,39 +8,45 @@
 
 #include <cJSON.h>
 
-/* Finds a model by name, or the default model (name NULL). Free *out with zi_resolved_model_free.
- * False: *http_error is filled, for `field`: 404 when there is no such model, 400 when there is no
- * default. */
+/* Finds a model by a name that zi_registry_resolve knows (mlx/NAME or NAME), or the default model
+ * (name NULL). Free *out with zi_resolved_model_free. False: *out is unchanged and *http_error is
+ * filled, for `field`: 404 when there is no such model, 400 when there is no default, else as in
+ * zi_http_error_from. */
 bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,
                     zi_http_error *http_error) ZI_CHECKED;
 
 /* As zi_models_find, but sets *path alone, to free(). A name of NULL succeeds and leaves *path
- * unchanged. */
+ * unchanged, as a failure does. */
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
                          zi_http_error *http_error) ZI_CHECKED;
 
-/* Sets *path, to free(), to the language model of that name. NULL: the installed prompt enhancer,
- * else the default image model, whose text encoder serves. False: *http_error is filled, for field
- * "llm". */
+/* Sets *path, to free(), to the model of that name; does not check that it is a language model.
+ * name NULL or "prompt_enhancer": the installed prompt enhancer, else the default image model,
+ * whose text encoder serves. False: *http_error is filled for field "llm" (404: unknown name; 400:
+ * none is named and there is no single choice), and there is nothing to free. */
 bool zi_models_find_llm(zi_server *server, const char *name, char **path,
                         zi_http_error *http_error) ZI_CHECKED;
 
 /* Returns the name of the default model in new memory; NULL: there is none, or an error. */
 char *zi_models_default_name(zi_server *server);
 
-/* Makes the image model of that name the default until the server stops. False: *http_error is
- * filled, for `field`. */
+/* Makes the image model of that name (not NULL) the default until the server stops, even if it is
+ * not usable. Publishes nothing. False: *http_error is filled for `field` (404: no such model), and
+ * the default is unchanged. */
 bool zi_models_set_default(zi_server *server, const char *name, const char *field,
                            zi_http_error *http_error) ZI_CHECKED;
 
 /* Decides where a new model file or folder called `file` goes, and creates the section's folder:
- * *path, and *name as clients will see it, both to free(). False: *http_error is filled; 409 when
- * the path exists. It has `field` only when `file` is what is wrong. */
+ * *path, and *name as clients will see it, both to free(). False: *http_error is filled (409 when
+ * the path exists), *path and *name are unchanged. It has `field` only when `file` is what is
+ * wrong. */
 bool zi_models_destination(zi_server *server, zi_section section, const char *file,
                            const char *field, char **path, char **name,
                            zi_http_error *http_error) ZI_CHECKED;
 
-/* Lists all models. Free *out with zi_registry_list_free. Fails only when out of memory. */
+/* Lists the models that zi_registry_read lists, also those not inspected yet. Free *out with
+ * zi_registry_list_free. False, only when out of memory: *http_error is filled, *out is unchanged.
+ */
 bool zi_models_list(zi_server *server, zi_registry_list *out, zi_http_error *http_error) ZI_CHECKED;
 
 /* Returns the entry of exactly that name, borrowed from the list; NULL: none. */
@@ -50,12 +56,12 @@ const zi_registry_entry *zi_models_find_entry(const zi_registry_list *list, cons
  * yet. */
 bool zi_model_can_generate(const zi_registry_entry *entry);
 
-/* Describes a model as new JSON, schema Model in openapi.json. loaded: name of the model in memory;
- * NULL: none. */
+/* Describes a model as new JSON, schema Model in openapi.json. loaded: name of the model in memory,
+ * as in a zi_registry_entry; NULL: none. Out of memory: NULL, or members are missing. */
 cJSON *zi_model_json(const zi_registry_entry *entry, const char *loaded);
 
-/* Describes a model as new JSON, schema ModelDetail: {"model", "inspect"}. loaded: as for
- * zi_model_json. */
+/* Describes a model as new JSON, schema ModelDetail: {"model", "inspect"}; inspect is {} when it is
+ * not inspected yet. loaded: as for zi_model_json. Out of memory: NULL, or members are missing. */
 cJSON *zi_model_detail_json(const zi_registry_entry *entry, const char *loaded);
 
 #endif

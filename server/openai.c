@@ -91,7 +91,7 @@ cJSON *zi_openai_error(unsigned status, const char *message, const char *field)
 /* ---- models ---- */
 
 /* Describes a model as new JSON, an object of OpenAI's list of models. "created" is when the server
- * started. */
+ * started. Out of memory: NULL, or members are missing. */
 static cJSON *model_json(const zi_server *server, const char *name)
 {
     cJSON *json = cJSON_CreateObject();
@@ -157,7 +157,8 @@ static const char *parse_digits(const char *text, long *number)
 }
 
 /* Parses `size`, "WxH" or "auto", into the request's width and height; auto, "" and NULL leave them
- * unchanged. False: malformed or out of range; *http_error is a 400. */
+ * unchanged. False: malformed or out of range; *http_error is a 400, and width and height may have
+ * changed. */
 static bool read_size(zi_openai_request *r, zi_http_error *http_error)
 {
     long width, height;
@@ -175,7 +176,8 @@ static bool read_size(zi_openai_request *r, zi_http_error *http_error)
 
 /* Removes the first <sd_cpp_extra_args>...</sd_cpp_extra_args> and then white space at the end from
  * the prompt, in place, and returns what was between the tags in new memory. NULL: there is none,
- * and the prompt is unchanged, or out of memory. */
+ * or it has no closing tag, and the prompt is unchanged; or out of memory, and it is cut all the
+ * same. */
 static char *cut_extra_args(char *prompt)
 {
     static const char open[] = "<sd_cpp_extra_args>", close[] = "</sd_cpp_extra_args>";
@@ -189,8 +191,9 @@ static char *cut_extra_args(char *prompt)
     return extra;
 }
 
-/* Reads the extension fields of an object into r; ignores others, and anything that is not an
- * object (NULL, too). False: a value is not valid; *http_error is a 400. */
+/* Reads the extension fields of an object into r, which borrows its texts; ignores others, and
+ * anything that is not an object (NULL, too). False: a value is not valid; *http_error is a 400,
+ * and r may be partly filled. */
 static bool read_extension_fields(const cJSON *json, zi_openai_request *r,
                                   zi_http_error *http_error)
 {
@@ -199,9 +202,9 @@ static bool read_extension_fields(const cJSON *json, zi_openai_request *r,
 }
 
 /* Cuts sd_cpp_extra_args out of the prompt in req->json and reads their fields, also those in
- * sample_params and its guidance, into r; true when there are none. Their JSON is added to
- * req->json, so that texts in r stay valid. False: no JSON object, or a value is not valid;
- * *http_error is a 400. */
+ * sample_params and its guidance, into r; true when there are none. req->json then owns their JSON,
+ * from which r borrows texts. False: no JSON object, or a value is not valid; *http_error is a 400,
+ * the prompt is cut and r may be partly filled. */
 static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     cJSON *prompt = cJSON_GetObjectItemCaseSensitive(req->json, "prompt");
@@ -224,8 +227,9 @@ static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_htt
            read_extension_fields(guidance, r, http_error);
 }
 
-/* Whether a name is empty or begins like that of an image model of OpenAI, which clients have built
- * in. It means the default model here. */
+/* Whether a name (not NULL) is empty or begins like that of an image model of OpenAI (dall-e,
+ * gpt-image, chatgpt-image, in lower case), which clients have built in. It means the default model
+ * here. */
 static bool is_openai_model_name(const char *name)
 {
     return !*name || !strncmp(name, "dall-e", 6) || !strncmp(name, "gpt-image", 9) ||
@@ -233,7 +237,8 @@ static bool is_openai_model_name(const char *name)
 }
 
 /* Sets *name to the full name of the model in r->model, in new memory. NULL: the default model,
- * since r names none or one of OpenAI's. False: it names an unknown one; *http_error is a 404. */
+ * since r names none or one of OpenAI's. False: it names an unknown one, or out of memory;
+ * *http_error is a 404 and *name is NULL. */
 static bool find_model(zi_server_request *req, const zi_openai_request *r, char **name,
                        zi_http_error *http_error)
 {
@@ -243,8 +248,9 @@ static bool find_model(zi_server_request *req, const zi_openai_request *r, char 
                              "%s: no such model; GET /v1/models lists the models", r->model);
 }
 
-/* Reads and checks the body, except for the model, into r, which borrows its texts from req->json.
- * Unknown fields are ignored. False: *http_error is a 400. */
+/* Reads and checks the body, except for the model, into r, which borrows its texts from req->json,
+ * and cuts sd_cpp_extra_args out of the prompt there. Unknown fields are ignored. False:
+ * *http_error is a 400, and r may be partly filled. */
 static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     static const char *const known[] = {"low", "medium", "high", "xhigh", "max"};
@@ -272,8 +278,9 @@ static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_e
 
 /* ---- POST /v1/images/generations ---- */
 
-/* Reads the request into r and submits a generate job: its id is in req->job, and it is cancelled
- * if the client disconnects. False: *http_error is filled and there is no job. */
+/* Reads the request into r, which borrows texts from req->json, and submits a generate job: its id
+ * is in req->job, and req->cancel_job has it cancelled if the client disconnects. False:
+ * *http_error is filled and there is no job. */
 static bool submit_job(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     char *model;

@@ -26,14 +26,14 @@ typedef struct {
                                          last preview that was sent */
 } zi_openai_request;
 
-/* Replies with the images, or the error, of req->job when it has ended; a job without images is an
- * error. Else suspends the request, whose handler is then called again. req->user is its
- * zi_openai_request. */
+/* Replies with the images, or the error, of req->job when it has ended: 409 if it was cancelled,
+ * 500 if it made no images or its record is gone. Else suspends the request, whose handler is then
+ * called again. Borrows req->user, which is a zi_openai_request. */
 zi_handler_result zi_openai_reply_when_done(zi_server_request *req);
 
 /* Replies with a stream of the images of req->job, of partial images and of errors, by its events
- * after `cursor`. The stream takes ownership of req->user, a zi_openai_request, and cancels the job
- * if the client disconnects before its end. */
+ * after `cursor`. Takes ownership of req->user, a zi_openai_request, also on failure (MHD_NO), and
+ * sets it to NULL; the stream cancels the job if the client disconnects before its end. */
 zi_handler_result zi_openai_reply_stream(zi_server_request *req, uint64_t cursor);
 
 #endif

@@ -10,7 +10,7 @@
 
 /* ---- replies ---- */
 
-/* The file format that output_format stands for. */
+/* The file format that output_format stands for: PNG if it was not given. */
 static zi_format format_of(const zi_openai_request *r)
 {
     return (zi_format)(ZI_FORMAT_PNG + r->format);
@@ -22,8 +22,8 @@ static int jpeg_quality(const zi_openai_request *r)
     return r->compression ? r->compression : 1;
 }
 
-/* Adds the members that replies and events share to json: background, output_format, quality if it
- * is known, and size, "WxH" in pixels. */
+/* Adds the members that replies and events share to json: background (always "opaque"),
+ * output_format, quality if it is known, and size, "WxH" in pixels. */
 static void add_common(cJSON *json, const zi_openai_request *r, int width, int height)
 {
     char size[32];
@@ -34,15 +34,16 @@ static void add_common(cJSON *json, const zi_openai_request *r, int width, int h
     cJSON_AddStringToObject(json, "size", size);
 }
 
-/* The value of an integer member; 0 when it is missing or no number, or object is NULL. */
+/* The value of an integer member, without its fraction and within the range of int; 0 when it is
+ * missing or no number, or object is NULL. */
 static int json_int(const cJSON *object, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
-/* Appends {"url": ...} of an image in the requested format on this server, under the Host that the
- * client used. */
+/* Appends {"url": ...} of an image in the requested format on this server: http, under the Host
+ * that the client used, or if it sent none, server->url. */
 static void append_url(zi_server_request *req, const zi_openai_request *r, const char *id,
                        zi_text *out)
 {
@@ -57,8 +58,9 @@ static void append_url(zi_server_request *req, const zi_openai_request *r, const
     zi_text_puts(out, "}");
 }
 
-/* Appends {"url": ...} or {"b64_json": ...} of an image, as requested. False: the image cannot be
- * read; *error is filled, and `out` has an incomplete one. */
+/* Appends {"url": ...}, even of a deleted image, or {"b64_json": ...}, as requested. False: the
+ * image cannot be read; *error is filled, and `out` has an incomplete one. A lack of memory may
+ * show in out->failed alone. */
 static bool append_image_data(zi_server_request *req, const zi_openai_request *r, const char *id,
                               zi_text *out, zi_error *error)
 {
@@ -73,7 +75,8 @@ static bool append_image_data(zi_server_request *req, const zi_openai_request *r
 }
 
 /* Replies 200 with all images of a job that has at least one; "created" and "size" are the first
- * one's. Replies 500 when one cannot be read, such as when it was deleted meanwhile. */
+ * one's. With b64_json it replies 500 when one cannot be read, such as when it was deleted
+ * meanwhile; URLs are not checked. */
 static zi_handler_result reply_with_images(zi_server_request *req, const zi_openai_request *r,
                                            const zi_job_status *status)
 {
@@ -199,10 +202,10 @@ static char *preview_base64(const zi_openai_request *r, const zi_job_preview *pr
     return text;
 }
 
-/* Appends an event with the latest preview if one is due, and notes that in r; else nothing. The
- * first preview in each of the `partial_images + 1` equal parts of the steps is due, except in the
- * first part. Previews are an eighth as wide and high as the image, of which the event has the
- * size. */
+/* Appends an event with the latest preview if one is due, and notes that in r. Due is the first
+ * preview in each of the `partial_images + 1` equal parts of an image's steps, except the first
+ * part. The event's size is the image's, 8 times the preview's. Nothing if the preview cannot be
+ * converted. */
 static void append_due_preview_event(zi_openai_request *r, const zi_job_status *status,
                                      zi_text *out)
 {
@@ -223,7 +226,8 @@ static void append_due_preview_event(zi_openai_request *r, const zi_job_status *
     free(data);
 }
 
-/* Appends the event "error" for a job that was cancelled, has failed or has no record any more. */
+/* Appends the event "error": with status 409 for a cancelled job, 500 for one whose record is gone;
+ * any other state counts as failed, with status 500 and the text of status->error. */
 static void append_failure_event(const zi_job_status *status, zi_text *out)
 {
     zi_http_error why = status->error; /* of a failed job */
@@ -247,7 +251,8 @@ static void append_unsent_events(zi_openai_request *r, const zi_job_status *stat
 }
 
 /* zi_event_stream_options.snapshot; user: the zi_openai_request. Appends what was not sent yet of
- * job `id`; *cursor becomes the latest event that this includes. False: the job has ended. */
+ * job `id`; *cursor becomes the latest event that this includes. False: the job has ended, or has
+ * no record any more, which is an event "error". */
 static bool append_snapshot(void *user, zi_server *server, uint64_t id, uint64_t *cursor,
                             zi_text *out)
 {

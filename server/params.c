@@ -41,8 +41,8 @@ static bool set_type_error(const zi_parameter *p, const cJSON *item, const char 
                         type_text(item));
 }
 
-/* Sets *out to the string of a JSON item, borrowed. False: it is no string, too short or too long,
- * or not valid UTF-8; *error is set. */
+/* Sets *out to the string of a JSON item, borrowed. False: it is no string, its length in bytes is
+ * out of range, or it is not valid UTF-8; *error is set, and *out may have changed. */
 static bool read_text(const zi_parameter *p, const cJSON *item, const char **out, zi_error *error)
 {
     if (!cJSON_IsString(item)) return set_type_error(p, item, "text", error);
@@ -89,8 +89,8 @@ static bool read_choice(const zi_parameter *p, const cJSON *item, int *out, zi_e
     return ok;
 }
 
-/* Reads a seed: a JSON string of digits, or a whole number of at most 2^53-1. False: it is neither;
- * *error is set and *out unchanged. */
+/* Reads a seed: a JSON string of digits (0 to 2^64-1), or a whole number from 0 to 2^53-1. False:
+ * it is neither; *error is set and *out unchanged. */
 static bool read_seed(const zi_parameter *p, const cJSON *item, uint64_t *out, zi_error *error)
 {
     double value = item->valuedouble;
@@ -111,7 +111,8 @@ static bool read_seed(const zi_parameter *p, const cJSON *item, uint64_t *out, z
 }
 
 /* Reads a JSON value that is not null into *out, whose C type follows from p->type (see
- * zi_parameter_type). False: wrong type or out of range; *error is set. */
+ * zi_parameter_type); a text is borrowed. False: wrong type or out of range; *error is set, and
+ * only a text may have changed. */
 static bool read_value(const zi_parameter *p, const cJSON *item, void *out, zi_error *error)
 {
     switch (p->type) {
@@ -130,8 +131,9 @@ static bool read_value(const zi_parameter *p, const cJSON *item, void *out, zi_e
     return true;
 }
 
-/* Reads a JSON value into its place in the struct `out`, and sets the struct's `given` flag of the
- * field if it has one. False: it is not valid; *http_error is a 400 for the field. */
+/* Reads a JSON value that is not null into its place in the struct `out`, and sets the struct's
+ * `given` flag of the field if it has one. False: it is not valid; *http_error is a 400 for the
+ * field, and only a text may have changed. */
 static bool read_field(const zi_parameter *p, const cJSON *item, void *out,
                        zi_http_error *http_error)
 {
@@ -296,7 +298,7 @@ void zi_fields_add(zi_fields *fields, const zi_parameter *table, const char *nam
 }
 
 /* Returns the value at `at`, whose C type follows from p->type, as new JSON: a choice by its name,
- * a seed as a string of digits. A text of NULL gives NULL. */
+ * a seed as a string of digits. NULL (not JSON's null): a text of NULL, or out of memory. */
 static cJSON *value_json(const zi_parameter *p, const void *at)
 {
     char digits[24];

@@ -17,15 +17,15 @@ typedef struct {
 
 /* ---- reading ---- */
 
-/* Reads an object into the struct `out`, and adds marks of its fields to *fields. An absent or null
- * field leaves the struct unchanged. Texts in the struct are borrowed from the object. False: a
- * field is unknown, duplicate, of the wrong type or out of range, or a required one is missing or
- * null; *http_error is a 400, and the struct may be partly filled. */
+/* Reads a JSON object into the struct `out`, and adds marks of its fields to *fields. An absent or
+ * null field leaves the struct unchanged. Texts in the struct are borrowed from the object. False:
+ * a field is unknown, duplicate, of the wrong type or out of range, or a required one is missing or
+ * null; *http_error is a 400, and the struct and *fields may be partly filled. */
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
                     zi_http_error *http_error) ZI_CHECKED;
 
-/* As zi_params_read, but ignores unknown fields, and marks none. Anything that is not an object
- * counts as read, even if a field is required. */
+/* As zi_params_read, also in failing, but ignores unknown fields, and marks none. Anything that is
+ * not an object counts as read, even if a field is required. */
 bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
                           zi_http_error *http_error) ZI_CHECKED;
 
@@ -39,12 +39,14 @@ typedef struct {
 } zi_parameter_alias;
 
 /* Reads fields by such a table, with the server's limits; ignores all others and anything that is
- * not an object, as zi_params_read_known does. Of rows that share an offset, the last one that the
- * object has wins. Sets no `given` flags. */
+ * not an object, as zi_params_read_known does, and sets no `given` flags. Of rows that share an
+ * offset, the last one that the object has wins. False: a field of the table is duplicate or not
+ * valid; *http_error is a 400, and the struct may be partly filled. */
 bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table, void *out,
                             zi_http_error *http_error) ZI_CHECKED;
 
-/* Parses an integer from 0 to 2^64-1 in decimal digits. False: it is none; *out is unchanged. */
+/* Parses an integer from 0 to 2^64-1 in decimal digits alone, without sign or blanks; leading zeros
+ * are allowed. False: it is none; *out is unchanged. */
 bool zi_seed_parse(const char *text, uint64_t *out);
 
 /* ---- structs that were read ---- */
@@ -57,14 +59,16 @@ bool zi_params_copy_texts(const zi_parameter *table, void *params) ZI_CHECKED;
 /* Frees the texts in the struct, whose pointers are invalid afterwards. */
 void zi_params_free_texts(const zi_parameter *table, void *params);
 
-/* Returns marks of the fields of the struct whose values are not 0, false or NULL. */
+/* Returns marks of the fields of the struct whose values are not 0, false or NULL. So the first
+ * choice, and a 0 that was given, are not marked. */
 zi_fields zi_params_nonzero_fields(const zi_parameter *table, const void *params);
 
 /* Marks the field of that name as present, and not null. The table must have it. */
 void zi_fields_add(zi_fields *fields, const zi_parameter *table, const char *name);
 
 /* Returns the marked fields as a new JSON object with the values in the struct, or null where that
- * is marked. Seeds are strings of digits. */
+ * is marked. Seeds are strings of digits; texts of NULL are left out. Out of memory: NULL, or
+ * fields are missing. */
 cJSON *zi_params_json(const zi_parameter *table, const void *params, const zi_fields *fields);
 
 #endif

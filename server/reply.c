@@ -80,7 +80,8 @@ zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_R
     return result;
 }
 
-/* Adds Content-Type and the headers {name, value, ..., NULL} to a response; headers may be NULL. */
+/* Adds Content-Type and the headers {name, value, ..., NULL} to a response; headers may be NULL,
+ * type must not. What fails is left out silently. */
 static void add_headers(struct MHD_Response *response, const char *type, const char *const *headers)
 {
     MHD_add_response_header(response, "Content-Type", type);

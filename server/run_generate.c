@@ -6,9 +6,10 @@
 
 /* ---- progress of an image ---- */
 
-/* zi_request.progress, called after every layer; user: the zi_job_reporter. Publishes the progress
- * of the job, at most four times a second and at each new stage, and once per image that its prompt
- * is encoded. False stops: the job is cancelled or the image skipped. */
+/* zi_request.progress, called after every layer; user: the zi_job_reporter. Publishes the job's
+ * progress: at once when the stage (encode, step, decode) changes, else at most four times a
+ * second. Publishes "encoded" once per image. False stops: the job is cancelled or the image
+ * skipped. */
 static bool on_progress(void *user, const zi_progress *p)
 {
     static const char *const stages[] = {
@@ -35,8 +36,8 @@ static bool on_progress(void *user, const zi_progress *p)
     return true;
 }
 
-/* Sets step, fraction of the job and time left in reporter->progress to the end of a step.
- * Publishes nothing. */
+/* Sets step, fraction of the job and time left in reporter->progress to the end of a step, counted
+ * from 1. Publishes nothing. */
 static void set_step_progress(zi_job_reporter *reporter, int step)
 {
     zi_job_progress *p = &reporter->progress;
@@ -45,8 +46,8 @@ static void set_step_progress(zi_job_reporter *reporter, int step)
     p->seconds_left = (zi_monotonic_seconds() - reporter->began) / p->fraction * (1 - p->fraction);
 }
 
-/* zi_request.preview, called after every step; user: the zi_job_reporter. Publishes the step with
- * the image as PNG; without it when it cannot be encoded. */
+/* zi_request.preview, called after every step, which are counted from 1; user: the zi_job_reporter.
+ * Publishes the step with the image as PNG; without it when it cannot be encoded. */
 static void on_preview(void *user, int step, const zi_image *image)
 {
     zi_job_reporter *reporter = user;
@@ -84,8 +85,8 @@ static bool save_image(zi_job_reporter *reporter, const zi_request *request, con
 }
 
 /* Generates and saves image number reporter->progress.image of the job, with the job's seed plus
- * that number - 1. False: *error is set; ZI_ERROR_CANCELLED: the job was cancelled or the image
- * skipped. */
+ * that number - 1 (modulo 2^64). False: *error is set; ZI_ERROR_CANCELLED: the job was cancelled
+ * (job->cancel) or the image skipped (job->skip). */
 static bool generate_image(zi_job_reporter *reporter, zi_error *error)
 {
     double began = zi_monotonic_seconds();

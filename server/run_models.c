@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A zi_progress_fn; user: the zi_job_reporter. Publishes the stage's fraction as that of the job.
- * False stops: the job is cancelled. */
+/* A zi_progress_fn; user: the zi_job_reporter. Publishes the stage's fraction as that of the job,
+ * at most four times a second. False stops: the job is cancelled. */
 static bool on_progress(void *user, const zi_progress *p)
 {
     zi_job_reporter *reporter = user;
@@ -22,8 +22,8 @@ static void publish_models_changed(zi_worker *worker)
     zi_events_publish(worker->server->events, "models", NULL);
 }
 
-/* Records the name of the model that the job made, of which this takes ownership, has the model
- * inspected and publishes "models". */
+/* Records the name of the model that the job made, of which this takes ownership (NULL, when out of
+ * memory: the job's result stays null), has the model inspected and publishes "models". */
 static void set_new_model(zi_worker *worker, zi_job *job, char *name)
 {
     zi_jobs_set_model(worker->server->jobs, job, name);
@@ -52,8 +52,8 @@ bool zi_run_convert_job(zi_worker *worker, zi_job *job, zi_error *error)
 /* ---- import ---- */
 
 /* zi_import_options.progress, also of the conversion after a download; user: the zi_job_reporter.
- * Publishes the stage and its fraction, scaled to what follows the download. False stops: the job
- * is cancelled. */
+ * Publishes the stage, "copy" or "convert", and the fraction of the job, of which a download before
+ * it took the part reporter->done (0: there was none). False stops: the job is cancelled. */
 static bool on_import_progress(void *user, const zi_progress *p)
 {
     zi_job_reporter *reporter = user;
@@ -67,8 +67,8 @@ static bool on_import_progress(void *user, const zi_progress *p)
     return on_progress(reporter, &whole);
 }
 
-/* Returns import options that convert if a layout or precision is given, and report to reporter;
- * the caller sets the source, name and mode. */
+/* Returns import options that convert unless layout is "same" and precision "original" (both 0),
+ * and report to reporter; the caller sets the source, name and mode. */
 static zi_import_options import_options(zi_job_reporter *reporter, zi_layout_kind layout,
                                         zi_precision precision)
 {
@@ -82,8 +82,8 @@ static zi_import_options import_options(zi_job_reporter *reporter, zi_layout_kin
                                .user = reporter};
 }
 
-/* Returns the name of a model in the registry in new memory: the last two components of its path
- * (models/mlx/NAME: mlx/NAME). NULL: out of memory. */
+/* Returns the name of a model in the registry in new memory: the last two components of its path,
+ * which ends without a slash (models/mlx/NAME: mlx/NAME). NULL: out of memory. */
 static char *registry_name(const char *path)
 {
     const char *name = path + strlen(path);
@@ -111,8 +111,8 @@ bool zi_run_import_job(zi_worker *worker, zi_job *job, zi_error *error)
 /* The fraction of the job that the download takes when a conversion follows. */
 static const double download_share = 0.8;
 
-/* Sets progress->file to the name, cut if it is long, of the unfinished file with the most bytes
- * downloaded; "": none. */
+/* Sets progress->file to the name (path in the repository) of the unfinished file with the most
+ * bytes downloaded, cut to 403 bytes, even within a character; "": none. */
 static void set_current_file(zi_job_progress *progress, const zi_hub_progress *p)
 {
     const zi_hub_file *file = NULL;
@@ -123,7 +123,7 @@ static void set_current_file(zi_job_progress *progress, const zi_hub_progress *p
 }
 
 /* zi_download_options.progress; user: the zi_job_reporter. Publishes bytes, current file and
- * fraction of the job, in which a conversion that follows has its share. False stops: the job is
+ * fraction of the job; a conversion that follows has the last 0.2 of it. False stops: the job is
  * cancelled. */
 static bool on_download_progress(void *user, const zi_hub_progress *p)
 {
@@ -166,8 +166,9 @@ bool zi_run_download_job(zi_worker *worker, zi_job *job, zi_error *error)
 
 /* ---- verify ---- */
 
-/* A zi_progress_fn; user: the zi_job_reporter. A verification cannot estimate its progress, so that
- * the fraction that it publishes stays 0. False stops: the job is cancelled. */
+/* A zi_progress_fn; user: the zi_job_reporter. Publishes the stage "verify" at most four times a
+ * second, always with fraction 0, since a verification cannot estimate its progress. False stops:
+ * the job is cancelled. */
 static bool on_verify_progress(void *user, const zi_progress *p)
 {
     zi_job_reporter *reporter = user;

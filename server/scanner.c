@@ -95,7 +95,8 @@ static bool sync_file(const char *path, zi_http_error *http_error)
 }
 
 /* Whether the file has the format of a model or of a component of one, though it may be damaged or
- * unsupported. False: *http_error is filled, a 400 when the format is unknown. */
+ * unsupported. False: *http_error is filled: a 400 when the format is unknown or its header is
+ * damaged, else 404 or 500. */
 static bool is_model(const char *path, zi_http_error *http_error)
 {
     zi_error error;
@@ -107,8 +108,8 @@ static bool is_model(const char *path, zi_http_error *http_error)
 }
 
 /* Moves or hard-links u->staged to u->path, synced to the disk, if it is a model; the caller
- * removes u->staged. False: *http_error is filled, 409 when the path exists. Only a file system
- * without hard links may overwrite. */
+ * removes u->staged. False: *http_error is filled (409 when the path exists), and nothing was
+ * written to u->path. Only a file system without hard links may overwrite. */
 static bool install_upload(zi_upload *u, zi_http_error *http_error)
 {
     if (!is_model(u->staged, http_error) || !sync_file(u->staged, http_error)) return false;
@@ -135,9 +136,9 @@ void zi_upload_release(void *upload)
     free(u);
 }
 
-/* Removes the staged file, sets an upload's result (*http_error if not ok), drops the thread's
- * reference, with which u may be freed, and publishes "models", which resumes the waiting client.
- */
+/* Removes the staged file, sets an upload's result (*http_error, which is read only if not ok),
+ * drops the thread's reference, with which u may be freed, and publishes "models", which resumes
+ * the waiting client. */
 static void end_upload(zi_upload *u, bool ok, const zi_http_error *http_error)
 {
     zi_scanner *s = u->scanner;
@@ -159,20 +160,20 @@ static void run_upload(zi_upload *u)
     end_upload(u, ok, &http_error);
 }
 
-zi_upload *zi_upload_submit(zi_scanner *s, char *staged, char *path, char *name,
+zi_upload *zi_upload_submit(zi_scanner *scanner, char *staged, char *path, char *name,
                             zi_http_error *http_error)
 {
-    zi_upload *u = calloc(1, sizeof *u), **end = &s->uploads;
-    pthread_mutex_lock(&s->mutex);
-    bool begins = u && !s->stopping;
+    zi_upload *u = calloc(1, sizeof *u), **end = &scanner->uploads;
+    pthread_mutex_lock(&scanner->mutex);
+    bool begins = u && !scanner->stopping;
     if (begins) {
         *u = (zi_upload){
-            .scanner = s, .staged = staged, .path = path, .name = name, .references = 2};
+            .scanner = scanner, .staged = staged, .path = path, .name = name, .references = 2};
         while (*end) end = &(*end)->next;
         *end = u;
-        pthread_cond_signal(&s->changed);
+        pthread_cond_signal(&scanner->changed);
     }
-    pthread_mutex_unlock(&s->mutex);
+    pthread_mutex_unlock(&scanner->mutex);
     if (begins) return u;
     if (u)
         zi_http_error_shutting_down(http_error);
@@ -186,13 +187,13 @@ zi_upload *zi_upload_submit(zi_scanner *s, char *staged, char *path, char *name,
     return NULL;
 }
 
-bool zi_upload_ended(zi_upload *u, const char **name, zi_http_error *http_error)
+bool zi_upload_ended(zi_upload *upload, const char **name, zi_http_error *http_error)
 {
-    pthread_mutex_lock(&u->scanner->mutex);
-    bool ended = u->ended;
-    if (ended) *name = u->rejected ? NULL : u->name;
-    if (ended && u->rejected) *http_error = u->http_error;
-    pthread_mutex_unlock(&u->scanner->mutex);
+    pthread_mutex_lock(&upload->scanner->mutex);
+    bool ended = upload->ended;
+    if (ended) *name = upload->rejected ? NULL : upload->name;
+    if (ended && upload->rejected) *http_error = upload->http_error;
+    pthread_mutex_unlock(&upload->scanner->mutex);
     return ended;
 }
 
@@ -241,12 +242,12 @@ bool zi_scanner_start(zi_server *server, zi_scanner **out, zi_error *error)
            zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a thread to inspect models");
 }
 
-void zi_scanner_wake(zi_scanner *s)
+void zi_scanner_wake(zi_scanner *scanner)
 {
-    pthread_mutex_lock(&s->mutex);
-    s->scan_requested = true;
-    pthread_cond_signal(&s->changed);
-    pthread_mutex_unlock(&s->mutex);
+    pthread_mutex_lock(&scanner->mutex);
+    scanner->scan_requested = true;
+    pthread_cond_signal(&scanner->changed);
+    pthread_mutex_unlock(&scanner->mutex);
 }
 
 void zi_scanner_stop(zi_scanner *s)
@@ -267,10 +268,10 @@ void zi_scanner_stop(zi_scanner *s)
     }
 }
 
-void zi_scanner_free(zi_scanner *s)
+void zi_scanner_free(zi_scanner *scanner)
 {
-    if (!s) return;
-    pthread_cond_destroy(&s->changed);
-    pthread_mutex_destroy(&s->mutex);
-    free(s);
+    if (!scanner) return;
+    pthread_cond_destroy(&scanner->changed);
+    pthread_mutex_destroy(&scanner->mutex);
+    free(scanner);
 }

@@ -8,15 +8,16 @@
 
 typedef struct zi_scanner zi_scanner;
 
-/* Starts the thread, which begins to inspect models. False: *error is set; *out may be set, too:
- * then call stop and free. */
+/* Starts the thread, which begins to inspect models. *out is set in any case, to NULL when out of
+ * memory. False: *error is set; call zi_scanner_stop and zi_scanner_free with *out all the same. */
 bool zi_scanner_start(zi_server *server, zi_scanner **out, zi_error *error) ZI_CHECKED;
 
 /* Stops and joins the thread; uploads that wait fail with 503. The functions below may still be
  * called. scanner may be NULL. */
 void zi_scanner_stop(zi_scanner *scanner);
 
-/* Frees the scanner, after zi_scanner_stop. scanner may be NULL. */
+/* Frees the scanner, after zi_scanner_stop and when all uploads were released. scanner may be NULL.
+ */
 void zi_scanner_free(zi_scanner *scanner);
 
 /* Makes the thread inspect models that are not known yet; returns at once. The thread publishes the
@@ -33,12 +34,12 @@ typedef struct zi_upload zi_upload;
 zi_upload *zi_upload_submit(zi_scanner *scanner, char *staged, char *path, char *name,
                             zi_http_error *http_error);
 
-/* Whether the upload has finished; false changes nothing. *name is then the model's name, borrowed,
- * or NULL when it failed and *http_error is filled. */
+/* Whether the upload has finished; false changes nothing. *name is then the model's name, borrowed
+ * until zi_upload_release, or NULL when it failed and *http_error is filled. */
 bool zi_upload_ended(zi_upload *upload, const char **name, zi_http_error *http_error);
 
-/* Releases the caller's reference to a zi_upload; a pending upload goes on. It is freed when the
- * thread has released its own, too. */
+/* Releases the caller's reference to a zi_upload, which must not be NULL; a pending upload goes on.
+ * It is freed when the thread has released its own, too. */
 void zi_upload_release(void *upload);
 
 #endif

@@ -30,7 +30,7 @@ static void add_default(cJSON *to, const zi_parameter *p)
 }
 
 /* Describes a parameter as new JSON, schema Parameter, with the server's limits. What does not
- * apply is null. */
+ * apply is null. Out of memory: NULL, or members are missing. */
 static cJSON *parameter_json(const zi_parameter *p)
 {
     static const char *const types[] = {
@@ -71,7 +71,8 @@ cJSON *zi_schema_parameters(void)
 
 /* ---- OpenAPI schemas ---- */
 
-/* Adds the JSON Schema keyword "type": type, or [type, "null"] when the field is not required. */
+/* Adds the JSON Schema keyword "type": type, or [type, "null"] when the field is not required. The
+ * schema must not have it yet. */
 static void add_type(cJSON *schema, const char *type, bool required)
 {
     const char *const both[] = {type, "null"};
@@ -79,7 +80,8 @@ static void add_type(cJSON *schema, const char *type, bool required)
                           required ? cJSON_CreateString(type) : cJSON_CreateStringArray(both, 2));
 }
 
-/* Adds the JSON Schema keywords of a text field: type, minLength, maxLength. */
+/* Adds the JSON Schema keywords of a text field: type (with null unless it is required), and the
+ * limits in bytes, where they are not 0, as minLength and maxLength. */
 static void add_text_keywords(cJSON *schema, const zi_parameter *p)
 {
     double max = zi_parameter_max(p, true);
@@ -90,7 +92,8 @@ static void add_text_keywords(cJSON *schema, const zi_parameter *p)
     if (max) cJSON_AddNumberToObject(schema, "maxLength", max);
 }
 
-/* Adds the JSON Schema keywords of a number field: type, minimum, maximum, multipleOf. */
+/* Adds the JSON Schema keywords of a number field: type (with null unless it is required), the
+ * server's minimum and maximum, and multipleOf if the field has one. */
 static void add_number_keywords(cJSON *schema, const zi_parameter *p)
 {
     add_type(schema, p->type == ZI_PARAMETER_INT ? "integer" : "number", p->required);
@@ -108,8 +111,8 @@ static void add_choice_keywords(cJSON *schema, const zi_parameter *p)
     cJSON_AddItemToObject(schema, "enum", choices);
 }
 
-/* Adds the JSON Schema of a seed: a string of digits, an integer up to 2^53-1, or null. As raw
- * text, since cJSON would round a number of 16 digits. */
+/* Adds the JSON Schema of a seed: a string of digits, an integer up to 2^53-1, or null, for a
+ * required seed, too. As raw text, since cJSON would round a number of 16 digits. */
 static void add_seed_keywords(cJSON *schema)
 {
     cJSON_AddRawToObject(schema, "oneOf",
@@ -118,8 +121,8 @@ static void add_seed_keywords(cJSON *schema)
                          "{\"type\":\"null\"}]");
 }
 
-/* Adds a description made from help, limit and default of the row, unless the schema has one
- * already or the row has no help. */
+/* Adds a description made from the row's help, its limit in bytes (texts alone) and its default;
+ * nothing if the schema has a description, the row has no help, or out of memory. */
 static void add_description(cJSON *schema, const zi_parameter *p)
 {
     zi_text text;
@@ -137,7 +140,7 @@ static void add_description(cJSON *schema, const zi_parameter *p)
     zi_text_free(&text);
 }
 
-/* Adds description, type and range of a field to its JSON Schema. */
+/* Adds description, type and range of a field to its JSON Schema, as far as there is memory. */
 static void add_field_keywords(cJSON *schema, const zi_parameter *p)
 {
     add_description(schema, p);
@@ -161,9 +164,9 @@ static void add_field_keywords(cJSON *schema, const zi_parameter *p)
     }
 }
 
-/* Completes an object's JSON Schema in place from the table of its fields, in the table's order;
- * openapi.json has only descriptions. Properties that are not in the table are dropped, and other
- * fields are forbidden. */
+/* Completes an object's JSON Schema in place from the table of its fields, in the table's order:
+ * adds type, properties and required, and forbids other fields. openapi.json has only descriptions.
+ * Properties that are not in the table are dropped. A row without a name ends the table. */
 static void complete_object_schema(cJSON *schema, const zi_parameter *table)
 {
     cJSON *written = cJSON_DetachItemFromObject(schema, "properties");

@@ -34,7 +34,8 @@ static void *ticker_main(void *user)
     return NULL;
 }
 
-/* Creates s->engine by the server's options; prompt embeddings are cached in the output folder. */
+/* Creates s->engine by the server's options; prompt embeddings are cached in the output folder.
+ * False: *error is set, and s->engine stays NULL. */
 static bool create_engine(zi_server *s, zi_error *error)
 {
     zi_engine_options options = s->options.engine;

@@ -22,7 +22,7 @@ typedef struct {
 typedef struct zi_server zi_server;
 
 /* Starts all threads and returns when requests are served. Copies *options, but its strings must
- * outlive the server. False: *error is set, and nothing is left running. */
+ * outlive the server. False: *error is set, nothing is left running, and *out is unchanged. */
 bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error *error) ZI_CHECKED;
 
 /* The URL of the server, such as "http://127.0.0.1:7860", with its actual port; borrowed. */

@@ -49,8 +49,8 @@ static bool format_native(void *user, const zi_event *event, zi_text *out)
 }
 
 /* zi_event_stream_options.snapshot of the native API. Appends an event "snapshot" with this job or
- * all (0), nothing when out of memory; *cursor becomes the latest event that it includes. False:
- * the stream's job has ended or does not exist. */
+ * all (0); *cursor becomes the latest event that it includes. False: the stream's job has ended or
+ * does not exist. Out of memory: it appends nothing, with the same *cursor and result. */
 static bool snapshot_native(void *user, zi_server *server, uint64_t job, uint64_t *cursor,
                             zi_text *out)
 {
@@ -74,7 +74,8 @@ static bool append_event(void *user, const zi_event *event)
 }
 
 /* Replaces `pending` by new events (possibly none) or, at the start and where events were lost, by
- * a snapshot. Moves the cursor, and sets `ended` when the stream ends with it. */
+ * a snapshot. Moves the cursor, and sets `ended` when the stream ends with it. Out of memory:
+ * pending.failed is set. */
 static void read_pending(stream *s)
 {
     zi_text_free(&s->pending);
@@ -117,8 +118,9 @@ static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t m
     return (ssize_t)size;
 }
 
-/* MHD_ContentReaderFreeCallback: the client has disconnected, or the stream has ended. Frees the
- * stream and its options' user, and cancels the job if it has not ended and the options say so. */
+/* MHD_ContentReaderFreeCallback: the client has disconnected, or the stream has ended. Cancels
+ * options.job if the stream has not ended and options.cancels_job is set; then calls
+ * options.free_user, if set, and frees the stream. */
 static void free_stream(void *user)
 {
     stream *s = user;

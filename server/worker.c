@@ -41,7 +41,8 @@ char *zi_worker_loaded_name(zi_worker *worker)
     return name;
 }
 
-/* Sets the name that clients see as loaded to a copy of name (NULL: none); publishes "models". */
+/* Sets the name that clients see as loaded to a copy of name (NULL, or out of memory: none);
+ * publishes "models". */
 static void set_loaded(zi_worker *worker, const char *name)
 {
     pthread_mutex_lock(&worker->mutex);
@@ -93,8 +94,9 @@ bool zi_worker_load_model(zi_worker *worker, const char *name, const char *path,
 
 /* ---- the threads ---- */
 
-/* Converts the error of a failed job to *why. For a missing component other than the transformer it
- * adds how to start the server with one, unless the error is about a field. */
+/* Converts the error of a failed job to *why, as zi_http_error_from does. If a component other than
+ * the transformer is missing, and the error is about no field, it appends to the text how to start
+ * the server with one. */
 static void set_job_error(const zi_job *job, const zi_error *error, zi_http_error *why)
 {
     bool can_be_lent =

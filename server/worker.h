@@ -26,8 +26,9 @@ struct zi_worker {
     char *loaded; /* name of `model`; NULL: none */
 };
 
-/* Starts a thread per queue, which runs jobs of server->jobs. False: *error is set; *out may be
- * set, too: then call join (after zi_jobs_close) and free. */
+/* Starts a thread per queue, which runs jobs of server->jobs. *out is set in any case, to NULL when
+ * out of memory. False: *error is set; call zi_jobs_close, zi_worker_join and zi_worker_free all
+ * the same, since some threads may run. */
 bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error) ZI_CHECKED;
 
 /* Waits until the threads have ended; call zi_jobs_close before. zi_worker_loaded_name may still be
@@ -39,16 +40,19 @@ void zi_worker_free(zi_worker *worker);
 
 /* ---- models in memory ---- */
 
-/* Returns the name of the loaded image model in new memory; NULL: none. Any thread may call it. */
+/* Returns the name of the loaded image model in new memory; NULL: none, or out of memory. Any
+ * thread may call it. */
 char *zi_worker_loaded_name(zi_worker *worker);
 
 /* Returns load options for the model at path: those of the server, but --vae and --text-encoder
- * only for the model that the server was started with. Borrows path and the server's strings. */
+ * only if path equals, as text, that of the model that the server was started with. Borrows path
+ * and the server's strings. */
 zi_model_options zi_worker_model_options(const zi_worker *worker, const char *path);
 
-/* Loads the image model at path, which clients call name, unless it is loaded already; unloads any
- * other first, publishes "models" and logs that. False: *error is set and no image model is loaded.
- * Only for the thread of ZI_QUEUE_COMPUTE. */
+/* Loads the image model at path, which clients call name (both copied), unless it is loaded
+ * already; unloads any other first, and logs that it is loaded. Publishes "models" after unloading
+ * and after loading. False: *error is set and no image model is loaded. Only for the thread of
+ * ZI_QUEUE_COMPUTE. */
 bool zi_worker_load_model(zi_worker *worker, const char *name, const char *path,
                           zi_error *error) ZI_CHECKED;
 
@@ -74,11 +78,12 @@ typedef struct {
 zi_job_reporter zi_job_reporter_start(zi_worker *worker, zi_job *job, const char *stage);
 
 /* Publishes reporter->progress with this fraction (0 to 1) of the whole job and an estimate of the
- * time left; does nothing if the last update was less than 0.25 s ago, unless `now`. */
+ * time left; does nothing, not even store the fraction, if the last update was less than 0.25 s
+ * ago, unless `now`. */
 void zi_job_reporter_update(zi_job_reporter *reporter, double fraction, bool now);
 
-/* Whether the last update is at least that many seconds old; if so, an update counts as made now.
- * Publishes nothing. */
+/* Whether the last update is at least that many seconds old, or there was none; if so, an update
+ * counts as made now. Publishes nothing. */
 bool zi_job_reporter_is_due(zi_job_reporter *reporter, double seconds);
 
 /* ---- runners of job kinds (run_generate.c, run_models.c) ----
@@ -86,33 +91,36 @@ bool zi_job_reporter_is_due(zi_job_reporter *reporter, double seconds);
  * Each runs a job whose names are resolved, reports its progress and stores its result in the job.
  * False: it failed, or was cancelled (ZI_ERROR_CANCELLED). */
 
-/* Loads the model of a generate job, generates its images and saves each to the history and the
- * job. An image that is skipped is left out. False: *error is set; ZI_ERROR_CANCELLED: the job was
- * cancelled. Images that were saved stay. */
+/* Loads the model of a generate job, which stays loaded, generates its images and saves each to the
+ * history and the job. Images that are skipped, even all, are left out. False: *error is set;
+ * ZI_ERROR_CANCELLED: the job was cancelled. Images that were saved stay. */
 bool zi_run_generate_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 
-/* Loads the model of a load job, unless it is in memory, in place of any other. False: *error is
- * set. */
+/* Loads the model of a load job, unless it is in memory, in place of any other. Cannot be cancelled
+ * while it loads. False: *error is set, and no image model is loaded. */
 bool zi_run_load_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 
 /* Frees the image model in memory, if there is one. Always succeeds. */
 bool zi_run_unload_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 
 /* Loads the language model of an enhance job unless it is loaded already, and sets the job's text
- * to the answer; publishes pieces of it meanwhile. False: *error is set; the text may be partial,
- * and is empty if nothing was written. */
+ * to the answer; publishes pieces of it meanwhile. False: *error is set, ZI_ERROR_CANCELLED:
+ * cancelled; the text has the pieces until then, and is empty if there were none. */
 bool zi_run_enhance_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 
 /* Converts the model of a convert or quantize job to job->paths.new_model, and records the new
- * model's name in the job. False: *error is set, ZI_ERROR_CANCELLED: cancelled. */
+ * model's name in the job. False: *error is set, ZI_ERROR_CANCELLED: cancelled; nothing is left at
+ * the new path. */
 bool zi_run_convert_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 
 /* Copies, links, moves or converts job->paths.model into the models folder, and records the new
- * model's name in the job. False: *error is set, ZI_ERROR_CANCELLED: cancelled. */
+ * model's name in the job. False: *error is set, ZI_ERROR_CANCELLED: cancelled; nothing new is left
+ * in the folder, but a copy if the source of a move could not be removed. */
 bool zi_run_import_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 
 /* Downloads a model into the models folder, converts it if the job has a layout or precision, and
- * records the new model's name in the job. False: *error is set, ZI_ERROR_CANCELLED: cancelled. */
+ * records the new model's name in the job. False: *error is set, ZI_ERROR_CANCELLED: cancelled;
+ * what was downloaded stays, and the next such job resumes it. */
 bool zi_run_download_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 
 /* Verifies a model and stores the checks in the job; a check that fails is not a failure of the
