@@ -364,8 +364,9 @@ static cJSON *infotext_json(const char *infotext)
     return NULL;
 }
 
-/* POST png-info: the infotext of an image in base64, which may be a data: URL, as text (info, ""
- * if the image has none) and parsed (parameters). Replies 422 when it is no base64 or no image. */
+/* POST png-info: the infotext of an image (PNG, JPEG or WebP) in base64, which may be a data: URL,
+ * as text (info, "" if it has none) and parsed (parameters, {} if it has none or it cannot be
+ * parsed). 422: no base64 (or no memory to decode it), or no such image, damaged or too large. */
 static zi_handler_result post_png_info(zi_server_request *req)
 {
     const char *text = NULL;

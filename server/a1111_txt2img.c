@@ -133,8 +133,9 @@ static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http
     return true;
 }
 
-/* Finds override_settings.sd_model_checkpoint. *name: in new memory; NULL: not given, or empty.
- * False: there is no such model; *http_error is a 404. */
+/* Finds override_settings.sd_model_checkpoint. *name becomes the full name in new memory; NULL: not
+ * given, no text, or "". False: *http_error is a 404, also when the models cannot be read or memory
+ * is short, and *name is NULL. */
 static bool find_override_model(zi_server_request *req, char **name, zi_http_error *http_error)
 {
     const cJSON *given = json_get(json_get(req->json, "override_settings"), "sd_model_checkpoint");
@@ -188,8 +189,9 @@ static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_err
 }
 
 /* Reads the request into r and submits the generate job, whose id becomes req->job. If
- * override_settings_restore_afterwards is false, its model becomes the server's default model.
- * False: *http_error is filled, and no job was submitted or it is cancelled. */
+ * override_settings_restore_afterwards is false (default: true), a model that the request names
+ * becomes the server's default model. False: *http_error is filled, r may be partly filled, and no
+ * job was submitted (req->job stays 0), or it is cancelled. */
 static bool submit_job(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     char *model = NULL;

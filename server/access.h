@@ -22,9 +22,10 @@ typedef struct {
     const char *cookie;               /* the cookie named "zimage" */
 } zi_access_headers;
 
-/* Whether Host names this server (another name may be DNS rebinding): "localhost", a literal IP
- * address, only a loopback one if it listens on loopback alone, else its host option or host name;
- * a final ".local" of either makes no difference. With the API key in a header any Host passes. */
+/* Whether Host names this server (another name may be DNS rebinding): "localhost" or a literal IP
+ * address; if it listens on loopback alone, only a loopback one, else also options.host or the
+ * machine's name. Ignores the port, letter case and a final ".local". False without Host; with the
+ * right API key in a header, any Host or none passes. */
 bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *headers);
 
 /* Whether the request does not come from a page of another site: Origin without its scheme equals

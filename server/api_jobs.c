@@ -30,9 +30,9 @@ static zi_handler_result list_jobs(zi_server_request *req)
     return zi_reply_json(req, 200, zi_jobs_list_json(req->server->jobs));
 }
 
-/* POST /api/jobs: queues a job and replies 202 with its description, without waiting for it.
- * Replies with the error of an invalid request (400, 404 or 409), 429 when the queue is full, or
- * 503 at shutdown. */
+/* POST /api/jobs: queues a job of any kind and replies 202 with its description, without waiting
+ * for it; it goes on when the client disconnects. Replies with the error of an invalid request
+ * (400, 404 or 409), 429 when the queue is full, or 503 at shutdown. */
 static zi_handler_result submit_job(zi_server_request *req)
 {
     zi_jobs *jobs = req->server->jobs;

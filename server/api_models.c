@@ -101,8 +101,9 @@ static void release_upload(void *upload)
 }
 
 /* Hands the uploaded temporary file to the scanner, to be inspected and moved to path; sets
- * req->user to the zi_upload and restarts req->began. Takes ownership of path and name, on
- * failure, too. False: *http_error is filled (500; 503 at shutdown). */
+ * req->user to the zi_upload and restarts req->began. Takes ownership of path and name, on failure,
+ * too. False: *http_error is filled (500; 503 at shutdown), req->user is NULL, and the file is
+ * removed now or with the request. */
 static bool submit_upload(zi_server_request *req, char *path, char *name, zi_http_error *http_error)
 {
     /* Inspection depends on the extension, so that the temporary file gets it first. */

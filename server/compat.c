@@ -59,8 +59,8 @@ static bool set_deleted_error(const char *id, zi_error *error)
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted meanwhile");
 }
 
-/* Appends the image's PNG file in base64. False: *error is set; ZI_ERROR_NOT_FOUND if it has none.
- */
+/* Appends the image's PNG file in base64. False: *error is set and out unchanged;
+ * ZI_ERROR_NOT_FOUND if it has none. A lack of memory for base64 sets out->failed alone. */
 static bool append_file(zi_server *server, const char *id, zi_text *out, zi_error *error)
 {
     uint8_t *data;
@@ -72,9 +72,9 @@ static bool append_file(zi_server *server, const char *id, zi_text *out, zi_erro
     return true;
 }
 
-/* Appends the stored image in the format and quality of options in base64, with its stored
- * infotext in place of options->infotext. False: *error is set; ZI_ERROR_NOT_FOUND if it has no
- * file. */
+/* Appends the stored image in the format and quality of options in base64, with its stored infotext
+ * in place of options->infotext. False: *error is set and out unchanged; ZI_ERROR_NOT_FOUND if it
+ * has no file. A lack of memory for base64 sets out->failed alone. */
 static bool append_converted(zi_server *server, const char *id, const zi_save_options *options,
                              zi_text *out, zi_error *error)
 {

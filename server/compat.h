@@ -23,9 +23,9 @@ bool zi_compat_submit_generate(zi_server_request *req, const zi_generation *gene
 bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *http_error,
                          zi_handler_result *result);
 
-/* Appends the image `id` of the history, with its infotext, in base64 without quotes. quality: 1
- * to 100, for JPEG and WebP. Returns false and sets *error, with ZI_ERROR_NOT_FOUND when it has no
- * file; a lack of memory may show in out->failed only. */
+/* Appends the image `id` of the history, with its infotext, in base64 without quotes; a PNG is the
+ * stored file itself. quality: 1 to 100, for JPEG and WebP. False: *error is set and out unchanged;
+ * ZI_ERROR_NOT_FOUND when it has no file. A lack of memory may set out->failed alone. */
 bool zi_compat_append_image(zi_server *server, const char *id, zi_format format, int quality,
                             zi_text *out, zi_error *error) ZI_CHECKED;
 

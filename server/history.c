@@ -234,7 +234,8 @@ bool zi_history_open_file(const zi_history *history, const char *id, int *fd, zi
     return ok;
 }
 
-/* Reads size bytes from fd. False: *error is set. id: its subject. */
+/* Reads size bytes from fd, which stays open. False: *error is ZI_ERROR_IO with `id` as its
+ * subject, also when the file ends before, and bytes may be partly filled. */
 static bool read_bytes(int fd, const char *id, uint8_t *bytes, size_t size, zi_error *error)
 {
     for (size_t done = 0; done < size;) {

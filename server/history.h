@@ -66,21 +66,24 @@ bool zi_history_delete(zi_history *history, const char *id, bool *found,
 bool zi_image_id_valid(const char *text);
 
 /* Opens a file for reading without following a symbolic link; the caller closes *fd. *fd is -1 when
- * there is no such file, or a link, which is no failure. id: of its image, the error's subject. */
+ * there is no such file, or a link, which is no failure. id: of its image, the error's subject.
+ * False: the file cannot be opened, *error is ZI_ERROR_IO, and *fd is -1. */
 bool zi_history_open_path(const char *path, const char *id, int *fd, zi_error *error) ZI_CHECKED;
 
-/* Opens the PNG file of an image, as zi_history_open_path does; a malformed id has no file. */
+/* Opens the PNG file of an image, as zi_history_open_path does, without asking the database; a
+ * malformed id has no file. False: *error is set, also when out of memory, and *fd is -1. */
 bool zi_history_open_file(const zi_history *history, const char *id, int *fd,
                           zi_error *error) ZI_CHECKED;
 
-/* Reads the PNG file of an image into new memory. *data is NULL when the image has no file or id is
- * malformed, which is no failure. */
+/* Reads the PNG file of an image, a regular file of at most 1 GiB, into new memory; free() *data.
+ * *data is NULL and *size unchanged when the image has no file or id is malformed, which is no
+ * failure. False: the same, and *error is set. */
 bool zi_history_read_file(const zi_history *history, const char *id, uint8_t **data, size_t *size,
                           zi_error *error) ZI_CHECKED;
 
-/* Loads an image and its infotext (both new, as from zi_image_load; infotext may be NULL). When it
- * has no file or id is malformed, *image is NULL, *infotext is unchanged, and the function
- * succeeds. */
+/* Loads an image from its file; zi_image_free() *image, zi_free() *infotext, which is NULL if the
+ * file has none; the argument infotext may be NULL. If id is malformed or the image has no file,
+ * succeeds with *image NULL and *infotext unchanged. False: the same, and *error is set. */
 bool zi_history_load_image(const zi_history *history, const char *id, zi_image **image,
                            char **infotext, zi_error *error) ZI_CHECKED;
 

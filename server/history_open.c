@@ -20,8 +20,9 @@ static void free_ids(char **ids)
     free(ids);
 }
 
-/* The first column of a query's rows, as a NULL-terminated array for free_ids; NULL: *error is
- * set. */
+/* The first column of a query's rows, texts that are not NULL, as a NULL-terminated array for
+ * free_ids. NULL: *error is set; all rows or none are returned, and an SQL NULL counts as a lack of
+ * memory. */
 static char **read_ids(zi_history *h, const char *sql, zi_error *error)
 {
     sqlite3_stmt *s = NULL;

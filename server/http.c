@@ -101,7 +101,8 @@ static bool has_quality(const char *parameters)
     return *at >= '1' && *at <= '9';
 }
 
-/* Whether Accept-Encoding allows the coding: names it, or else "*", without q=0. */
+/* Whether Accept-Encoding, if it was sent, allows the coding: names it, in any letter case, or else
+ * "*", without q=0. The first item that names the coding decides. */
 static bool accepts_coding(zi_server_request *req, const char *coding)
 {
     const char *at = zi_server_request_header(req, "Accept-Encoding");

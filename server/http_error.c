@@ -48,7 +48,8 @@ bool zi_http_error_forgotten_job(zi_http_error *http_error)
                              "remembers only the last 100 jobs; GET /api/images lists the images");
 }
 
-/* The HTTP status for an error code of the library: 400, 404, 409, else 500. */
+/* The HTTP status for an error code of the library, as zi_http_error_from describes it: 400, 404,
+ * 409, else 500. */
 static unsigned http_status(zi_error_code code)
 {
     switch (code) {

@@ -24,9 +24,9 @@ bool zi_http_error_shutting_down(zi_http_error *http_error);
 /* Sets status 500 for a job that has ended and of which nothing more is known; returns false. */
 bool zi_http_error_forgotten_job(zi_http_error *http_error);
 
-/* Converts an error of the library; returns false. Status by its code: 400, 404, 409, else 500.
- * The field is `field`, else the error's subject if the table of fields has it, else none; both
- * may be NULL. */
+/* Converts an error of the library; returns false. Status by its code: ZI_ERROR_INVALID_ARGUMENT
+ * 400, NOT_FOUND 404, EXISTS 409, any other 500. The field is `field`, else the error's subject if
+ * the table of fields has it, else none; table and field may be NULL. */
 bool zi_http_error_from(zi_http_error *http_error, const zi_parameter *table, const char *field,
                         const zi_error *error);
 

@@ -207,9 +207,9 @@ static bool set_full_error(zi_http_error *http_error)
                              ZI_QUEUE_CAPACITY);
 }
 
-/* Gives a job its id, which *id becomes too, appends it to its queue, publishes "queued" and wakes
- * the workers. The queue owns it then. False: the queue is full (429), or zi_jobs_close was called
- * (503); *http_error is filled and nothing has changed. */
+/* Gives a job its id, which *id becomes too, appends it to its queue, which owns it then, publishes
+ * "queued" and wakes the workers. Takes the mutex. False: the queue is full (429), or zi_jobs_close
+ * was called (503); *http_error is filled and nothing else has changed. */
 static bool enqueue(zi_jobs *jobs, zi_job *job, uint64_t *id, zi_http_error *http_error)
 {
     zi_job **end = &jobs->waiting;

@@ -23,8 +23,8 @@ void zi_jobs_free(zi_jobs *jobs);
 /* ---- for request handlers ---- */
 
 /* Makes a job from copies of a request's texts, validates it, finds its models and appends it to
- * its queue; *id becomes its id. False: *http_error is filled and there is no job; 429 when its
- * queue is full, 503 after zi_jobs_close. */
+ * its queue; *id becomes its id. False: *http_error is filled, there is no job, and *id is
+ * unchanged; 429 when its queue is full, 503 after zi_jobs_close. */
 bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
                     zi_http_error *http_error) ZI_CHECKED;
 

@@ -52,8 +52,9 @@ void zi_log_free(zi_log *log)
 }
 
 /* Returns the bytes (1 to 4) of the UTF-8 character at the start of text, which is not empty; 0: it
- * is invalid, or can forge a line, drive a terminal or hide: a control character, a line separator
- * or an invisible one, such as those that change the direction of text. */
+ * is invalid (also overlong, or a surrogate), or can forge a line, drive a terminal or hide: a
+ * control character, a line separator or an invisible one, such as those that change the direction
+ * of text. Does not read beyond the text's NUL. */
 static size_t printable_length(const char *text)
 {
     utf8proc_int32_t c;

@@ -31,9 +31,10 @@ void zi_log_rate_limited(zi_log *log, const char *format, ...) ZI_PRINTF(2, 3);
  * memory: NULL, or lines are missing. */
 cJSON *zi_log_json(zi_log *log);
 
-/* Appends text to *out with control characters, invalid UTF-8, line separators and invisible format
- * characters (such as direction marks) as \xNN for each byte: it cannot forge a line or drive a
- * terminal. Stops when *out has 2000 bytes, what it had before included. */
+/* Appends text to *out with control characters (also tabs and line ends), invalid UTF-8, line
+ * separators and invisible format characters (such as direction marks) as \xNN for each byte: it
+ * cannot forge a line or drive a terminal. Stops once *out has 2000 bytes or more, what it had
+ * before included; a character that is not escaped is never cut. */
 void zi_escape_line(const char *text, zi_text *out);
 
 /* Returns the Unix time in seconds, with a fraction. For durations use zi_monotonic_seconds. */

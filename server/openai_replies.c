@@ -101,8 +101,8 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_open
 }
 
 /* Fills *why for a job that has ended without images, by its state: it was cancelled (409), all its
- * images were skipped (409), or it has no record any more (500). That of a failed job is set
- * already. */
+ * images were skipped (ZI_JOB_DONE, 409), or it has no record any more (ZI_JOB_UNKNOWN, 500). For a
+ * failed job *why stays as it is: its error is there. */
 static void set_no_images_error(zi_job_state state, zi_http_error *why)
 {
     if (state == ZI_JOB_CANCELLED) zi_http_error_set(why, 409, NULL, "the job was cancelled");

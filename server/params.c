@@ -33,7 +33,8 @@ static const char *type_text(const cJSON *item)
                                   : "null";
 }
 
-/* Sets the error "must be TYPE, not ..." with the parameter's name as subject; returns false. */
+/* Sets ZI_ERROR_INVALID_ARGUMENT with "must be TYPE, not ...", which names the item's kind of
+ * value, and the parameter's name as subject; returns false. */
 static bool set_type_error(const zi_parameter *p, const cJSON *item, const char *type,
                            zi_error *error)
 {

@@ -12,8 +12,9 @@ typedef struct zi_scanner zi_scanner;
  * memory. False: *error is set; call zi_scanner_stop and zi_scanner_free with *out all the same. */
 bool zi_scanner_start(zi_server *server, zi_scanner **out, zi_error *error) ZI_CHECKED;
 
-/* Stops and joins the thread; uploads that wait fail with 503. The functions below may still be
- * called. scanner may be NULL. */
+/* Stops and joins the thread; uploads that wait fail with 503. zi_scanner_wake and the functions of
+ * zi_upload may still be called, but new uploads are refused with 503, too. scanner may be NULL, or
+ * stopped already. */
 void zi_scanner_stop(zi_scanner *scanner);
 
 /* Frees the scanner, after zi_scanner_stop and when all uploads were released. scanner may be NULL.
@@ -28,9 +29,9 @@ void zi_scanner_wake(zi_scanner *scanner);
 typedef struct zi_upload zi_upload;
 
 /* Hands the temporary file `staged` to the thread, which inspects it and moves it to `path`, or
- * removes it if it is not a model or path exists. name: what clients call it. Takes ownership of
- * the three strings and the file, also on failure. Release the result with zi_upload_release. NULL:
- * out of memory (500), or the server is shutting down (503); *http_error is filled. */
+ * removes it if it is no model or path exists. name: what clients call it. Takes ownership of the
+ * strings and the file. Release the result with zi_upload_release. NULL, with strings freed and
+ * file removed: out of memory (500) or shutdown (503); *http_error is filled. */
 zi_upload *zi_upload_submit(zi_scanner *scanner, char *staged, char *path, char *name,
                             zi_http_error *http_error);
 
