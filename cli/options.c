@@ -84,8 +84,8 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
     if (!*text)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
                             "is empty; it must be one of %s", option->argument);
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name, "'%s' is none of %s", text,
-                        option->argument);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                        "'%s' is unknown; it can be %s", text, option->argument);
 }
 
 /* Sets *(int *)option->value: to 1 for text NULL (the option without a word), else to 2 plus the

@@ -19,7 +19,8 @@ static bool set_kind_error(const char *kind, zi_http_error *http_error)
         size_t length = strlen(all);
         snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", k->name);
     }
-    return zi_http_error_set(http_error, 400, "kind", "kind: '%s' is none of %s", kind, all);
+    return zi_http_error_set(http_error, 400, "kind", "kind: '%s' is unknown; it can be %s", kind,
+                             all);
 }
 
 bool zi_job_params_read(const char *kind, const cJSON *params, zi_job_request *out,

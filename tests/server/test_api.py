@@ -380,7 +380,7 @@ class Requests(Api):
     def test_messages(self):
         """What is wrong, with what was sent and what is wanted."""
         for says, kind, params in (
-                ("kind: 'dance' is none of generate, convert,", "dance", {}),
+                ("kind: 'dance' is unknown; it can be generate, convert,", "dance", {}),
                 ("colour: unknown field; the fields are prompt, ", "generate", {"colour": 1}),
                 ("colour: unknown field; there are no fields here", "unload", {"colour": 1}),
                 ("prompt: must be text, not a number", "generate", {"prompt": 7}),
