@@ -13,7 +13,7 @@ typedef struct {
 
 enum { STAGES = 4 };
 
-/* The speed of a stage in FLOP per second, by its median time. */
+/* The speed of one run of a stage in FLOP per second, by the median time. */
 static double flop_per_second(const zi_bench_stage *stage)
 {
     return stage->flop / stage->seconds;

@@ -111,7 +111,8 @@ typedef struct {
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code) ZI_CHECKED;
 
-/* summary: a few words. The arguments are valid during the call. */
+/* A callback of zi_visit_commands. summary: a few words. The arguments are valid during the
+ * call. */
 typedef void (*zi_command_visitor)(void *user, const char *summary, const zi_command *command);
 
 /* Calls visit(user, ...) for every subcommand, in the order of the help, with its summary and its
@@ -167,10 +168,10 @@ typedef struct {
     char *hub_cache, *token, *demo, *cache_file;
 } zi_user_registry;
 
-/* Opens the registry with the options that the environment sets (HF_HOME, HF_HUB_CACHE,
- * HF_ENDPOINT, HF_TOKEN, XDG_CACHE_HOME, proxies, ...) and the demo model. folder: the models
- * folder, which need not exist, borrowed until zi_user_registry_close; NULL: ./models. *out needs
- * no value before. False: *error (may be NULL) is set, *out is {0}. */
+/* Opens the registry with the options that the environment sets (HF_HOME, HF_ENDPOINT, HF_TOKEN,
+ * XDG_CACHE_HOME, proxies, ...) and, as "demo", the demo model that comes with the program, if
+ * found. folder: the models folder, which need not exist, borrowed until zi_user_registry_close;
+ * NULL: ./models. *out needs no value before. False: *error (may be NULL) is set, *out is {0}. */
 bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
 
 /* Closes the registry and frees the strings of its options. *models (models is not NULL) becomes

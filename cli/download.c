@@ -19,7 +19,7 @@ typedef struct {
     bool bar_shown;
 } progress_state;
 
-/* In units of 10^9 bytes. */
+/* The number of bytes in gigabytes, units of 10^9 bytes. */
 static double gigabytes(uint64_t bytes)
 {
     return (double)bytes / 1e9;

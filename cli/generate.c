@@ -123,7 +123,7 @@ typedef struct {
     char *image, *trace; /* trace: NULL: not requested */
 } output_paths;
 
-/* Frees both strings, which may be NULL; the struct keeps the pointers. */
+/* Frees both strings, which may be NULL; the struct (not NULL) keeps the pointers. */
 static void free_output_paths(output_paths *paths)
 {
     free(paths->image);

@@ -205,7 +205,7 @@ static int count_positionals(const zi_command *command, int *needed)
     return count;
 }
 
-/* See zi_options_intercept. */
+/* What zi_options_parse calls instead of parsing; visit is NULL when it parses. */
 static struct {
     void (*visit)(void *user, const zi_command *command);
     void *user;

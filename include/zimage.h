@@ -27,8 +27,8 @@
  * Strings are UTF-8 and end with NUL. The library copies nothing that an options struct points to
  * unless it says so: such strings must be valid until the call returns.
  *
- * Memory. An object has a function zi_OBJECT_free, which accepts NULL. Other memory that the
- * library returns is freed with zi_free().
+ * Memory. An object has a function zi_OBJECT_free (a registry: zi_registry_close), which accepts
+ * NULL. Other memory that the library returns is freed with zi_free().
  *
  * Threads. Each function says what may be called from several threads at the same time. Functions
  * that take no object may be called from any thread at any time. Results belong to the caller.
@@ -374,8 +374,8 @@ typedef struct {
 ZI_API bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
                        zi_error *error) ZI_CHECKED;
 
-/* Frees the text and ids that the struct has and zeroes it; the struct itself is the caller's. A
- * zeroed struct is allowed, NULL is not. */
+/* Frees the text and ids that the struct has and zeroes it; the struct itself is the caller's. NULL
+ * and a zeroed struct are allowed. */
 ZI_API void zi_enhance_result_free(zi_enhance_result *result);
 
 /* Returns an English prompt made from word lists, the same for the same seed (0 is one); zi_free()

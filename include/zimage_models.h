@@ -177,9 +177,9 @@ typedef struct {
 } zi_convert_options;
 
 /* Writes a model, or a single component, in another layout or precision. The destination exists
- * complete, or not at all. Before writing, it fails with ZI_ERROR_EXISTS, with
- * ZI_ERROR_INVALID_ARGUMENT if destination and an input contain one another, and with ZI_ERROR_IO
- * if the disk has too little space. */
+ * complete, or not at all. Before writing, it fails if something is there (ZI_ERROR_EXISTS; an
+ * empty folder is fine for a layout that is one), if destination and an input contain one another
+ * (ZI_ERROR_INVALID_ARGUMENT), and if the disk has too little space (ZI_ERROR_IO). */
 ZI_API bool zi_convert(const zi_convert_options *options, zi_error *error) ZI_CHECKED;
 
 /* ---- downloads from a hub ---- */
@@ -327,7 +327,8 @@ typedef struct {
 ZI_API bool zi_registry_read(zi_registry *registry, zi_registry_list *out,
                              zi_error *error) ZI_CHECKED;
 
-/* Frees what the list has and zeroes it; the struct itself is the caller's. */
+/* Frees what the list has and zeroes it; the struct itself is the caller's. NULL and a zeroed
+ * struct are allowed. */
 ZI_API void zi_registry_list_free(zi_registry_list *list);
 
 /* Inspects the models that zi_registry_read counts as unknown, and stores the results, in the cache
@@ -365,13 +366,14 @@ typedef struct {
 ZI_API bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_model *out,
                                 zi_error *error) ZI_CHECKED;
 
-/* Frees the strings that the struct has and zeroes it; the struct itself is the caller's. */
+/* Frees the strings that the struct has and zeroes it; the struct itself is the caller's. NULL and
+ * a zeroed struct are allowed. */
 ZI_API void zi_resolved_model_free(zi_resolved_model *model);
 
 /* Finds a language model by name or path, as zi_registry_resolve does; does not check that it is
  * one. name NULL or "prompt_enhancer": the only one in FOLDER/prompt_enhancer, else the one in the
  * hub cache; true with *path NULL when there is none. ZI_ERROR_NOT_FOUND: the name is unknown, or
- * there are several. zi_free() *path, which is NULL after a failure. */
+ * there are several. zi_free() *path. */
 ZI_API bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path,
                                     zi_error *error) ZI_CHECKED;
 
@@ -412,16 +414,17 @@ typedef struct {
 ZI_API bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out,
                                 zi_error *error) ZI_CHECKED;
 
-/* Frees the rows and zeroes the struct, which itself is the caller's. */
+/* Frees the rows and zeroes the struct, which itself is the caller's. NULL and a zeroed struct are
+ * allowed. */
 ZI_API void zi_migration_free(zi_migration *migration);
 
 typedef enum { ZI_IMPORT_COPY = 0, ZI_IMPORT_LINK, ZI_IMPORT_MOVE } zi_import_mode;
 
 typedef struct {
-    const char *source; /* a file or folder */
-    const char *name;   /* NULL: the source's */
-    zi_import_mode mode;
-    bool convert; /* convert to layout and precision; mode is ignored */
+    const char *source;  /* a file or folder */
+    const char *name;    /* NULL: the source's */
+    zi_import_mode mode; /* COPY leaves out names that begin with a dot; MOVE refuses links */
+    bool convert;        /* convert to layout and precision; mode is ignored */
     zi_layout_kind layout;
     zi_precision precision;
     const char *reference;   /* as for zi_convert */
@@ -431,10 +434,10 @@ typedef struct {
     void *reserved[8];
 } zi_import_options;
 
-/* Adds a model, or a component of one, to the folder, in the section of its layout. *path: where it
- * is; zi_free() it. Refuses models that are damaged or neither Z-Image nor a language model, the
- * conversion of a language model, and a name that exists (ZI_ERROR_EXISTS). Copies leave out names
- * that begin with a dot. */
+/* Adds a model or component to the folder, in the section of its layout; zi_free() *path, where it
+ * is. Refuses what is damaged, unsupported, or neither Z-Image nor a language model; to convert the
+ * latter; and (ZI_ERROR_EXISTS) a taken name, or any language model while prompt_enhancer is itself
+ * one. After a failure nothing was added, but a copy if a move cannot remove its source. */
 ZI_API bool zi_registry_import(zi_registry *registry, const zi_import_options *options, char **path,
                                zi_error *error) ZI_CHECKED;
 

@@ -317,8 +317,9 @@ static double resident_bytes(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (double)usage.ru_maxrss : 0;
 }
 
-/* GET memory: ram in bytes, where used is the resident memory of this process alone, and free is
- * the machine's total minus that. cuda is an error in any case. */
+/* GET memory: ram in bytes, where used is the resident memory of this process alone (its peak where
+ * only that is known; 0: unknown), and free is the machine's total minus that. cuda is an error in
+ * any case. */
 static zi_handler_result get_memory(zi_server_request *req)
 {
     double used = resident_bytes();

@@ -2,6 +2,7 @@
 #include "server/base64.h"
 
 #include "base/error.h"
+#include "base/text.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -58,6 +59,14 @@ bool zi_access_create(const zi_server_options *options, zi_access **out, zi_erro
     if (options->key && !options->key[0])
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key",
                             "is empty; give a key of at least one character, or none");
+    size_t length = options->key ? strlen(options->key) : 0;
+    if (length > ZI_ACCESS_KEY_MAX)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key",
+                            "has %zu bytes; give a key of at most %d bytes", length,
+                            ZI_ACCESS_KEY_MAX);
+    if (options->key && !zi_utf8_valid(options->key, length))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key",
+                            "is not valid UTF-8 text; give a key of other characters");
     if (!is_loopback(options->host) && !options->key && !options->insecure)
         return zi_error_set(
             error, ZI_ERROR_INVALID_ARGUMENT, "host",

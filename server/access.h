@@ -4,15 +4,18 @@
 
 #include "server/server.h"
 
+enum { ZI_ACCESS_KEY_MAX = 500 }; /* bytes of the longest API key */
+
 typedef struct zi_access zi_access;
 
 /* Creates *out, with a random login cookie; free it with zi_access_free. Keeps options->key without
- * copying it. False: *error is set and *out unchanged; ZI_ERROR_INVALID_ARGUMENT when the key is
- * "", or when other machines can reach options->host, there is no API key, and not `insecure`. */
+ * copying it. False: *error is set, *out unchanged. ZI_ERROR_INVALID_ARGUMENT: the key is "",
+ * longer than ZI_ACCESS_KEY_MAX or not UTF-8, or there is none, not `insecure`, and other machines
+ * can reach options->host. */
 bool zi_access_create(const zi_server_options *options, zi_access **out,
                       zi_error *error) ZI_CHECKED;
 
-/* NULL is allowed. The API key is the caller's. */
+/* Frees the access control; the API key stays the caller's. NULL is allowed. */
 void zi_access_free(zi_access *access);
 
 /* The request headers that access control reads; NULL: not sent. */

@@ -24,7 +24,7 @@ static zi_handler_result get_openapi(zi_server_request *req)
 /* ---- /api/config ---- */
 
 /* Adds {"min", "max"} of a generation parameter, which must exist, as `name`; max is the server's
- * limit. Returns the new object, owned by config; NULL: out of memory. */
+ * limit. Returns the new object, owned by config. Out of memory: NULL, or it lacks members. */
 static cJSON *add_range(cJSON *config, const char *name, const char *parameter)
 {
     const zi_parameter *p = zi_parameter_find(parameter);
@@ -194,8 +194,8 @@ static zi_handler_result get_log(zi_server_request *req)
 /* ---- login, random prompt ---- */
 
 /* POST /api/login: if "key" is the API key, or the server has none, replies 204 and sets the login
- * cookie; 400 if "key" is missing or no text, in either case. Otherwise logs that (rate-limited)
- * and replies 401. */
+ * cookie; 400 if "key" is missing, no text, or longer than any API key may be, in either case.
+ * Otherwise logs that (rate-limited) and replies 401. */
 static zi_handler_result post_login(zi_server_request *req)
 {
     char cookie[200];
@@ -203,7 +203,8 @@ static zi_handler_result post_login(zi_server_request *req)
     zi_http_error http_error;
     zi_fields fields = {0, 0};
     static const zi_parameter params[] = {
-        {.name = "key", .type = ZI_PARAMETER_TEXT, .max = 500, .required = true}, {0}};
+        {.name = "key", .type = ZI_PARAMETER_TEXT, .max = ZI_ACCESS_KEY_MAX, .required = true},
+        {0}};
     if (!zi_params_read(req->json, params, &key, &fields, &http_error))
         return zi_reply_http_error(req, &http_error);
     const char *token = zi_access_login(req->server->access, key);

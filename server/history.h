@@ -46,8 +46,9 @@ typedef struct {
  * more, and its cursor need not exist. The caller deletes the JSON. NULL: *error is set. */
 cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_error *error);
 
-/* zi_history_list as JSON text, to free(). The last result is cached until any row is added,
- * changed or deleted, in this process or another. NULL: *error is set. */
+/* The matching images as JSON text with the members that zi_history_list gives, to free(). The last
+ * result is cached until any row is added, changed or deleted, in this process or another. NULL:
+ * *error is set. */
 char *zi_history_list_text(zi_history *history, const zi_history_query *query, zi_error *error);
 
 /* Reads the row of an image as JSON, which the caller deletes. True with *out NULL: there is no

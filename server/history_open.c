@@ -54,7 +54,8 @@ static bool is_missing(const char *path)
 }
 
 /* Completes interrupted deletions, and removes rows, with thumbnails, whose image files do not
- * exist. Stops at the first failure: returns false, and *error is set. */
+ * exist. Stops at the first failure: returns false, and *error is set. An image whose path memory
+ * is too short for is skipped, which is no failure. */
 static bool remove_stale_rows(zi_history *h, zi_error *error)
 {
     char **ids = read_ids(h, "SELECT id FROM images WHERE deleted = 1", error);

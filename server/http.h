@@ -150,8 +150,8 @@ typedef struct {
 
 /* Replies with a stream of server-sent events (text/event-stream), which ends when format or
  * snapshot says so. Copies options; the stream owns options->user, and calls free_user, if set, at
- * its end or when the client disconnects. MHD_NO: out of memory; user may then be lost without a
- * call of free_user. */
+ * its end or when the client disconnects. MHD_NO: out of memory; then the job was cancelled if
+ * cancels_job is set, and free_user was called. */
 zi_handler_result zi_reply_event_stream(zi_server_request *req,
                                         const zi_event_stream_options *options);
 

@@ -24,7 +24,8 @@ static roots resolve_roots(const zi_server_options *o)
         {realpath(o->registry.folder, NULL), o->import ? realpath(o->import, NULL) : NULL}};
 }
 
-/* Frees the paths, not the struct, whose pointers are invalid afterwards. */
+/* Frees the paths, which may be NULL, not the struct (not NULL), whose pointers are invalid
+ * afterwards. */
 static void free_roots(roots *r)
 {
     for (int i = 0; i < ROOTS; i++) free(r->paths[i]);

@@ -139,7 +139,8 @@ typedef struct {
     zi_http_error error; /* with ZI_JOB_FAILED */
 } zi_job_status;
 
-/* Frees what a status owns, not the struct, and resets it to zeros with state ZI_JOB_UNKNOWN. */
+/* Frees what a status (not NULL) owns, not the struct, and resets it to zeros with state
+ * ZI_JOB_UNKNOWN. */
 void zi_job_status_free(zi_job_status *status);
 
 /* ---- the record ---- */

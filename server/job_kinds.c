@@ -57,7 +57,8 @@ static const zi_parameter import_params[] = {
     CHOICE("precision", zi_import_params, precision, zi_precision_names, false),
     {0}};
 
-/* As import_params, with the layout as `to`, as on the command line. */
+/* Layout "same" and precision "original" keep the model unchanged; the layout is called `to`, as on
+ * the command line. */
 static const zi_parameter download_params[] = {
     TEXT("repo", zi_download_params, repo, MAX_NAME, false),
     TEXT("name", zi_download_params, name, MAX_NEW_NAME, false),

@@ -24,7 +24,7 @@ void zi_job_status_free(zi_job_status *status)
     *status = (zi_job_status){.state = ZI_JOB_UNKNOWN};
 }
 
-/* Frees a job with all that it owns. It must be in no list any more. */
+/* Frees a job (not NULL) with all that it owns. It must be in no list any more. */
 static void free_job(zi_job *job)
 {
     char *owned[] = {job->paths.model,        job->paths.against,   job->paths.vae,
@@ -74,8 +74,8 @@ static int queue_position(const zi_jobs *jobs, const zi_job *job)
 
 enum { LISTS = ZI_QUEUES + 2 };
 
-/* Sets lists to the first jobs (NULL: none) of all lists, in the order in which zi_jobs_visit
- * visits them. The caller holds the mutex. */
+/* Sets lists to the first jobs (NULL: none) of all lists: running ones by queue, queued ones, ended
+ * ones. The caller holds the mutex. */
 static void get_all_lists(const zi_jobs *jobs, zi_job *lists[LISTS])
 {
     for (int queue = 0; queue < ZI_QUEUES; queue++) lists[queue] = jobs->running[queue];
@@ -95,7 +95,8 @@ static zi_job *find_job(const zi_jobs *jobs, uint64_t id)
     return NULL;
 }
 
-/* Calls visit for every job, in the order of zi_jobs_visit. The caller holds the mutex. */
+/* Calls visit for all jobs: first running ones, then queued ones in order, then ended ones, the
+ * latest first. The caller holds the mutex. */
 static void visit_all(zi_jobs *jobs, zi_job_visitor visit, void *user)
 {
     zi_job *lists[LISTS];

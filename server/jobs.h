@@ -28,7 +28,7 @@ void zi_jobs_free(zi_jobs *jobs);
 bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
                     zi_http_error *http_error) ZI_CHECKED;
 
-/* position: of the job in its queue, from 1; 0: not queued. */
+/* A callback of zi_jobs_visit. position: of the job in its queue, from 1; 0: not queued. */
 typedef void (*zi_job_visitor)(void *user, const zi_job *job, int position);
 
 /* Calls visit for the job of that id (not at all if there is none) or for all (0): first running

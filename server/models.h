@@ -15,8 +15,8 @@
 bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,
                     zi_http_error *http_error) ZI_CHECKED;
 
-/* As zi_models_find, but sets *path alone, to free(). A name of NULL succeeds and leaves *path
- * unchanged, as a failure does. */
+/* Finds a model as zi_models_find does, and sets *path alone, to free(). A name of NULL succeeds.
+ * False: *http_error is filled for `field`. *path is unchanged then, and for NULL. */
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
                          zi_http_error *http_error) ZI_CHECKED;
 

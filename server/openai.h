@@ -33,7 +33,8 @@ zi_handler_result zi_openai_reply_when_done(zi_server_request *req);
 
 /* Replies with a stream of the images of req->job, of partial images and of errors, by its events
  * after `cursor`. Takes ownership of req->user, a zi_openai_request, also on failure (MHD_NO), and
- * sets it to NULL; the stream cancels the job if the client disconnects before its end. */
+ * sets it to NULL. The job is cancelled on failure, and if the client disconnects before the
+ * end. */
 zi_handler_result zi_openai_reply_stream(zi_server_request *req, uint64_t cursor);
 
 #endif

@@ -24,8 +24,9 @@ typedef struct {
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
                     zi_http_error *http_error) ZI_CHECKED;
 
-/* As zi_params_read, also in failing, but ignores unknown fields, and marks none. Anything that is
- * not an object counts as read, even if a field is required. */
+/* Reads those fields of a JSON object that the table has into the struct `out`, and fails, as
+ * zi_params_read does, but ignores unknown fields, and marks none. Anything that is not an object
+ * counts as read, even if a field is required. */
 bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
                           zi_http_error *http_error) ZI_CHECKED;
 
@@ -56,7 +57,7 @@ bool zi_seed_parse(const char *text, uint64_t *out);
  * freed. */
 bool zi_params_copy_texts(const zi_parameter *table, void *params) ZI_CHECKED;
 
-/* Frees the texts in the struct, whose pointers are invalid afterwards. */
+/* Frees the texts (NULL: none) in the struct (not NULL), whose pointers are invalid afterwards. */
 void zi_params_free_texts(const zi_parameter *table, void *params);
 
 /* Returns marks of the fields of the struct whose values are not 0, false or NULL. So the first

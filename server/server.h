@@ -7,7 +7,7 @@
 typedef struct {
     const char *host;   /* address to listen on; NULL: 127.0.0.1 */
     int port;           /* 0: any free one */
-    const char *key;    /* API key that clients must send; NULL: none */
+    const char *key;    /* API key that clients must send, 1 to 500 bytes of UTF-8; NULL: none */
     bool insecure;      /* allow listening on other addresses than loopback without a key */
     const char *output; /* folder of images and history; created if missing */
     zi_registry_options registry; /* model registry; its folder is created, too */

@@ -75,6 +75,7 @@ void zi_llm_free(zi_llm *llm)
 
 void zi_enhance_result_free(zi_enhance_result *result)
 {
+    if (!result) return;
     free(result->text);
     free(result->ids);
     *result = (zi_enhance_result){0};

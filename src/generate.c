@@ -131,8 +131,8 @@ static bool allocate_memory(generation_job *j, zi_error *error)
                            zi_model_limits(&j->model->config), plan_memory, j, &j->session, error);
 }
 
-/* Closes the session and frees the host memory and the token ids; members that are not set yet are
- * allowed. To be called once. */
+/* Closes the session and frees the host memory and the token ids of the job (not NULL); members
+ * that are not set yet are allowed. To be called once. */
 static void free_memory(generation_job *j)
 {
     zi_session_close(&j->session);

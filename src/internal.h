@@ -29,9 +29,9 @@ struct zi_model {
  * (text encoder, transformer and VAE decoder), for zi_session_open. */
 zi_exec_limits zi_model_limits(const zi_config *config);
 
-/* Computes the embedding cache's key of the token ids [count] in this model: 32 hexadecimal digits
- * in lower case and a NUL. fast: as in zi_session_open. Locks the model's mutex and hashes its text
- * encoder on first use. */
+/* Computes the embedding cache's key of the token ids [count] in this model, on its backend's
+ * variant (others sum in another order): 32 hexadecimal digits in lower case and a NUL. fast: as in
+ * zi_session_open. Locks the model's mutex and hashes its text encoder on first use. */
 void zi_embedding_key(zi_model *model, bool fast, const int32_t *ids, size_t count,
                       char key[ZI_EMBEDDING_KEY]);
 

@@ -46,8 +46,8 @@ static bool allocate_memory(generation *w, zi_engine *engine, zi_error *error)
     return zi_session_open(engine, false, limits, plan_memory, w, &w->session, error);
 }
 
-/* Closes the session and frees the host memory; members that are not set yet are allowed. To be
- * called once. */
+/* Closes the session and frees the host memory of the generation (not NULL); members that are not
+ * set yet are allowed. To be called once. */
 static void free_memory(generation *w)
 {
     zi_session_close(&w->session);

@@ -35,7 +35,7 @@ void zi_preview_learn(zi_preview *preview, const float *latents, const float *im
 void zi_preview_render(const zi_preview *preview, const float *latents, size_t n, uint8_t *rgb);
 
 /* Frees what *preview has, not the struct, which becomes zero: not fitted. A zeroed struct is
- * allowed. */
+ * allowed, NULL is not. */
 void zi_preview_free(zi_preview *preview);
 
 #endif

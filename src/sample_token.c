@@ -57,7 +57,8 @@ static int by_logit(const void *a, const void *b)
 }
 
 /* Writes the `max` largest logits (0 or more than vocab: all) with their ids to out, largest first
- * and equal ones by id, and returns their number, for which out must have room. */
+ * and equal ones by id, and returns their number, for which out must have room. With NaNs the order
+ * is arbitrary. */
 static size_t sort_candidates(const float *logits, size_t vocab, size_t max,
                               zi_token_candidate *out)
 {

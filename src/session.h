@@ -24,7 +24,7 @@ bool zi_session_open(zi_engine *engine, bool fast, zi_exec_limits limits, zi_res
                      void *user, zi_session *out, zi_error *error) ZI_CHECKED;
 
 /* Discards operations that are not submitted, waits for the others without reporting errors, frees
- * the memory and zeroes *session. A zeroed session is allowed. */
+ * the memory and zeroes *session. A zeroed session is allowed, NULL is not. */
 void zi_session_close(zi_session *session);
 
 /* Values of a view in host memory. */
@@ -40,7 +40,7 @@ typedef struct {
 bool zi_fetch_values(zi_exec *exec, zi_view view, zi_fetched_values *out,
                      zi_error *error) ZI_CHECKED;
 
-/* Frees the copy, if there is one, and zeroes *values; a zeroed struct is allowed. */
+/* Frees the copy, if there is one, and zeroes *values. A zeroed struct is allowed, NULL is not. */
 void zi_fetched_values_free(zi_fetched_values *values);
 
 #endif

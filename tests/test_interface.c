@@ -88,6 +88,22 @@ static void versions_agree(void)
     CHECK(!strcmp(zi_version(), ZI_VERSION));
 }
 
+static void null_can_be_freed(void)
+{
+    zi_free(NULL);
+    zi_image_free(NULL);
+    zi_engine_free(NULL);
+    zi_model_free(NULL);
+    zi_llm_free(NULL);
+    zi_enhance_result_free(NULL);
+    zi_inspection_free(NULL);
+    zi_verification_free(NULL);
+    zi_registry_close(NULL);
+    zi_registry_list_free(NULL);
+    zi_resolved_model_free(NULL);
+    zi_migration_free(NULL);
+}
+
 static void names_end(void)
 {
     CHECK(!strcmp(zi_layout_name(ZI_LAYOUT_GGUF), "gguf"));
@@ -105,6 +121,7 @@ int main(void)
     RUN(sizes_stay);
     RUN(unknown_fields_are_refused);
     RUN(versions_agree);
+    RUN(null_can_be_freed);
     RUN(names_end);
     return zi_test_result();
 }

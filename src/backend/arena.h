@@ -32,8 +32,8 @@ zi_arena zi_arena_within(zi_view bytes);
  * set, nothing is taken, peak stays, and the view has no buffer. type: not of blocks. */
 zi_view zi_arena_take(zi_arena *arena, zi_dtype type, size_t rows, size_t columns);
 
-/* zi_arena_take for f32: a view [rows, columns], not cleared; without a buffer when it does not
- * fit. */
+/* A view [rows, columns] of f32, not cleared, from zi_arena_take; when it does not fit, it has no
+ * buffer, and arena->overflow is set. */
 static inline zi_view zi_arena_floats(zi_arena *arena, size_t rows, size_t columns)
 {
     return zi_arena_take(arena, ZI_F32, rows, columns);

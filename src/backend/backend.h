@@ -445,8 +445,9 @@ static inline void zi_check_finite(zi_exec *exec, zi_view x, const char *name)
     exec->ops->check_finite(exec, x, name);
 }
 
-/* zi_check_finite for a feature map whose moments are known: they are finite exactly if its values
- * are. The failure shows later, and name is copied, as there. channels: of the feature map. */
+/* Checks a feature map by its moments, which are finite exactly if its values are: if they are not,
+ * a later zi_submit, and the next zi_wait or zi_read, fail with this name, as after
+ * zi_check_finite. name is copied. channels: of the feature map. */
 static inline void zi_check_moments(zi_exec *exec, zi_view moments, size_t channels,
                                     const char *name)
 {

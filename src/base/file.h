@@ -57,7 +57,7 @@ typedef struct {
  * unchanged. */
 bool zi_file_map(const char *path, zi_mapping *out, zi_error *error) ZI_CHECKED;
 
-/* Unmaps the file and zeroes *mapping. A zeroed mapping is allowed. */
+/* Unmaps the file and zeroes *mapping. A zeroed mapping is allowed, NULL is not. */
 void zi_file_unmap(zi_mapping *mapping);
 
 /* Maps the file at path over an existing mapping, at the same address; *mapping stays as it is.
@@ -118,9 +118,9 @@ bool zi_output_commit(zi_output *output, zi_error *error) ZI_CHECKED;
  * output in any case. A resumed output is only synced and closed. */
 bool zi_output_commit_new(zi_output *output, zi_error *error) ZI_CHECKED;
 
-/* Closes and removes the temporary file, frees the output and zeroes it; a resumed file stays, with
- * all that was written. Does nothing after a commit or on a zeroed output, so callers may call it
- * on every exit path. */
+/* Closes and removes the temporary file, frees the output (not NULL) and zeroes it; a resumed file
+ * stays, with all that was written. Does nothing after a commit or on a zeroed output, so callers
+ * may call it on every exit path. */
 void zi_output_discard(zi_output *output);
 
 /* Checks, by creating and removing a temporary file beside it, that zi_output_open succeeds for

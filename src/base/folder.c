@@ -168,8 +168,8 @@ bool zi_output_folder_open_file(zi_output_folder *folder, const char *name, zi_o
                             : zi_output_open(output, path, error);
 }
 
-/* Frees the entries and the path, releases the lock, takes the folder out of the signal handler's
- * table, and resets *folder to an empty one. Removes nothing from the disk. */
+/* Frees the entries and the path, releases the lock, takes the folder (not NULL) out of the signal
+ * handler's table, and resets *folder to an empty one. Removes nothing from the disk. */
 static void free_folder(zi_output_folder *folder)
 {
     if (folder->entries && !folder->in_place) publish_head(folder->entries, NULL);

@@ -49,7 +49,7 @@ bool zi_output_folder_commit(zi_output_folder *folder, zi_error *error) ZI_CHECK
 
 /* Removes the registered paths and the temporary folder (nothing of a resumed folder), and frees
  * what *folder has. Errors are ignored: with other files in it, the folder stays. Does nothing
- * after a commit or a failed open. */
+ * after a commit or a failed open. NULL is not allowed. */
 void zi_output_folder_discard(zi_output_folder *folder);
 
 /* Removes the temporary folders of all open output folders of the process (16 at most), resumed

@@ -34,7 +34,7 @@ bool zi_memory_take_fitting(zi_memory *memory, size_t size, const char *folder,
  * if it is less than half of `free`. */
 bool zi_memory_is_small(size_t size, size_t free);
 
-/* Frees or unmaps the memory and zeroes *memory. A zeroed one is allowed. */
+/* Frees or unmaps the memory and zeroes *memory. A zeroed one is allowed, NULL is not. */
 void zi_memory_release(zi_memory *memory);
 
 #endif

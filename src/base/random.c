@@ -56,8 +56,8 @@ void zi_random_uniform(zi_random *random, float *out, size_t n)
     for (size_t i = 0; i < n; i++) out[i] = uniform24(random);
 }
 
-/* Makes 16 standard normals of 16 uniforms in place (Box-Muller): the cosines are the first eight,
- * the sines the last eight. */
+/* Makes 16 standard normals of 16 uniforms u in [0, 1), in place (Box-Muller, with log(1 - u)): the
+ * cosines are the first eight, the sines the last eight. */
 static void normal16(float *u)
 {
     for (int j = 0; j < 8; j++) {

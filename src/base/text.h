@@ -20,15 +20,17 @@ void zi_text_init(zi_text *text, size_t ceiling);
  * nothing. data may be NULL if size is 0. */
 void zi_text_append(zi_text *text, const void *data, size_t size);
 
-/* Appends a string. A failure sets text->failed, as for zi_text_append. */
+/* Appends a string as a whole; or nothing, and sets text->failed, when memory is short, the text
+ * would be longer than the ceiling, or it has failed before. */
 void zi_text_puts(zi_text *text, const char *string);
 
-/* Appends formatted text, all of it or, with text->failed set as for zi_text_append, nothing. The
- * arguments must not lie in text->data. */
+/* Appends formatted text as a whole; or nothing, and sets text->failed, when memory is short, the
+ * text would be longer than the ceiling, or it has failed before. The arguments must not lie in
+ * text->data. */
 void zi_text_printf(zi_text *text, const char *format, ...) ZI_PRINTF(2, 3);
 
-/* Frees the data. The text is empty again, with the same ceiling and without failure, and can be
- * used. */
+/* Frees the data. The text (not NULL) is empty again, with the same ceiling and without failure,
+ * and can be used. */
 void zi_text_free(zi_text *text);
 
 /* Returns the data, with a closing NUL, which the caller frees ("" for an empty text); NULL after a

@@ -115,7 +115,8 @@ static void set_shape_field(struct builder *builder, const char *field, cJSON *v
     cJSON_AddItemToObject(builder->json, field, value);
 }
 
-/* set_shape_field for a whole number. */
+/* Sets a whole number that shapes determine, where the config has none or null; clears builder->ok,
+ * with an error, where it has another. Does nothing once ok is false, or when memory is short. */
 static void set_shape_int(struct builder *builder, const char *field, int value)
 {
     set_shape_field(builder, field, cJSON_CreateNumber(value));
@@ -208,7 +209,8 @@ static void add_text_encoder_fields(struct builder *builder)
     set_default(builder, "rope_theta", python_float(theta));
 }
 
-/* set_default for an array of `count` times the same word. */
+/* Sets a field to an array of `count` times the same word, unless the config has it, even as null;
+ * also once ok is false. Short memory: the field is not set, or the array lacks words. */
 static void set_default_strings(struct builder *builder, const char *field, const char *word,
                                 int count)
 {

@@ -35,7 +35,7 @@ bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options,
                         zi_error *error) ZI_CHECKED;
 
 /* Frees what the conversion owns (checkpoints, plans, layouts, work.pool) and zeroes it. options
- * and work.provider are the caller's. */
+ * and work.provider are the caller's. A zeroed struct is allowed, NULL is not. */
 void zi_conversion_free(zi_conversion *conversion);
 
 /* Creates work.pool and writes the planned files to options->destination, without checking that
@@ -44,18 +44,20 @@ void zi_conversion_free(zi_conversion *conversion);
  * call; GGUF output ignores it. */
 bool zi_conversion_write(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
-/* zi_conversion_write for a diffusers or MLX folder; work.pool must be set. ZI_ERROR_INCOMPLETE,
- * before anything is written: a whole model without tokenizer. ZI_ERROR_EXISTS, at the end and only
- * without work.provider: at the destination is something else than an empty folder. */
+/* Writes a diffusers or MLX folder to options->destination, otherwise like zi_conversion_write;
+ * work.pool must be set. ZI_ERROR_INCOMPLETE, before anything is written: a whole model without
+ * tokenizer. ZI_ERROR_EXISTS, at the end and only without work.provider: at the destination is
+ * something else than an empty folder. */
 bool zi_conversion_write_folder(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
-/* zi_conversion_write for one safetensors file with all planned components; work.pool must be set.
- * ZI_ERROR_EXISTS, at the end and only without work.provider: something is at the destination. */
+/* Writes one safetensors file with all planned components to options->destination, otherwise like
+ * zi_conversion_write; work.pool must be set. ZI_ERROR_EXISTS, at the end and only without
+ * work.provider: something is at the destination. */
 bool zi_conversion_write_comfyui(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
-/* zi_conversion_write for a GGUF file: the transformer, or if it is not converted the text encoder
- * with config and tokenizer in its metadata. work.pool must be set. Writes atomically: nothing is
- * left after a failure; a file at the destination is ZI_ERROR_EXISTS, at the end. */
+/* Writes a GGUF file to options->destination: the transformer, or if it is not converted the text
+ * encoder with config and tokenizer in its metadata. work.pool must be set. Writes atomically:
+ * nothing is left after a failure; a file at the destination is ZI_ERROR_EXISTS, at the end. */
 bool zi_conversion_write_gguf(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -14,8 +14,8 @@ bool zi_conversion_write(zi_conversion *conversion, zi_error *error)
     return zi_conversion_write_folder(conversion, error);
 }
 
-/* Before anything is written, it plans all files, checks that the destination is free and its disk
- * large enough, and removes temporaries that killed conversions left beside the destination. */
+/* Before anything is written, also removes the temporaries that killed conversions left beside the
+ * destination. */
 bool zi_convert(const zi_convert_options *options, zi_error *error)
 {
     if (!ZI_CHECK_RESERVED(options, error)) return false;

@@ -138,7 +138,8 @@ static bool write_model_files(zi_conversion *c, zi_output_folder *folder, zi_err
 }
 
 /* Writes the configs of the components that are converted, and makes their subfolders if they have
- * any. Done before the weights, so that errors show up early. */
+ * any. Done before the weights, so that errors show up early. After a failure, what was written
+ * stays, for zi_output_folder_discard. */
 static bool write_configs(zi_conversion *c, zi_output_folder *folder, zi_error *error)
 {
     bool ok = true;

@@ -25,7 +25,7 @@ typedef struct {
 bool zi_gguf_encoder_metadata_create(const zi_conversion *conversion, zi_gguf_encoder_metadata *out,
                                      zi_error *error) ZI_CHECKED;
 
-/* Frees what the metadata owns and zeroes it. */
+/* Frees what the metadata owns and zeroes it. A zeroed struct is allowed, NULL is not. */
 void zi_gguf_encoder_metadata_free(zi_gguf_encoder_metadata *metadata);
 
 #endif

@@ -69,7 +69,7 @@ bool zi_write_plan_sort(zi_write_plan *plan, zi_error *error) ZI_CHECKED;
 /* Bytes of all tensors together, companions included, without headers. */
 size_t zi_write_plan_bytes(const zi_write_plan *plan);
 
-/* Frees the items and zeroes the plan. */
+/* Frees the items and zeroes the plan. A zeroed plan is allowed, NULL is not. */
 void zi_write_plan_free(zi_write_plan *plan);
 
 #endif

@@ -299,8 +299,8 @@ static zi_tensor_out *tensor_headers(const zi_write_item *items, size_t count, z
     return outs;
 }
 
-/* Frees the writer's buffers and outs, but does not reset the pointers. Those not allocated may be
- * NULL. */
+/* Frees the buffers of the writer (not NULL) and outs, but does not reset the pointers. Those not
+ * allocated may be NULL. */
 static void free_buffers(struct writer *writer, zi_tensor_out *outs)
 {
     free(writer->scratch);

@@ -57,7 +57,8 @@ bool zi_write_schedule_is_written(const zi_write_schedule *schedule, size_t posi
 bool zi_write_schedule_release(const zi_write_schedule *schedule, size_t position,
                                zi_error *error) ZI_CHECKED;
 
-/* Frees the order and zeroes the struct; provider and plan stay the caller's. */
+/* Frees the order and zeroes the struct; provider and plan stay the caller's. A zeroed struct is
+ * allowed, NULL is not. */
 void zi_write_schedule_free(zi_write_schedule *schedule);
 
 #endif

@@ -214,7 +214,7 @@ static void *hash_thread(void *context)
     return NULL;
 }
 
-/* Frees the writer, whose thread must not be running. fd stays open. */
+/* Frees the writer (not NULL), whose thread must not be running. fd stays open. */
 static void free_writer(zi_hash_writer *w)
 {
     EVP_MD_CTX_free(w->digest);

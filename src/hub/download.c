@@ -116,7 +116,7 @@ static bool init_transfer_file(const download *d, const zi_repo_file *file, zi_t
     return (ok && t->url) || zi_error_no_memory(error, strlen(file->name));
 }
 
-/* Frees the URL and the paths, not the struct itself. */
+/* Frees the URL and the paths, which may be NULL, not the struct itself (not NULL). */
 static void free_transfer_file(zi_transfer_file *t)
 {
     free(t->url);
@@ -211,7 +211,8 @@ static void deduplicate_blobs(download *d)
     d->missing = kept;
 }
 
-/* Sets d->missing_bytes. */
+/* Sets d->missing_bytes to the bytes to fetch of the missing files, without those that their
+ * partial files have; one that is too long counts as none. */
 static void count_missing_bytes(download *d)
 {
     d->missing_bytes = 0;
@@ -288,7 +289,8 @@ static bool replace_data_by_hole(int fd, const char *path, uint64_t header_size,
 }
 
 /* Deletes the file at path, if any, and writes a sparse one of `size` bytes that has only the
- * header. After a failure there is none, or an incomplete one. */
+ * header. After a failure there is none, an incomplete one, or, if it cannot be deleted, the old
+ * one. */
 static bool write_header_file(const char *path, const void *header, uint64_t header_size,
                               uint64_t size, zi_error *error)
 {
@@ -411,10 +413,10 @@ static size_t move_weights_first(download *d)
     return count;
 }
 
-/* Fetches the small files and the headers of the weights, then calls the hook metadata_ready, and
- * checks the disk space unless that sets `streaming`. False with an error, maybe the hook's. all:
- * the settings of the transfer. Sets d->missing_size and completed_size (bytes), and *fetched to
- * the bytes received, also on failure. */
+/* Fetches the small files and the headers of the weights (now first in d->files), calls the hook
+ * metadata_ready, and checks the disk space unless that sets `streaming`; the error may be the
+ * hook's. Also on failure, adds bytes to d->missing_size and (small files, fetched or not)
+ * completed_size, both 0 before, and sets *fetched to those received. all: the settings. */
 static bool fetch_metadata(download *d, const zi_transfer *all, uint64_t *fetched, zi_error *error)
 {
     const zi_download_hooks *hooks = d->hooks;
@@ -476,8 +478,9 @@ static bool link_snapshot(const download *d, zi_error *error)
     return ok && zi_hub_cache_write_ref(d->hub, d->id.repo, d->id.revision, info->commit, error);
 }
 
-/* Writes huggingface_hub's metadata files of a local folder, for all selected files, each
- * atomically and over an existing one: commit, ETag and time (seconds since 1970), a line each. */
+/* Writes huggingface_hub's metadata files of a local folder (commit, ETag and time in seconds since
+ * 1970, a line each), and the folders that they need, for all selected files, each atomically and
+ * over an existing one. After a failure those already written stay. */
 static bool write_local_metadata(const download *d, zi_error *error)
 {
     bool ok = true;

@@ -25,7 +25,7 @@ typedef struct {
  * URL are errors (ZI_ERROR_NETWORK). Free *out with zi_url_origin_free; on failure it is empty. */
 bool zi_url_origin_parse(const char *url, zi_url_origin *out, zi_error *error) ZI_CHECKED;
 
-/* Frees the strings and zeroes *origin. A zeroed one is allowed. */
+/* Frees the strings and zeroes *origin. A zeroed one is allowed, NULL is not. */
 void zi_url_origin_free(zi_url_origin *origin);
 
 /* Whether scheme, host (ignoring case) and port are equal. Both must have been parsed. */
@@ -60,8 +60,8 @@ typedef struct {
  * zi_http_client_close; after a failure it must not be closed, and its endpoint is NULL. */
 bool zi_http_client_open(zi_http_client *client, const zi_hub *hub, zi_error *error) ZI_CHECKED;
 
-/* Frees what the client has, zeroes it and releases libcurl. Call it once for each successful open,
- * after zi_http_request_cleanup of all its requests. */
+/* Frees what the client (not NULL) has, zeroes it and releases libcurl. Call it once for each
+ * successful open, after zi_http_request_cleanup of all its requests. */
 void zi_http_client_close(zi_http_client *client);
 
 /* Fetches the body of url, at most max bytes, to *out with a closing NUL (the caller frees it; of
@@ -98,13 +98,13 @@ bool zi_http_request_init(zi_http_client *client, zi_http_request *request,
                           zi_error *error) ZI_CHECKED;
 
 /* Frees the easy handle, which must be in no multi handle, and zeroes *request. A zeroed one is
- * allowed; the client stays open. */
+ * allowed, NULL is not; the client stays open. */
 void zi_http_request_cleanup(zi_http_request *request);
 
-/* Sets the URL (copied) of the next transfer and its headers: the token goes to the endpoint's
- * origin alone. Clears the last response's headers. Refuses (ZI_ERROR_NETWORK) a scheme other than
- * https (http only if the endpoint is http) and a private host (unless the endpoint is private or
- * it is the endpoint); do not send then. */
+/* Sets the URL (copied) of the next transfer and its headers, with the token for the endpoint's
+ * origin alone; clears the last response's. ZI_ERROR_NETWORK: zi_url_origin_parse refuses the URL
+ * (nothing is set then); http, unless the endpoint is http; a private host (zi_host_is_private),
+ * unless it is the endpoint's or that is private. Do not send after a failure. */
 bool zi_http_request_set_url(zi_http_request *request, const char *url, zi_error *error) ZI_CHECKED;
 
 /* Returns the HTTP status of the last response; 0: there was none. */

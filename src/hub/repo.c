@@ -117,7 +117,8 @@ static bool read_size(const cJSON *object, const char *name, uint64_t *out)
     return ok;
 }
 
-/* Copies a field that must be a digest of this kind. False: it is not, and out is unchanged. */
+/* Copies a field that must be a digest of this kind, in lower case (zi_digest_valid). False: it is
+ * not, and out is unchanged. */
 static bool read_digest(const cJSON *object, const char *name, zi_digest_kind kind,
                         char out[ZI_DIGEST_HEX_SIZE])
 {

@@ -38,7 +38,7 @@ typedef struct {
  * unchanged. */
 bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error) ZI_CHECKED;
 
-/* Frees what the id has and zeroes *id. A zeroed one is allowed. */
+/* Frees what the id has and zeroes *id. A zeroed one is allowed, NULL is not. */
 void zi_repo_id_free(zi_repo_id *id);
 
 /* ---- files ---- */
@@ -74,7 +74,7 @@ bool zi_repo_info_select_files(zi_repo_info *info, const char *repo, const char 
 /* Whether the file's name ends in ".safetensors", in lower case. */
 bool zi_is_safetensors_name(const char *name);
 
-/* Frees what info has and zeroes *info. A zeroed one is allowed. */
+/* Frees what info has and zeroes *info. A zeroed one is allowed, NULL is not. */
 void zi_repo_info_free(zi_repo_info *info);
 
 #endif

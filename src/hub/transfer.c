@@ -67,8 +67,9 @@ static bool take_lock(job *j, bool *taken, zi_error *error)
                         strerror(errno));
 }
 
-/* Ends hashing, writes what is buffered (errors are ignored), closes the file and releases the
- * lock. Does nothing for what is not open; the job's stage stays. No request may be under way. */
+/* Ends hashing, writes what is buffered (errors are ignored), closes the file and releases the lock
+ * of a job (not NULL). Does nothing for what is not open; the job's stage stays. No request may be
+ * under way. */
 static void close_file(job *j)
 {
     zi_hash_writer_stop(j->hasher);

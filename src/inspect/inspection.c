@@ -35,14 +35,14 @@ zi_inspection *zi_inspection_retain(zi_inspection *inspection)
     return inspection;
 }
 
-/* Frees what the summary has, not the struct, whose pointers become invalid. */
+/* Frees what the summary has, not the struct (not NULL), whose pointers become invalid. */
 static void free_summary(zi_tensor_summary *summary)
 {
     for (size_t i = 0; i < summary->format_count; i++) free(summary->formats[i].name);
     free(summary->formats);
 }
 
-/* Frees what the inspection has, not the struct, whose pointers become invalid. */
+/* Frees what the inspection has, not the struct (not NULL), whose pointers become invalid. */
 static void free_contents(zi_inspection *in)
 {
     for (int i = 0; i < ZI_COMPONENTS; i++) free_summary(&in->components[i].tensors);

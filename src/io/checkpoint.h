@@ -60,8 +60,8 @@ bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *ou
  * occur twice in all of them. The caller closes *out; it is unchanged after a failure. */
 bool zi_checkpoint_open_numbered(const char *dir, zi_checkpoint *out, zi_error *error) ZI_CHECKED;
 
-/* Unmaps the files, frees names and metadata and zeroes *checkpoint. A zeroed struct is allowed.
- * Not for one on the heap: see zi_checkpoint_release. */
+/* Unmaps the files, frees names and metadata and zeroes *checkpoint. A zeroed struct is allowed,
+ * NULL is not. Not for one on the heap: see zi_checkpoint_release. */
 void zi_checkpoint_close(zi_checkpoint *checkpoint);
 
 /* ---- reference counting, so that no file is opened and parsed twice ---- */

@@ -16,15 +16,16 @@ enum {
 bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **out,
                   zi_error *error) ZI_CHECKED;
 
-/* zi_image_save without the file: checks image and options (NULL: defaults) and appends the encoded
- * image to out, which may have grown after a failure, too. With ZI_FORMAT_BY_NAME the name tells
+/* Checks image and options (NULL: defaults) and appends the image file that zi_image_save would
+ * write to out, which may have grown after a failure, too. With ZI_FORMAT_BY_NAME the name tells
  * the format; errors begin with it. What the checks refuse is ZI_ERROR_INVALID_ARGUMENT, also an
  * infotext that is not UTF-8 or above ZI_IMAGE_RECIPE_MAX bytes. */
 bool zi_image_encode_named(const zi_image *image, const char *name, const zi_save_options *options,
                            zi_text *out, zi_error *error) ZI_CHECKED;
 
-/* zi_image_load without the file: the first bytes tell the format. The name is for errors only.
- * infotext may be NULL. Outputs are untouched after a failure. */
+/* Decodes an image file in memory, with the results and failures of zi_image_load: the first bytes
+ * tell the format. The name is for errors only. infotext may be NULL. Outputs are untouched after a
+ * failure. */
 bool zi_image_decode_named(const uint8_t *data, size_t size, const char *name, zi_image **out,
                            char **infotext, zi_error *error) ZI_CHECKED;
 

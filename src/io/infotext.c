@@ -71,7 +71,8 @@ static bool read_uint(const char *text, char stop, uint64_t max, uint64_t *out)
     return at > text && *at == stop;
 }
 
-/* read_uint for 0..INT_MAX. After false, *out is unchanged in any case. */
+/* Reads decimal digits, a number up to INT_MAX, that end at the character `stop` (0: the end of the
+ * text). False: anything else; *out is unchanged, and no error is set. */
 static bool read_int(const char *text, char stop, int *out)
 {
     uint64_t value;
@@ -206,8 +207,9 @@ static const char *store_string(char **storage, span from)
     return start;
 }
 
-/* store_string for a value, which is decoded if it is a valid JSON string (and memory suffices),
- * else kept as it is. That never makes it longer. */
+/* Copies a value to *storage, which must have room, as a NUL-terminated string, returns that and
+ * moves *storage behind it. A valid JSON string is decoded (if memory suffices), which never makes
+ * it longer; all else is kept as it is. */
 static const char *store_value(char **storage, span from)
 {
     cJSON *string =

@@ -32,14 +32,14 @@ typedef struct {
  * ZI_ERROR_UNSUPPORTED (another model, named if it was recognised), or as zi_checkpoint_open. */
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error) ZI_CHECKED;
 
-/* zi_layout_read for a file that is already open as `shared`; path is copied as its components'
- * path and not read. The layout takes a reference of its own; after a failure none is kept, and
- * *out is unchanged. */
+/* Reads the layout of a file that is already open as `shared` (not NULL), with the failures of
+ * zi_layout_read; path is copied as its components' path and not read. The layout takes a reference
+ * of its own; after a failure none is kept, and *out is unchanged. */
 bool zi_layout_read_open(const char *path, zi_checkpoint *shared, zi_layout *out,
                          zi_error *error) ZI_CHECKED;
 
 /* Frees what the layout owns, drops its reference to the checkpoint and zeroes *layout. A zeroed
- * layout is allowed. */
+ * layout is allowed, NULL is not. */
 void zi_layout_free(zi_layout *layout);
 
 /* Opens the files of a component, which must have weights and be present, or shares the layout's

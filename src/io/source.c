@@ -47,8 +47,8 @@ static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
 
 /* Adds the pieces of the source's component in a checkpoint, and sets source->file, if it is NULL,
  * to the path (borrowed) of the file of the first one. Skips other components and unused tensors.
- * Fails for a model or format that is not supported, or an unknown name; the caller frees the
- * pieces, also then. */
+ * Fails for a model or format that is not supported, an unknown name, or short memory; the caller
+ * frees the pieces, also then. */
 static bool add_pieces(const zi_checkpoint *checkpoint, zi_source *source, struct pieces *pieces,
                        zi_error *error)
 {
@@ -314,10 +314,10 @@ static bool set_packing(const struct piece *const by_role[ZI_ROLE_UNUSED], size_
 
 /* ---- entries ---- */
 
-/* Adds an entry made of the pieces of one name (which is copied), which come first in `pieces`
- * [count]; source->entries has room. Returns their number; 0, with an error and nothing added: two
- * have the same role, the weight is missing, something does not fit, or memory is short. group: as
- * in zi_source_create. */
+/* Adds an entry made of the pieces of one name (copied), which come first in `pieces` [count];
+ * source->entries has room. Returns their number; 0, with an error and nothing added: two have the
+ * same role, the weight is missing, something does not fit, or memory is short. nhwc: convolutions
+ * are stored as [out, h, w, in]. group: as in zi_source_create. */
 static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, size_t group,
                         zi_source *source, zi_error *error)
 {

@@ -65,8 +65,8 @@ bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_
 bool zi_source_create_language(const zi_checkpoint *checkpoint, size_t group, zi_source *out,
                                zi_error *error) ZI_CHECKED;
 
-/* Frees the entries and zeroes the source; the checkpoints stay open. A zeroed source is
- * allowed. */
+/* Frees the entries and zeroes the source; the checkpoints stay open. A zeroed source is allowed,
+ * NULL is not. */
 void zi_source_free(zi_source *source);
 
 /* The entry of a canonical name, owned by the source; NULL: absent. */

@@ -31,13 +31,14 @@ typedef struct {
 bool zi_assembly_read(const zi_model_options *options, zi_assembly *out,
                       zi_error *error) ZI_CHECKED;
 
-/* zi_assembly_read for an options->path that is a file, open already as `shared`, of which the
- * assembly takes a reference of its own. shared NULL: exactly zi_assembly_read. */
+/* Reads all layouts and chooses inputs as zi_assembly_read does, but options->path is a file that
+ * is open already as `shared`, of which the assembly takes a reference of its own. shared NULL:
+ * exactly zi_assembly_read. */
 bool zi_assembly_read_open(const zi_model_options *options, zi_checkpoint *shared, zi_assembly *out,
                            zi_error *error) ZI_CHECKED;
 
 /* Frees the layouts, drops their references to checkpoints and zeroes *assembly. A zeroed assembly
- * is allowed. */
+ * is allowed, NULL is not. */
 void zi_assembly_free(zi_assembly *assembly);
 
 /* The layout of the input that provides a component, owned by the assembly; NULL: none does. */

@@ -65,7 +65,8 @@ bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t le
  * if a byte has no token and gaps is not set; *bpe can then only be freed. */
 bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error) ZI_CHECKED;
 
-/* Frees all memory and zeroes *bpe. Allowed at any time, also for a zeroed struct. */
+/* Frees all memory and zeroes *bpe. Allowed at any time, also for a zeroed struct, but not for
+ * NULL. */
 void zi_bpe_free(zi_bpe *bpe);
 
 /* The id of the token that was added with exactly this text; -1: none. Once sealed, it may be
@@ -96,7 +97,8 @@ bool zi_ids_push(zi_ids *ids, int32_t id, zi_error *error) ZI_CHECKED;
 bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scratch *scratch,
                    zi_ids *ids, zi_error *error) ZI_CHECKED;
 
-/* Frees the memory and zeroes *scratch, which may then be used again. */
+/* Frees the memory and zeroes *scratch, which may then be used again. A zeroed struct is allowed,
+ * NULL is not. */
 void zi_bpe_scratch_free(zi_bpe_scratch *scratch);
 
 #endif

@@ -31,7 +31,7 @@ static bool read_dim(const zi_source *source, const dim_rule *m, zi_error *error
     return true;
 }
 
-/* Calls read_dim for each of `count` rules, up to the first that fails. */
+/* Sets the dimensions of `count` rules, by read_dim, up to the first that fails. */
 static bool read_dims(const zi_source *source, const dim_rule *rules, size_t count, zi_error *error)
 {
     for (size_t i = 0; i < count; i++)

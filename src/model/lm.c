@@ -159,8 +159,9 @@ static bool load_only_file(const zi_model_options *options, const char *gguf, zi
     return load_file(&of_file, lm, error);
 }
 
-/* Whether the file is a language model's config.json (has model_type), not that of an image model.
- * False if it is missing or cannot be read. */
+/* Whether the file is JSON of at most 1 MiB with model_type, as a language model's or text
+ * encoder's config.json has, and an image model's has not. False if it is missing or cannot be
+ * read, or memory is short. */
 static bool is_lm_config(const char *path)
 {
     cJSON *json = NULL;

@@ -25,7 +25,7 @@ bool zi_lm_load(const zi_model_options *options, zi_backend *backend, zi_lm *out
                 zi_error *error) ZI_CHECKED;
 
 /* Frees the network, the tokenizer and all else but the backend, and zeroes *lm. A zeroed struct is
- * allowed. */
+ * allowed, NULL is not. */
 void zi_lm_free(zi_lm *lm);
 
 #endif

@@ -55,8 +55,9 @@ bool zi_lm_add_stop(zi_lm *lm, int32_t id, zi_error *error)
 
 /* ---- JSON ---- */
 
-/* Adds the ids in "eos_token_id", a number or a list, to lm's stop tokens; none when it is absent
- * or null. Fails with ZI_ERROR_BAD_FORMAT for what is no id; those before it stay added. */
+/* Adds the ids in "eos_token_id", a number or a list, to lm's stop tokens, without duplicates; none
+ * when it is absent or null. Fails with ZI_ERROR_BAD_FORMAT for what is no id, or when memory is
+ * short; those before it stay added. */
 static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_error *error)
 {
     const cJSON *field = zi_json_find(json, "eos_token_id");

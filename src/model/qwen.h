@@ -38,7 +38,8 @@ bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *ou
 bool zi_qwen_bind_language(zi_weights *weights, const zi_qwen_config *config, bool tied,
                            zi_qwen *out, zi_error *error) ZI_CHECKED;
 
-/* Closes the weights, frees the layers and zeroes *qwen. A zeroed struct is allowed. */
+/* Closes the weights, frees the layers and zeroes *qwen. A zeroed struct is allowed, NULL is
+ * not. */
 void zi_qwen_free(zi_qwen *qwen);
 
 /* Raises the peak of a measuring arena to what is taken plus the temporary memory that

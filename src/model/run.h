@@ -35,7 +35,8 @@ bool zi_run_progress(const zi_run *run, double fraction, zi_error *error) ZI_CHE
  * if reading fails. name: printf-like. */
 void zi_run_tap(const zi_run *run, zi_view data, const char *name, ...) ZI_PRINTF(3, 4);
 
-/* zi_run_tap for a feature map, passed as one row of channels per pixel. name is no format. */
+/* Waits for a feature map and passes it to run->tap, one row of channels per pixel; does nothing if
+ * no tap is set, or if reading fails. name is no format. */
 void zi_run_tap_map(const zi_run *run, const zi_feature_map *map, const char *name);
 
 #endif

@@ -42,7 +42,8 @@ const zi_tokenizer_usage *zi_tokenizer_get_usage(const zi_tokenizer *tokenizer);
 bool zi_tokenizer_encode(const zi_tokenizer *tokenizer, const char *text, size_t size,
                          int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 
-/* zi_tokenizer_encode, but names of added tokens in the text are encoded as plain text. */
+/* Encodes UTF-8 text, with the outputs and failures of zi_tokenizer_encode, but names of added
+ * tokens in it are encoded as plain text. */
 bool zi_tokenizer_encode_plain(const zi_tokenizer *tokenizer, const char *text, size_t size,
                                int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 

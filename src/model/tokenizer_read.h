@@ -27,7 +27,7 @@ bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error
 bool zi_tokenizer_read_gguf(const zi_gguf *gguf, zi_tokenizer_files *out,
                             zi_error *error) ZI_CHECKED;
 
-/* Frees all that *files holds and zeroes it. A zeroed struct is allowed. */
+/* Frees all that *files holds and zeroes it. A zeroed struct is allowed, NULL is not. */
 void zi_tokenizer_files_free(zi_tokenizer_files *files);
 
 /* ---- for reading ---- */

@@ -37,7 +37,8 @@ typedef struct {
 bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *config,
                          zi_transformer *out, zi_error *error) ZI_CHECKED;
 
-/* Closes the weights, frees the blocks and zeroes *transformer. A zeroed struct is allowed. */
+/* Closes the weights, frees the blocks and zeroes *transformer. A zeroed struct is allowed, NULL is
+ * not. */
 void zi_transformer_free(zi_transformer *transformer);
 
 /* The token sequence of one image size and caption, used by all steps. Image and caption are padded

@@ -179,7 +179,7 @@ static map_slot block_slot(const zi_vae_config *c, int i, const map_slot *before
     return p;
 }
 
-/* Floats of a slot. */
+/* Floats of a slot: its rows, each with its stride. */
 static size_t slot_size(const map_slot *p)
 {
     return p->height * p->stride;

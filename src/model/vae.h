@@ -33,7 +33,8 @@ typedef struct {
 bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out,
                  zi_error *error) ZI_CHECKED;
 
-/* Closes the weights, frees the resnets and zeroes *vae. A zeroed struct is allowed. */
+/* Closes the weights, frees the resnets and zeroes *vae. A zeroed struct is allowed, NULL is
+ * not. */
 void zi_vae_free(zi_vae *vae);
 
 /* Raises the peak of a measuring arena to what is taken plus the temporary memory that

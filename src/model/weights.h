@@ -37,8 +37,9 @@ typedef struct {
 bool zi_weights_open(const zi_layout *layout, zi_component component, size_t group,
                      zi_backend *backend, zi_weights *out, zi_error *error) ZI_CHECKED;
 
-/* zi_weights_open for a language model in an open checkpoint, whose reference it takes, also on
- * failure; *out is unchanged then. */
+/* Opens the weights of a language model in an open checkpoint, whose reference it takes, also on
+ * failure; *out is unchanged then. group, backend, and what the caller does next: as for
+ * zi_weights_open. */
 bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backend *backend,
                               zi_weights *out, zi_error *error) ZI_CHECKED;
 
@@ -49,9 +50,9 @@ bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backen
 bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *backend,
                        zi_weights *out, zi_error *error) ZI_CHECKED;
 
-/* Frees the bound weights, their copies and buffers, which no pending operation may use, drops
- * the reference to the checkpoint and zeroes *weights. A zeroed struct is allowed. The backend
- * stays. */
+/* Frees the bound weights, their copies and buffers, which no pending operation may use, drops the
+ * reference to the checkpoint and zeroes *weights. A zeroed struct is allowed, NULL is not. The
+ * backend stays. */
 void zi_weights_close(zi_weights *weights);
 
 /* ---- modules ---- */

@@ -215,8 +215,9 @@ static const char *target_extension(const zi_import_options *o)
                                           : "";
 }
 
-/* Returns the source's base name in new memory, without the extension of a file of weights, or any
- * extension of a file that is converted; NULL: out of memory. */
+/* Returns the source's base name in new memory: of a folder the whole name, else without the
+ * extension of a file of weights, or any extension of a file that is converted. NULL: out of
+ * memory. */
 static char *source_name(const zi_import_options *o)
 {
     char *base = zi_path_basename(o->source);

@@ -105,8 +105,8 @@ static bool add_entry(zi_inspection_cache *cache, const cache_entry *added)
     return true;
 }
 
-/* Frees the entry's string and drops its reference to the inspection; the struct keeps its values.
- * NULL members are allowed. */
+/* Frees the string of the entry (not NULL) and drops its reference to the inspection; the struct
+ * keeps its values. NULL members are allowed. */
 static void free_entry(cache_entry *r)
 {
     free(r->absolute_path);

@@ -176,6 +176,7 @@ bool zi_registry_read(zi_registry *registry, zi_registry_list *out, zi_error *er
 
 void zi_registry_list_free(zi_registry_list *list)
 {
+    if (!list) return;
     for (size_t i = 0; i < list->count; i++) {
         free(list->entries[i].name);
         free(list->entries[i].path);

@@ -92,6 +92,7 @@ bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out, zi_
 
 void zi_migration_free(zi_migration *migration)
 {
+    if (!migration) return;
     for (size_t i = 0; i < migration->count; i++) {
         free(migration->models[i].from);
         free(migration->models[i].to);

@@ -27,10 +27,12 @@ bool zi_partial_download_lock(zi_partial_download *download, zi_error *error) ZI
  * removed. */
 bool zi_partial_download_delete_files(zi_partial_download *download, zi_error *error) ZI_CHECKED;
 
-/* Releases the lock, if held, and the memory. No file is removed. The struct becomes empty. */
+/* Releases the lock, if held, and the memory. No file is removed. The struct becomes {.lock = -1},
+ * which is allowed; NULL and {0}, with lock 0, are not. */
 void zi_partial_download_free(zi_partial_download *download);
 
-/* name is ".incoming/NAME", bytes what the files occupy on the disk. */
+/* A callback of zi_partial_download_for_each. name is ".incoming/NAME", bytes what the files occupy
+ * on the disk. */
 typedef void (*zi_partial_download_fn)(void *user, const char *name, uint64_t bytes);
 
 /* Calls fn for every partial download in the models folder, also for those in progress. Calls it

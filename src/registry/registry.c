@@ -80,7 +80,9 @@ static bool write_default_file(const zi_registry *r, const char *name, zi_error 
     return ok;
 }
 
-/* As zi_registry_default_name; *from_file: the name would be, or is, that in default.txt. */
+/* Returns the name of the chosen default in new memory: this session's, else options.model's, else
+ * that in default.txt. *from_file: it is, or would be, the last. NULL, without an error: none was
+ * chosen, or memory is short. Locks the mutex. */
 static char *default_name(zi_registry *registry, bool *from_file)
 {
     pthread_mutex_lock(&registry->mutex);
@@ -114,6 +116,7 @@ static bool set_session_default(zi_registry *r, const char *name, zi_error *erro
 
 void zi_resolved_model_free(zi_resolved_model *model)
 {
+    if (!model) return;
     free(model->name);
     free(model->path);
     *model = (zi_resolved_model){0};
@@ -331,16 +334,15 @@ static bool find_only_language(const zi_registry *r, char **path, zi_error *erro
 bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path, zi_error *error)
 {
     zi_resolved_model found = {0};
-    *path = NULL;
-    if (!name || !strcmp(name, zi_section_name(ZI_SECTION_PROMPT_ENHANCER)))
-        return find_only_language(registry, path, error);
-    if (!find_named(registry, name, &found, error)) {
-        zi_resolved_model_free(&found);
-        return false;
+    bool ok = !name || !strcmp(name, zi_section_name(ZI_SECTION_PROMPT_ENHANCER))
+                  ? find_only_language(registry, &found.path, error)
+                  : find_named(registry, name, &found, error);
+    if (ok) {
+        *path = found.path;
+        found.path = NULL;
     }
-    *path = found.path;
-    free(found.name);
-    return true;
+    zi_resolved_model_free(&found);
+    return ok;
 }
 
 /* ---- choosing the default, removing models ---- */

@@ -38,7 +38,8 @@ typedef struct {
 bool zi_registry_locate_models(const zi_registry *registry, zi_model_locations *out,
                                zi_error *error) ZI_CHECKED;
 
-/* Frees the list and its strings, and zeroes the struct, which is the caller's. */
+/* Frees the list and its strings, and zeroes the struct, which is the caller's. A zeroed struct is
+ * allowed, NULL is not. */
 void zi_model_locations_free(zi_model_locations *locations);
 
 /* Whether path, whose last component is name, may be a model: a folder or a file *.safetensors or
@@ -56,7 +57,8 @@ bool zi_check_model_name(const char *name, zi_error *error) ZI_CHECKED;
 bool zi_registry_find_in_folder(const zi_registry *registry, const char *name,
                                 zi_model_location *out, zi_error *error) ZI_CHECKED;
 
-/* Frees the strings and zeroes the struct, which is the caller's. */
+/* Frees the strings and zeroes the struct, which is the caller's. A zeroed struct is allowed, NULL
+ * is not. */
 void zi_model_location_free(zi_model_location *location);
 
 /* Returns the registry's name for a path, in new memory: "SECTION/NAME" if it exists and lies,

@@ -5,7 +5,8 @@
 
 #include "base/error.h"
 
-/* name is "SECTION/NAME.part-PID-N", bytes what it occupies on the disk. */
+/* A callback of zi_stale_temporary_for_each. name is "SECTION/NAME.part-PID-N", bytes what it
+ * occupies on the disk. */
 typedef void (*zi_stale_temporary_fn)(void *user, const char *name, uint64_t bytes);
 
 /* Calls fn for every temporary in the sections of the models folder `folder` that no writer has

@@ -76,7 +76,7 @@ static bool has_state_line(const state_file *state, const char *line)
     return false;
 }
 
-/* Frees the strings and zeroes the struct; the file stays. */
+/* Frees the strings and zeroes the struct (not NULL); the file stays. */
 static void free_state(state_file *state)
 {
     free(state->path);

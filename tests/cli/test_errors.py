@@ -37,6 +37,7 @@ class Fields(Case):
             (["zimage: --precision: q4 is not"], ["convert", MODEL, "y", "--to", "diffusers", "--precision", "q4"]),
             (["zimage: --name: '.x'"], ["import", MODEL, "--name", ".x"]),
             (["zimage: --api-key: is empty"], ["serve", "--api-key", ""]),
+            (["zimage: --api-key: has 501 bytes"], ["serve", "--api-key", 501 * "k"]),
             (["zimage: --host: 0.0.0.0 can", "see --api-key, --insecure"], ["serve", "--host", "0.0.0.0"]),
         ):
             with self.subTest(args):

@@ -21,7 +21,7 @@ enum {
     BAND_FLOATS = 4 << 20, /* of transformed inputs, if they are not those of one row of blocks */
 };
 
-/* zi_conv3x3_args in host memory. */
+/* The arguments of a convolution, as in zi_conv3x3_args, with host addresses. */
 typedef struct {
     zi_matrix weight; /* [out, in * 9] */
     bool nhwc;        /* [out, 9, in] */
@@ -289,8 +289,9 @@ static void transform_task(void *context, size_t task, size_t worker)
 /* ---- second half: products and results ---- */
 
 /* Multiplies the tiles of block `index` of this band by the weights of n result channels from
- * `column` (whole panels) on. Point i of products begins at i * products_step: for each tile a row
- * of job->columns floats. Tiles and channels are rounded up to whole panels. */
+ * `column` (whole panels) on, at job->points points: 36, and the 16 pixels of a shortcut, by its
+ * weights. Point i of products begins at i * products_step: for each tile a row of job->columns
+ * floats, the first for `column`. Tiles and channels are rounded up to whole panels. */
 static void multiply_points(const conv_job *job, size_t index, size_t tiles, size_t column,
                             size_t n, float *products)
 {
@@ -438,8 +439,9 @@ void cpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
     run_bands(&job);
 }
 
-/* Bytes that cpu_conv3x3 takes from its workspace for arguments of these shapes, alignment
- * included; the tensors need no memory yet. Computes nothing. */
+/* Bytes that cpu_conv3x3 takes from its workspace, alignment included, for arguments of these
+ * shapes, with this band, and with or without a shortcut; the tensors need no memory yet. Computes
+ * nothing. */
 size_t cpu_conv3x3_workspace(const zi_exec *base, const zi_conv3x3_args *a)
 {
     zi_arena arena = zi_arena_measure();

@@ -55,7 +55,7 @@ static bool import_memory(zi_backend *backend, const void *data, size_t size, zi
     return true;
 }
 
-/* Frees a buffer, and its memory (or scratch file) unless that is imported. */
+/* Frees a buffer (not NULL), and its memory (or scratch file) unless that is imported. */
 static void release_buffer(zi_buffer *buffer)
 {
     zi_memory_release(&((cpu_buffer *)buffer)->memory);
@@ -116,7 +116,8 @@ static bool report_failure(zi_exec *exec, zi_error *error)
     return false;
 }
 
-/* Does what cpu_check_finite does, with the means and m2 of `channels` channels in the view. */
+/* Checks the means and m2 of `channels` channels in the view at once: if one is not finite, or too
+ * large for f32, stores an error with this name (a copy) in the session, unless it has one. */
 static void check_moments(zi_exec *exec, zi_view view, size_t channels, const char *name)
 {
     cpu_check_finite(exec, moments_view(view, channels), name);
@@ -197,8 +198,6 @@ bool zi_cpu_backend_create(const zi_kernels *kernels, zi_pool *pool, const char 
 
 /* ---- what operations share ---- */
 
-/* A weight as a matrix with host addresses, all borrowed; scales, biases and row_scale are NULL
- * where the weight has none. */
 zi_matrix cpu_matrix(const zi_weight *w)
 {
     return (zi_matrix){.data = zi_view_host(w->data),
@@ -214,7 +213,6 @@ zi_matrix cpu_matrix(const zi_weight *w)
                        .row_scales = w->factors.columns};
 }
 
-/* A feature map with its host address, borrowed; a row of the view is a row of pixels. */
 feature_map cpu_map(const zi_feature_map *map)
 {
     return (feature_map){floats_of(map->view), map->view.rows, map->width, map->channels,
@@ -237,8 +235,6 @@ static void row_task(void *context, size_t task, size_t worker)
     job->fn(job->context, from, smaller(from + job->grain, job->n));
 }
 
-/* Cuts rows [0, n) into runs of `grain` rows (grain 0: of one row), one pool task each; returns
- * when all are done. */
 void run_rows(cpu_exec *exec, size_t n, size_t grain, row_fn fn, const void *context)
 {
     row_job job = {n, grain ? grain : 1, fn, context};

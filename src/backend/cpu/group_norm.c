@@ -40,8 +40,6 @@ static void lane_moments(const float *x, size_t stride, size_t height, size_t wi
     memcpy(m2, square, n * sizeof *m2);
 }
 
-/* Sets mean [n] and m2 [n] (sum of squared deviations) of n channels over a block of height x width
- * pixels. */
 void block_moments(const float *x, size_t stride, size_t height, size_t width, size_t channels,
                    size_t n, float *mean, float *m2)
 {
@@ -50,7 +48,6 @@ void block_moments(const float *x, size_t stride, size_t height, size_t width, s
                      m2 + c);
 }
 
-/* Merges a block's moments, over `pixels` (not 0) pixels, into *total (Chan et al.). */
 void add_moments(moments *total, const float *mean, const float *m2, size_t channels, size_t pixels)
 {
     double before = total->pixels, added = (double)pixels, share = added / (before + added);
@@ -82,7 +79,6 @@ static void measure_chunks(const void *context, size_t begin, size_t end)
     }
 }
 
-/* Sets *m to the moments of no pixels: all zero. */
 void clear_moments(moments *m, size_t channels)
 {
     m->pixels = 0;
@@ -109,8 +105,6 @@ void cpu_moments(zi_exec *base, const zi_feature_map *map, zi_view out)
 
 /* ---- applying ---- */
 
-/* Sets a and b [channels] so that group_norm(x) = a x + b; each group's moments come from those of
- * its channels. */
 void group_coefficients(const zi_group_norm *norm, const moments *m, float *a, float *b)
 {
     const float *weight = vector_of(norm->weight), *bias = vector_of(norm->bias);

@@ -79,8 +79,8 @@ static inline const float *vector_of(const zi_weight *weight)
     return weight ? zi_view_host(weight->data) : NULL;
 }
 
-/* A weight (not NULL) as a matrix with host addresses; borrows values, scales, biases and factors,
- * copies none. */
+/* A weight (not NULL) as a matrix with host addresses; borrows values, scales, biases and factors
+ * (NULL where the weight has none), copies none. */
 zi_matrix cpu_matrix(const zi_weight *w);
 
 /* A feature map [height, width, channels] whose rows lie `stride` floats apart. */
@@ -89,7 +89,8 @@ typedef struct {
     size_t height, width, channels, stride;
 } feature_map;
 
-/* A feature map with its host address, borrowed; data is NULL for one without memory. */
+/* A feature map with its host address, borrowed; a row of the view is a row of pixels. data is NULL
+ * for one without memory. */
 feature_map cpu_map(const zi_feature_map *map);
 
 /* Of each channel its mean and the sum of squared deviations from it. */
@@ -170,8 +171,8 @@ static inline void edge_tile_end(const edge_tile *p)
 /* Floats of scratch memory that linear.c needs for each thread. */
 size_t linear_scratch(const zi_kernels *kernels);
 
-/* Floats for the packed input of a product, MAX_ROWS rows of up to `depth` values: cpu_exec's
- * `packed`. */
+/* Floats for the packed input of a product, MAX_ROWS (linear.c) rows of up to `depth` values, in
+ * f32 (integer panels need less): cpu_exec's `packed`. */
 size_t linear_packed(const zi_kernels *kernels, size_t depth);
 
 /* Floats of scratch memory that attention needs for each thread, for heads of up to dim values. */
@@ -183,13 +184,14 @@ size_t conv_scratch(const zi_kernels *kernels);
 /* ---- matvec.c ---- */
 
 /* y [T, N] = x [T, K] w^T [K, N] + bias [N], for a few rows of x (more work, too, but slowly); bias
- * may be NULL. Runs on the session's threads and returns when y is complete. */
+ * may be NULL. Runs on the session's threads, shared out by rows of w, and returns when y is
+ * complete. */
 void matvec(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w, const float *bias,
             float *y);
 
 /* ---- attention.c ---- */
 
-/* zi_attention_args in host memory. */
+/* The arguments of an attention, as in zi_attention_args, with host addresses. */
 typedef struct {
     const float *q; /* [T, heads * dim] */
     float *k;       /* [S, kv_heads * dim]; overwritten when integer */
@@ -218,19 +220,19 @@ void block_moments(const float *x, size_t stride, size_t height, size_t width, s
 /* Sets *m, whose arrays have room for these channels, to the moments of no pixels, all zero. */
 void clear_moments(moments *m, size_t channels);
 
-/* Merges a block's moments, of `channels` channels over `pixels` (not 0) pixels, into *total, which
- * is then of both. */
+/* Merges a block's moments (Chan et al.), of `channels` channels over `pixels` (not 0) pixels, into
+ * *total, which is then of both. */
 void add_moments(moments *total, const float *mean, const float *m2, size_t channels,
                  size_t pixels);
 
 /* ---- winograd.c; n channels (a multiple of four) lie together, pixels and points apart ---- */
 
 /* Transforms 6x6 pixels x, which lie `pixel` floats apart and their rows `row`, to out: 36 points
- * of n values each (n a multiple of four), which lie `step` floats apart. */
+ * [6, 6] of n values each (n a multiple of four), which lie `step` floats apart. */
 void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *out, size_t step);
 
 /* Transforms the 3x3 taps w, row by row, of n values each (n a multiple of four), which lie `tap`
- * floats apart, to out: 36 points of n values each, which lie `step` floats apart. */
+ * floats apart, to out: 36 points [6, 6] of n values each, which lie `step` floats apart. */
 void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t step);
 
 /* Transforms products m at 36 points, of n values each (n a multiple of four), which lie `step`

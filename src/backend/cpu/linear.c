@@ -70,8 +70,6 @@ size_t linear_scratch(const zi_kernels *kernels)
     return widened_floats(nr) + round_up(BLOCK_N, nr) * (BLOCK_BYTES / 4 + BLOCK_K / 32 * 2);
 }
 
-/* Floats for MAX_ROWS rows of packed input, `depth` values each, in f32; integer panels need
- * less. */
 size_t linear_packed(const zi_kernels *kernels, size_t depth)
 {
     size_t mr = kernels->mr > kernels->qmr ? kernels->mr : kernels->qmr;

@@ -96,7 +96,6 @@ static void matvec_task(void *context, size_t task, size_t worker)
         for (size_t n = begin; n < end; n++) job->y[t * N + n] += job->bias[n];
 }
 
-/* y [T, N] = x [T, K] w^T + bias (NULL: none), shared out by rows of w; complete on return. */
 void matvec(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w, const float *bias,
             float *y)
 {

@@ -47,8 +47,6 @@ static inline void output_line(const quad m[6], quad y[4])
     y[3] = 0.5f * odd_p + 2.0f * odd_q + m[5];
 }
 
-/* Transforms 6x6 pixels to 36 points, [6, 6], n channels (a multiple of four) each: columns, then
- * rows. Offsets between pixels, rows and points count floats. */
 void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *out, size_t step)
 {
     for (size_t c = 0; c < n; c += 4) {
@@ -65,8 +63,6 @@ void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *o
     }
 }
 
-/* Transforms 3x3 taps, row by row, to 36 points, [6, 6], n channels (a multiple of four) each.
- * Offsets between taps and points count floats. */
 void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t step)
 {
     for (size_t c = 0; c < n; c += 4) {
@@ -83,8 +79,6 @@ void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t s
     }
 }
 
-/* Transforms products at 36 points back to 4x4 results, out [4, 4, n]; n is a multiple of four.
- * `step`: floats between points. */
 void winograd_output(const float *m, size_t step, size_t n, float *out)
 {
     for (size_t c = 0; c < n; c += 4) {
