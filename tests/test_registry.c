@@ -350,6 +350,23 @@ static void no_place_for_the_cache(void)
     zi_registry_list_free(&list);
 }
 
+/* What could not be written is written by the next call, when there is room again. */
+static void cache_is_written_again(void)
+{
+    zi_error error = {0};
+    const char *place = zi_test_path("cache");
+    begin();
+    put_link("mlx/one");
+    CHECK(rename(place, zi_test_path("moved")) == 0 || !zi_is_dir(place));
+    zi_test_write_file(place, "", 0);
+    zi_registry *registry = open_registry(NULL);
+    CHECK_OK(zi_registry_inspect_all(registry, NULL, NULL, &error), error);
+    CHECK(unlink(zi_test_path("cache")) == 0 && !zi_is_file(cache_file));
+    CHECK_OK(zi_registry_inspect_all(registry, NULL, NULL, &error), error);
+    CHECK(zi_is_file(cache_file));
+    zi_registry_close(registry);
+}
+
 /* Reading a list costs little: it looks into no model. */
 static void many_models(void)
 {
@@ -390,6 +407,7 @@ int main(void)
     RUN(kept_inspections);
     RUN(damaged_entries);
     RUN(no_place_for_the_cache);
+    RUN(cache_is_written_again);
     RUN(many_models);
     return zi_test_result();
 }

@@ -228,9 +228,10 @@ static size_t tensor_out_bytes(const zi_tensor_out *tensor)
 }
 
 /* Returns the header's JSON text in new memory, with spaces to a multiple of 8 bytes; tensors
- * follow one another in this order. format NULL: no metadata. NULL: out of memory, or over 100 MiB;
- * no error is set. */
-static char *format_header(const char *format, const zi_tensor_out *tensors, size_t count)
+ * follow one another in this order. format NULL: no metadata. NULL: out of memory, or over 100 MiB,
+ * which is ZI_ERROR_UNSUPPORTED. */
+static char *format_header(const char *format, const zi_tensor_out *tensors, size_t count,
+                           zi_error *error)
 {
     zi_text text;
     zi_text_init(&text, MAX_HEADER);
@@ -249,6 +250,13 @@ static char *format_header(const char *format, const zi_tensor_out *tensors, siz
     zi_text_puts(&text, "}");
     while (text.size % 8 && !text.failed)
         zi_text_puts(&text, " "); /* so that tensors are aligned */
+    if (text.too_long)
+        zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
+                     "the names of %zu tensors take more than the %d MiB that a safetensors file "
+                     "has for them",
+                     count, MAX_HEADER >> 20);
+    else if (text.failed)
+        zi_error_no_memory(error, count * 100);
     return zi_text_take(&text);
 }
 
@@ -256,8 +264,8 @@ bool zi_safetensors_write_header(zi_output *output, const char *format,
                                  const zi_tensor_out *tensors, size_t count, size_t *data_offset,
                                  zi_error *error)
 {
-    char *header = format_header(format, tensors, count);
-    if (!header) return zi_error_no_memory(error, count * 100);
+    char *header = format_header(format, tensors, count, error);
+    if (!header) return false;
     uint64_t length = strlen(header);
     uint8_t bytes[LENGTH_BYTES];
     for (int i = 0; i < LENGTH_BYTES; i++) bytes[i] = (uint8_t)(length >> 8 * i);
