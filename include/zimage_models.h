@@ -114,8 +114,8 @@ typedef struct {
 
 /* Tests whether a model works: reads all weights and generates small images. against: path of the
  * model that it was converted from, whose image it must reproduce; NULL: none. progress may be
- * NULL. zi_verification_free() *out. Failed checks are in *out, also when they lacked memory.
- * False, with *error set and *out unchanged: cancelled, no options->path, or no memory for *out. */
+ * NULL. zi_verification_free() *out. Failed checks are in *out. False, with *error set and *out
+ * unchanged: cancelled, no options->path, or memory is short. */
 ZI_API bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *against,
                       zi_progress_fn progress, void *user, zi_verification **out,
                       zi_error *error) ZI_CHECKED;

@@ -206,7 +206,11 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
                             "damaged: fetch it again");
     /* cJSON passes bytes that are no UTF-8 on: names in messages and outputs must be text. */
     const char *text = (const char *)mapping->data + LENGTH_BYTES;
-    cJSON *header = zi_utf8_valid(text, length) ? cJSON_ParseWithLength(text, length) : NULL;
+    bool memory_short = false;
+    const char *end;
+    cJSON *header =
+        zi_utf8_valid(text, length) ? zi_json_parse(text, length, false, &end, &memory_short) : NULL;
+    if (memory_short) return zi_error_no_memory(error, length);
     bool ok = cJSON_IsObject(header)
                   ? parse_rows(path, header, data, mapping->size - LENGTH_BYTES - length, file,
                                checkpoint, error)
