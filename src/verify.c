@@ -22,7 +22,8 @@ typedef struct {
     zi_model *model;
     zi_image *image; /* SIDE x SIDE, seed 1; NULL: generation failed */
     zi_verification *out;
-    zi_error stopped; /* why the checks cannot go on: cancelled, or memory is short; ZI_OK: they can */
+    zi_error
+        stopped; /* why the checks cannot go on: cancelled, or memory is short; ZI_OK: they can */
 } verifier;
 
 /* A check: sets result->text to what it found, or *result to the error and returns false. */
@@ -133,7 +134,7 @@ static bool check_embeddings(const float *values, size_t count, size_t hidden, z
         return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                             "the embeddings of different tokens are the same; the weights may be "
                             "damaged: fetch the model again");
-    return set_passed_text(result, "magnitude %.3g", size);
+    return set_passed_text(result, "magnitude %.3g (any above 0 is good)", size);
 }
 
 /* A check_fn: runs the text encoder on the test prompt and checks its embeddings by
@@ -205,7 +206,9 @@ static bool check_decoded(const float *values, zi_error *result)
             "a test pattern becomes a checkerboard of pixels: %.0f %% of its contrast, where at "
             "most 5 %% are good; the weights may be damaged: fetch the model again",
             100 * board);
-    return set_passed_text(result, "a test pattern: %.2f %% of its contrast is a checkerboard",
+    return set_passed_text(result,
+                           "a test pattern: %.2f %% of its contrast is a checkerboard (below 1 %% "
+                           "is good)",
                            100 * board);
 }
 
@@ -298,7 +301,9 @@ static bool check_reproducible(verifier *v, zi_error *result)
     zi_model_free(model);
     zi_engine_free(other);
     if (!ok) return false;
-    return same ? set_passed_text(result, "the same image again, and with %.0f threads", threads)
+    const char *text = threads == 1 ? "the same image again, and with %.0f thread"
+                                    : "the same image again, and with %.0f threads";
+    return same ? set_passed_text(result, text, threads)
                 : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                                "the same seed gives different images; please report this");
 }
@@ -354,7 +359,7 @@ static bool check_against_source(verifier *v, zi_error *result)
     zi_image_free(image);
     zi_model_free(source);
     if (!ok) return false;
-    return like > 0.99 ? set_passed_text(result, "correlation %.5f", like)
+    return like > 0.99 ? set_passed_text(result, "correlation %.5f (1 is equal)", like)
                        : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                                       "the image has a correlation of %.5f with that of %s, where "
                                       "above 0.99 is good",

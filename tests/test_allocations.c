@@ -320,9 +320,9 @@ static void files(void)
                                &with_formats, &error),
             error))
         return;
-    CHECK_OK(zi_checkpoint_add_metadata(
-                 &with_formats, "_quantization_metadata",
-                 "{\"layers\": {\"a\": {\"format\": \"float8_e4m3fn\"}}}", &error),
+    CHECK_OK(zi_checkpoint_add_metadata(&with_formats, "_quantization_metadata",
+                                        "{\"layers\": {\"a\": {\"format\": \"float8_e4m3fn\"}}}",
+                                        &error),
              error);
     refuse_each("JSON", read_json, 0, 1, 1000);
     refuse_each("safetensors", read_safetensors, 0, 7, 1000);

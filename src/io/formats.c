@@ -51,7 +51,8 @@ bool zi_formats_check_layer(const zi_checkpoint *checkpoint, const zi_tensor *ma
                 zi_utf8_valid(marker->data, marker->bytes);
     bool memory_short = false;
     const char *end;
-    cJSON *json = text ? zi_json_parse(marker->data, marker->bytes, false, &end, &memory_short) : NULL;
+    cJSON *json =
+        text ? zi_json_parse(marker->data, marker->bytes, false, &end, &memory_short) : NULL;
     if (memory_short) return zi_error_no_memory(error, marker->bytes);
     zi_dtype wanted = ZI_DTYPE_COUNT;
     bool ok = cJSON_IsObject(json)
@@ -81,8 +82,9 @@ static bool check_quantization_metadata(const zi_checkpoint *checkpoint, zi_erro
     size_t size = strlen(text);
     bool memory_short = false;
     const char *end;
-    cJSON *json =
-        zi_json_fits_memory(text, size) ? zi_json_parse(text, size, false, &end, &memory_short) : NULL;
+    cJSON *json = zi_json_fits_memory(text, size)
+                      ? zi_json_parse(text, size, false, &end, &memory_short)
+                      : NULL;
     if (memory_short) return zi_error_no_memory(error, size);
     const cJSON *layers = zi_json_find(json, "layers"), *layer;
     bool ok =

@@ -1,5 +1,6 @@
 #include "io/safetensors.h"
 #include "base/text.h"
+#include "io/image.h"
 #include "io/json.h"
 
 #include <math.h>
@@ -194,8 +195,10 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
     uint64_t length = read_length(mapping->data);
     if (length > MAX_HEADER)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "is not a safetensors file, nor a GGUF file; name another file, or "
-                            "fetch it again if it is damaged");
+                            "is %s: not a safetensors file, nor a GGUF file; name another file, or "
+                            "fetch it again if it is damaged",
+                            zi_image_probe(path) ? "an image and no model"
+                                                 : "neither a model nor an image");
     if (length > mapping->size - LENGTH_BYTES)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                             "the file is cut off inside its header; fetch it again");
@@ -208,8 +211,9 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
     const char *text = (const char *)mapping->data + LENGTH_BYTES;
     bool memory_short = false;
     const char *end;
-    cJSON *header =
-        zi_utf8_valid(text, length) ? zi_json_parse(text, length, false, &end, &memory_short) : NULL;
+    cJSON *header = zi_utf8_valid(text, length)
+                        ? zi_json_parse(text, length, false, &end, &memory_short)
+                        : NULL;
     if (memory_short) return zi_error_no_memory(error, length);
     bool ok = cJSON_IsObject(header)
                   ? parse_rows(path, header, data, mapping->size - LENGTH_BYTES - length, file,

@@ -60,8 +60,8 @@ bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *ou
         !zi_json_int(path, json, "hidden_size", 1, MAX_WIDTH, &out->hidden, error) ||
         !zi_json_int(path, json, "num_attention_heads", 1, 1024, &out->heads, error) ||
         !zi_json_int(path, json, "num_key_value_heads", 1, 1024, &out->kv_heads, error) ||
-        !zi_json_int_or(path, json, "head_dim", 2, ZI_MAX_HEAD, out->hidden / out->heads, &out->head_dim,
-                        error) ||
+        !zi_json_int_or(path, json, "head_dim", 2, ZI_MAX_HEAD, out->hidden / out->heads,
+                        &out->head_dim, error) ||
         !zi_json_int(path, json, "intermediate_size", 1, 1 << 20, &out->ffn, error) ||
         !zi_json_int(path, json, "vocab_size", 1, 1 << 24, &out->vocab, error) ||
         !zi_json_double(path, json, "rms_norm_eps", 0, 1, &eps, error) ||

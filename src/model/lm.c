@@ -109,6 +109,7 @@ static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *sh
               zi_qwen_bind_language(&weights, &config.text, true, &lm->qwen, error) &&
               zi_assembly_tokenizer(options, &assembly, &lm->tokenizer, error) &&
               add_known_stops(lm, error);
+    lm->encoder = true;
     zi_assembly_free(&assembly);
     return ok;
 }
