@@ -362,6 +362,24 @@ static bool verify(zi_error *error)
     return ok;
 }
 
+static bool encode_image(zi_error *error)
+{
+    static uint8_t pixels[64 * 64 * 3];
+    zi_image image = {64, 64, pixels};
+    zi_save_options options = {.format = ZI_FORMAT_PNG};
+    uint8_t *data = pixels;
+    size_t size = 7;
+    bool ok = zi_image_encode(&image, &options, &data, &size, error);
+    CHECK(ok || (data == pixels && size == 7)); /* a failure leaves them */
+    if (ok) zi_free(data);
+    return ok;
+}
+
+static void images(void)
+{
+    refuse_each("an image", encode_image, 0, 1, 1000);
+}
+
 /* Short memory says nothing about the model. */
 static void verification(void)
 {
@@ -382,6 +400,7 @@ int main(void)
             RUN(files);
             RUN(configs);
             RUN(language_models);
+            RUN(images);
             RUN(verification);
         }
         zi_model_free(model);
