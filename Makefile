@@ -123,9 +123,30 @@ fuzzing:
 install: all
 	$(CMAKE) --install $(BUILD)
 
+# Removes the files that the last `make install` of this build folder wrote, and folders of zimage that are empty then.
+uninstall:
+	@if [ ! -f $(BUILD)/install_manifest.txt ]; then \
+		echo "$(BUILD)/install_manifest.txt is missing: nothing was installed from this folder" >&2; exit 1; \
+	fi
+	@while IFS= read -r file || [ -n "$$file" ]; do rm -fv "$(DESTDIR)$$file"; done <$(BUILD)/install_manifest.txt
+	@sed 's|/[^/]*$$||; p; s|/[^/]*$$||' $(BUILD)/install_manifest.txt | grep /zimage | sort -ru | \
+		while IFS= read -r dir; do rmdir "$(DESTDIR)$$dir" 2>/dev/null; done; true
+	@rm $(BUILD)/install_manifest.txt
+
+help:
+	@echo "make              builds $(BUILD)/zimage"
+	@echo "make demo         installs missing packages, builds, and generates demo.png"
+	@echo "make deps         installs missing packages only"
+	@echo "make check        builds with warnings as errors and runs the test suites: minutes"
+	@echo "make check-all    runs all that check leaves out: tens of minutes"
+	@echo "make install      installs to PREFIX ($(PREFIX))"
+	@echo "make uninstall    removes what make install has installed"
+	@echo "make clean        removes the build folders and demo.png"
+	@echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) JOBS=$(JOBS)"
+
 clean:
 	rm -rf $(BUILD) $(CHECK_BUILD) $(CHECK_BUILD)-asan $(CHECK_BUILD)-tsan $(CHECK_BUILD)-arm64 \
 		$(CHECK_BUILD)-interop $(CHECK_BUILD)-web $(CHECK_BUILD)-fuzz $(CHECK_BUILD)-results demo.png
 
 .PHONY: all deps demo check check-all check-build check-asan check-tsan check-arm64 arm64 check-interop check-web \
-	sanitize fuzz fuzzing install clean
+	sanitize fuzz fuzzing install uninstall help clean

@@ -9,9 +9,10 @@
 typedef struct {
     const char *name;
     const zi_bench_stage *stage;
+    bool integers; /* its products may be of integers */
 } named_stage;
 
-enum { STAGES = 4 };
+enum { STAGES = 4, STEPS = 9 };
 
 /* The speed of one run of a stage in FLOP per second, by the median time. */
 static double flop_per_second(const zi_bench_stage *stage)
@@ -19,23 +20,41 @@ static double flop_per_second(const zi_bench_stage *stage)
     return stage->flop / stage->seconds;
 }
 
+/* The time in seconds that an image takes with STEPS steps, by the medians of its stages. */
+static double image_seconds(const zi_bench_result *r)
+{
+    return r->encode.seconds + STEPS * r->step.seconds + r->decode.seconds;
+}
+
+/* Prints the time of an image in seconds below 1 minute, else in minutes, as a line. */
+static void print_image_time(const zi_bench_result *r)
+{
+    double seconds = image_seconds(r);
+    printf("image (%d steps): ", STEPS);
+    printf(seconds < 60 ? "%.1f seconds\n" : "%.1f minutes\n",
+           seconds < 60 ? seconds : seconds / 60);
+}
+
 /* Prints a result of zi_bench for people: a line on the machine, one for each of stages [STAGES]
- * with seconds, GFLOP/s and share of the f32 peak, and one on working memory in MB (10^6 bytes). */
-static void print_text(const zi_bench_result *r, const named_stage *stages)
+ * with seconds, GFLOP/s and share of the f32 peak, one on working memory in MB (10^6 bytes) and,
+ * if all layers were timed, one on a whole image. */
+static void print_text(const zi_bench_result *r, const named_stage *stages, bool all_layers)
 {
     printf("%s, %s, %d threads; peak of this run %.1f GFLOP/s in f32, %.1f GOP/s in integers\n",
            r->tier, r->fast ? "fast" : "exact", r->threads, r->peak_f32 * 1e-9,
            r->peak_integer * 1e-9);
     for (int i = 0; i < STAGES; i++)
-        printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the f32 peak\n", stages[i].name,
+        printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the f32 peak%s\n", stages[i].name,
                stages[i].stage->seconds, flop_per_second(stages[i].stage) * 1e-9,
-               100 * stages[i].stage->share);
-    printf("%.0f MB beside the weights%s\n", (double)r->memory * 1e-6,
+               100 * stages[i].stage->share,
+               stages[i].integers ? " (integer arithmetic, which has a higher one)" : "");
+    printf("%.0f MB of working memory, beside the weights%s\n", (double)r->memory * 1e-6,
            r->memory_in_file ? ", in a file" : "");
+    if (all_layers) print_image_time(r);
 }
 
 /* Prints a result of zi_bench, with the image size and the precision of `o`, as a JSON object on
- * one line. stages has STAGES elements. */
+ * one line. stages has STAGES elements. "image" is null unless all layers were timed. */
 static void print_json(const zi_bench_result *r, const named_stage *stages,
                        const zi_bench_options *o)
 {
@@ -49,7 +68,10 @@ static void print_json(const zi_bench_result *r, const named_stage *stages,
         printf("%s{\"name\": \"%s\", \"seconds\": %.6f, \"gflops\": %.3f, \"share\": %.4f}",
                i ? ", " : "", stages[i].name, stages[i].stage->seconds,
                flop_per_second(stages[i].stage) * 1e-9, stages[i].stage->share);
-    puts("]}");
+    if (o->layers)
+        puts("], \"image\": null}");
+    else
+        printf("], \"image\": {\"steps\": %d, \"seconds\": %.6f}}\n", STEPS, image_seconds(r));
 }
 
 /* Parses "512x768", at most five digits each. False, without an error set: another form, or a side
@@ -93,14 +115,15 @@ int cmd_bench(int argc, char **argv)
         {"layers", 0, ZI_OPTION_INT, &o.layers, 1, 1e6, "N",
          "number of transformer layers, of 30 (all)", NULL},
         {"precision", 0, ZI_OPTION_TEXT, &o.weights, 0, 0, "P",
-         "precision of the transformer's weights: bf16, fp16, fp32, fp8, q4 (bf16)", NULL},
+         "precision of the transformer's weights: original, fp32, fp16, bf16, fp8, q8, q4 (bf16)",
+         NULL},
         {"compute", 0, ZI_OPTION_CHOICE, &compute, 0, 0, computes,
-         "arithmetic (auto: fast for fp8 and q4)", NULL},
+         "arithmetic (auto: fast for fp8, q8 and q4)", NULL},
         {"repeat", 0, ZI_OPTION_INT, &o.repeat, 1, 1000, "N", "repetitions, for a median (1)",
          NULL},
         {"threads", 0, ZI_OPTION_INT, &o.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &o.cpu, 0, 0, "TIER", "kernel tier (the best there is)", NULL},
+        zi_cpu_option(&o.cpu),
         {"memory", 0, ZI_OPTION_FLAG, &memory, 0, 0, NULL,
          "measure memory bandwidth and matrix-vector products instead", NULL},
         {"json", 0, ZI_OPTION_FLAG, &json, 0, 0, NULL, "print JSON", NULL},
@@ -128,13 +151,13 @@ int cmd_bench(int argc, char **argv)
         return 0;
     }
     if (!zi_bench(&o, &result, &error)) return zi_report_error(&command, &error);
-    const named_stage stages[STAGES] = {{"encode", &result.encode},
-                                        {"step", &result.step},
-                                        {"block", &result.block},
-                                        {"decode", &result.decode}};
+    const named_stage stages[STAGES] = {{"encode", &result.encode, false},
+                                        {"step", &result.step, result.fast},
+                                        {"block", &result.block, result.fast},
+                                        {"decode", &result.decode, false}};
     if (json)
         print_json(&result, stages, &o);
     else
-        print_text(&result, stages);
+        print_text(&result, stages, !o.layers);
     return 0;
 }

@@ -64,7 +64,7 @@ int cmd_import(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 
 /* Lists the images in the server's output folder (--output), newest first, or removes one with its
- * file (--remove). Returns the exit code: 0, 1 or 2. */
+ * file (--remove) and prints that. Returns the exit code: 0, 1 or 2. */
 int cmd_gallery(int argc, char **argv);
 
 /* Prints the man page (man), or completions for a shell (bash, zsh or fish), made from the tables
@@ -99,15 +99,16 @@ typedef struct {
     const char *name;
     const char *about;      /* description for help */
     const char *positional; /* names of positional arguments ("PATH", "SRC DST"); those in brackets
-                               are optional ("[NAME]"); NULL: none */
+                               are optional ("[NAME]"), a last one with dots stands for any number
+                               of them ("[WORDS...]"); NULL: none */
     const zi_option *options;
 } zi_command;
 
 /* Parses argv[1] and up: `-x 1`, `-x1`, `--name 1`, `--name=1`; `--` ends the options. Sets the
  * options' `value`, unchanged if not given, and positional[0] and up (NULL: the command has none),
- * borrowed from argv, unchanged if absent. False when the subcommand must end with exit code *code:
- * help was printed or zi_options_intercept is in effect (0), or an error was reported (2; values
- * may have changed). True leaves *code unchanged. */
+ * borrowed from argv, unchanged if absent; with dots there must be room for argc. False when the
+ * subcommand must end with exit code *code: help was printed or zi_options_intercept is in effect
+ * (0), or an error was reported (2; values may have changed). True leaves *code unchanged. */
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code) ZI_CHECKED;
 
@@ -144,6 +145,14 @@ const char *zi_join_choices(const char *const *words, char *out, size_t size);
 
 /* ---- messages (main.c, report.c) ---- */
 
+/* Prints text, as from files, to standard output: control characters (ASCII's) become '?'. Returns
+ * its length in bytes. */
+int zi_print_text(const char *text);
+
+/* Flushes standard output. A failure, of an earlier write, too, is reported when the program ends,
+ * with the reason that this call found. */
+void zi_flush_output(void);
+
 /* Prints "zimage: ", the message (as printf) and a newline to standard error; nothing when quiet.
  * Does not erase a progress bar. */
 void zi_print_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
@@ -178,17 +187,40 @@ bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *
  * {0}, for which the call does nothing. */
 void zi_user_registry_close(zi_user_registry *models);
 
-/* Finds the model that -m names (a path, or a name in the registry of ./models); name NULL: the
- * default model, as zi_registry_resolve chooses it. Free *out with zi_resolved_model_free. False:
- * *error, which must not be NULL, is set, and says how to download what may be a repository of the
- * hub; *out is unchanged. */
-bool zi_find_model(const char *name, zi_resolved_model *out, zi_error *error) ZI_CHECKED;
+/* The option --models DIR of commands that find models by name, for *folder, NULL before. */
+zi_option zi_models_option(const char **folder);
+
+/* The option --cpu TIER, for *tier, NULL before. */
+zi_option zi_cpu_option(const char **tier);
+
+/* Finds the model that -m names (a path, or a name in the registry of `folder`, the models folder;
+ * NULL: ./models); name NULL: the default model, as zi_registry_resolve chooses it. parts: has the
+ * components that the command line names, which the default model may lack then; NULL: none. Free
+ * *out with zi_resolved_model_free. False: *error, which must not be NULL, is set, and says how to
+ * download what may be a repository of the hub; *out is unchanged. */
+bool zi_find_model(const char *folder, const char *name, const zi_model_options *parts,
+                   zi_resolved_model *out, zi_error *error) ZI_CHECKED;
+
+/* Prints notes, unless quiet, on a model that was found without a name: which it is, which folder
+ * was searched, and models there that are not used, with the reason. folder: as in zi_find_model.
+ * Prints less, or nothing, if the registry cannot be opened or memory is short. */
+void zi_print_model_notes(const char *folder, const zi_resolved_model *found, bool quiet);
+
+/* Prints a note, unless quiet, for each model that lies directly in the models folder, where it is
+ * not found. Inspects these. Prints nothing if the folder cannot be read or memory is short. */
+void zi_print_misplaced_models(zi_user_registry *models, bool quiet);
+
+/* Returns the absolute path of the models folder, which need not exist, in new memory; NULL: out of
+ * memory, or the current folder is unknown. */
+char *zi_models_folder_path(const zi_user_registry *models);
 
 /* Sets *path, for free(), to the language model that --llm names: a path, which is not checked to
- * be one, or a name in the registry of ./models. name NULL: the default one, as in
- * zi_registry_resolve_llm, else a copy of `model` (not NULL), the path of the image model, whose
- * text encoder serves as one. False: *error, which must not be NULL, is set; *path is unchanged. */
-bool zi_find_llm(const char *name, const char *model, char **path, zi_error *error) ZI_CHECKED;
+ * be one, or a name in the registry of `folder`, the models folder (NULL: ./models). name NULL: the
+ * default one, as in zi_registry_resolve_llm, else a copy of `model` (not NULL), the path of the
+ * image model, whose text encoder serves as one. False: *error, which must not be NULL, is set;
+ * *path is unchanged. */
+bool zi_find_llm(const char *folder, const char *name, const char *model, char **path,
+                 zi_error *error) ZI_CHECKED;
 
 /* For users without a model, in new memory, for free(): the command that downloads Z-Image-Turbo in
  * the precision that suits this machine, and what that needs of disk and memory, without newline.

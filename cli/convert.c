@@ -4,16 +4,37 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-/* Finds the model named options->source, converts it with a progress bar and prints the
+/* If the error is that the layout lacks the precision, adds the call that gives it to the error's
+ * text; else does nothing. MLX has all precisions of transformers. *error must not be NULL. */
+static void add_precision_hint(const zi_convert_options *options, zi_error *error)
+{
+    zi_inspection *in = NULL;
+    bool about_precision =
+        error->code == ZI_ERROR_INVALID_ARGUMENT && !strcmp(error->subject, "precision");
+    if (!about_precision || options->layout == ZI_LAYOUT_MLX ||
+        !zi_inspect(options->source, &in, NULL))
+        return;
+    if (in->components[ZI_COMPONENT_TRANSFORMER].present)
+        zi_error_set(error, error->code, "precision",
+                     "%s; `zimage convert SRC DST --to mlx --precision %s` can",
+                     error->text + error->message, zi_precision_name(options->precision));
+    zi_inspection_free(in);
+}
+
+/* Finds the model named options->source, perhaps in the models folder (NULL: ./models), converts
+ * it with a progress bar and prints the
  * destination; no bar or output when quiet. Overwrites source, progress and user of options, which
  * are invalid after the call. Reports errors. Returns the exit code: 0, 1 or 2. */
-static int convert_model(const zi_command *command, zi_convert_options *options, bool quiet)
+static int convert_model(const zi_command *command, const char *folder, zi_convert_options *options,
+                         bool quiet)
 {
     zi_error error = {0};
     zi_resolved_model source = {0};
-    if (!zi_find_model(options->source, &source, &error)) return zi_report_error(command, &error);
+    if (!zi_find_model(folder, options->source, NULL, &source, &error))
+        return zi_report_error(command, &error);
     zi_progress_printer printer =
         zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
     options->source = source.path;
@@ -22,6 +43,7 @@ static int convert_model(const zi_command *command, zi_convert_options *options,
     zi_interrupt_install();
     bool ok = zi_convert(options, &error);
     zi_progress_printer_clear(&printer);
+    if (!ok) add_precision_hint(options, &error);
     zi_resolved_model_free(&source);
     if (!ok) return zi_report_error(command, &error);
     if (!quiet) puts(options->destination);
@@ -33,7 +55,7 @@ static int convert_model(const zi_command *command, zi_convert_options *options,
 static int parse_and_convert(int argc, char **argv, bool quantize)
 {
     zi_convert_options o = {0};
-    const char *paths[2] = {NULL, NULL};
+    const char *paths[2] = {NULL, NULL}, *folder = NULL;
     int layout = 0, precision = 0, code;
     bool has_layout = false, has_precision = false, quiet = false;
     char layouts[64], precisions[64];
@@ -47,6 +69,7 @@ static int parse_and_convert(int argc, char **argv, bool quantize)
          "text encoder to use instead of SRC's", NULL},
         {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "DIR",
          "diffusers or MLX folder to take missing components from", NULL},
+        zi_models_option(&folder),
         {"threads", 't', ZI_OPTION_INT, &o.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         {"quiet", 'q', ZI_OPTION_FLAG, &quiet, 0, 0, NULL, "no progress bar, no output but errors",
@@ -72,7 +95,7 @@ static int parse_and_convert(int argc, char **argv, bool quantize)
     o.destination = paths[1];
     o.precision = (zi_precision)precision;
     o.layout = quantize ? ZI_LAYOUT_SAME : (zi_layout_kind)(ZI_LAYOUT_MLX + layout);
-    return convert_model(&command, &o, quiet);
+    return convert_model(&command, folder, &o, quiet);
 }
 
 int cmd_convert(int argc, char **argv)

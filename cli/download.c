@@ -161,6 +161,10 @@ static bool run_download(download_args *args, zi_error *error)
         args->has_layout ? (zi_layout_kind)(ZI_LAYOUT_MLX + args->layout) : ZI_LAYOUT_SAME;
     args->import.precision = (zi_precision)args->precision;
     zi_interrupt_install();
+    if (args->import.layout == ZI_LAYOUT_GGUF)
+        zi_print_note(args->quiet,
+                      "a GGUF file holds only the transformer; to keep the other components, "
+                      "download without --to, then run `zimage convert`");
     bool ok = converts ? zi_registry_download(models.registry, &args->download, &args->import,
                                               &result, error)
                        : zi_download(&args->download, &result, error);
@@ -207,14 +211,14 @@ int cmd_download(int argc, char **argv)
         {"local-dir", 0, ZI_OPTION_TEXT, &args.download.local_dir, 0, 0, "DIR",
          "put the files there (the hub's cache, shared with other programs)", NULL},
         {"to", 0, ZI_OPTION_CHOICE, &args.layout, 0, 0, layouts,
-         "convert to this layout in the models folder, without keeping the original",
+         "convert to this layout in the models folder, without keeping the original; gguf: only "
+         "the transformer",
          &args.has_layout},
         {"precision", 0, ZI_OPTION_CHOICE, &args.precision, 0, 0, precisions,
          "convert to this precision, likewise", &args.has_precision},
         {"name", 0, ZI_OPTION_TEXT, &args.import.name, 0, 0, "NAME",
          "name of the converted model (the repository's)", NULL},
-        {"models", 0, ZI_OPTION_TEXT, &args.models, 0, 0, "DIR", "the models folder (./models)",
-         NULL},
+        zi_models_option(&args.models),
         {"json", 0, ZI_OPTION_FLAG, &args.json, 0, 0, NULL, "print one JSON event per line", NULL},
         {"quiet", 'q', ZI_OPTION_FLAG, &args.quiet, 0, 0, NULL, "no progress bar, no notes", NULL},
         {0},

@@ -13,7 +13,7 @@
 enum { MAX_TEMPLATE = 1 << 20, RAW_TOKENS = 128 };
 
 typedef struct {
-    const char *llm, *model, *template;
+    const char *models, *llm, *model, *template; /* models: the models folder; NULL: ./models */
     bool raw, ids, quiet, temperature_given;
     zi_engine_options engine;
     zi_model_options load;
@@ -45,7 +45,7 @@ static bool on_text(void *user, const char *text)
     enhance_args *args = user;
     if (args->stream) {
         fputs(text, stdout);
-        fflush(stdout);
+        zi_flush_output();
         zi_text_puts(&args->shown, text);
     }
     return !zi_interrupted();
@@ -100,8 +100,8 @@ static bool run_enhance(enhance_args *args, zi_error *error)
         goto out;
     }
     if (!zi_read_template(args->template, &template, error) ||
-        !zi_find_model(args->model, &model, error) ||
-        !zi_find_llm(args->llm, model.path, &path, error))
+        !zi_find_model(args->models, args->model, &args->load, &model, error) ||
+        !zi_find_llm(args->models, args->llm, model.path, &path, error))
         goto out;
     r->instructions = template;
     args->load.path = path;
@@ -134,6 +134,7 @@ int cmd_enhance(int argc, char **argv)
          "language model, a folder or GGUF (models/prompt_enhancer, else MODEL's encoder)", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &args.model, 0, 0, "MODEL",
          "image model whose text encoder is used (the default model)", NULL},
+        zi_models_option(&args.models),
         {"reference", 0, ZI_OPTION_TEXT, &args.load.reference, 0, 0, "DIR",
          "folder to take missing components from", NULL},
         {"template", 0, ZI_OPTION_TEXT, &args.template, 0, 0, "FILE",
@@ -150,7 +151,7 @@ int cmd_enhance(int argc, char **argv)
         {"seed", 0, ZI_OPTION_SEED, &r->seed, 0, 0, "N", "seed of the sampling (0)", NULL},
         {"threads", 0, ZI_OPTION_INT, &args.engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &args.engine.cpu, 0, 0, "TIER", "kernel tier (the best)", NULL},
+        zi_cpu_option(&args.engine.cpu),
         {"quiet", 'q', ZI_OPTION_FLAG, &args.quiet, 0, 0, NULL, "no notes", NULL},
         {0},
     };

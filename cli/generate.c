@@ -16,6 +16,7 @@
 
 typedef struct {
     const zi_command *command;
+    const char *models; /* the models folder; NULL: ./models */
     const char *output, *aspect, *trace, *llm, *template;
     int quality, enhance;
     bool json, quiet, random;
@@ -26,7 +27,7 @@ typedef struct {
     zi_generation generation;
 } generate_args;
 
-enum { OWN_OPTIONS = 16 };
+enum { OWN_OPTIONS = 17 };
 enum { ENHANCE = 1, ENHANCE_TRY };
 
 /* Fills `options` with those of the generation parameters, this command's own and the end of the
@@ -36,10 +37,12 @@ static void fill_options(generate_args *args, zi_option options[ZI_MAX_PARAMETER
                          zi_option_strings texts[ZI_MAX_PARAMETERS])
 {
     const zi_option command_options[] = {
+        zi_models_option(&args->models),
         {"aspect", 0, ZI_OPTION_TEXT, &args->aspect, 0, 0, "W:H",
          "aspect ratio; the shorter side gets the model's native size", NULL},
         {"output", 'o', ZI_OPTION_TEXT, &args->output, 0, 0, "FILE",
-         "output file: .png, .jpg or .webp (zimage-SEED.png)", NULL},
+         "output file: .png, .jpg or .webp; of several images NAME-1.png, ... (zimage-SEED.png)",
+         NULL},
         {"quality", 0, ZI_OPTION_INT, &args->quality, 1, 100, "N", "quality of JPEG and WebP (95)",
          NULL},
         {"enhance", 0, ZI_OPTION_LEVEL, &args->enhance, 0, 0, "try",
@@ -58,7 +61,7 @@ static void fill_options(generate_args *args, zi_option options[ZI_MAX_PARAMETER
          "folder to take missing components from", NULL},
         {"threads", 0, ZI_OPTION_INT, &args->engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &args->engine.cpu, 0, 0, "TIER", "kernel tier (the best)", NULL},
+        zi_cpu_option(&args->engine.cpu),
         {"trace", 0, ZI_OPTION_TEXT, &args->trace, 0, 0, "FILE",
          "write intermediate tensors to a .safetensors file", NULL},
         {"json", 0, ZI_OPTION_FLAG, &args->json, 0, 0, NULL, "print one JSON event per line", NULL},
@@ -67,8 +70,12 @@ static void fill_options(generate_args *args, zi_option options[ZI_MAX_PARAMETER
     };
     _Static_assert(sizeof command_options / sizeof *command_options <= OWN_OPTIONS,
                    "room for all options");
-    memcpy(options + zi_parameter_options(&args->generation, options, texts), command_options,
-           sizeof command_options);
+    size_t count = zi_parameter_options(&args->generation, options, texts);
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(options[i].name, "count"))
+            options[i].help = "images, with the seeds SEED, SEED+1, ... and, with -o NAME.png, the "
+                              "files NAME-1.png, NAME-2.png, ... (1)";
+    memcpy(options + count, command_options, sizeof command_options);
 }
 
 /* ---- output paths ---- */
@@ -265,7 +272,7 @@ static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *erro
     r.text = should_continue;
     bool ok = zi_read_template(args->template, &template, error);
     r.instructions = template;
-    if (ok && zi_find_llm(args->llm, args->found.path, &path, error)) {
+    if (ok && zi_find_llm(args->models, args->llm, args->found.path, &path, error)) {
         zi_model_options options = {.path = path};
         if (strcmp(path, args->found.path) == 0) options = args->load;
         zi_print_note(args->quiet, "expanding the prompt with the language model in %s", path);
@@ -285,8 +292,10 @@ static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *erro
 }
 
 /* Expands the request's prompt, sets request.original to the old one, and prints the new one. With
- * --enhance=try a failure other than a cancellation becomes a note: the prompt stays, *error (not
- * NULL) is zeroed, and the result is true. */
+ * --enhance=try a failure other than a cancellation becomes a note: the prompt stays, and is
+ * printed if it is a random one, *error (not NULL) is zeroed, and the result is true. False: *error
+ * is set.
+ */
 static bool enhance_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     if (expand_prompt(args, engine, error)) {
@@ -299,12 +308,12 @@ static bool enhance_prompt(generate_args *args, zi_engine *engine, zi_error *err
     zi_print_note(args->quiet, "%s; using the prompt unchanged", why ? why : error->text);
     free(why);
     *error = (zi_error){0};
-    return true;
+    return !args->random || print_prompt(args, error);
 }
 
 /* Sets the request's prompt for all images: with --random-prompt to one made from the seed, then
- * with --enhance to that or the given one expanded, and prints the last. Otherwise it stays, and
- * nothing is printed. args owns the new texts. False: *error is set. */
+ * with --enhance to that or the given one expanded, and prints the last. A given prompt that stays
+ * is not printed. args owns the new texts. False: *error is set. */
 static bool prepare_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     if (args->random) {
@@ -325,7 +334,7 @@ static bool print_result(const generate_args *args, const char *path, const zi_i
 {
     if (!args->json) {
         puts(path);
-        fflush(stdout);
+        zi_flush_output();
         return true;
     }
     char digits[24]; /* as text, since a double would round large seeds */
@@ -340,30 +349,6 @@ static bool print_result(const generate_args *args, const char *path, const zi_i
     return zi_print_json_event(event, error);
 }
 
-/* Prints a note, unless --quiet, that the demo model is used, which the caller knows, and how to
- * download a real one. Prints nothing if the registry cannot be opened or memory is short. */
-static void print_demo_note(const generate_args *args)
-{
-    zi_user_registry models;
-    if (!zi_user_registry_open(NULL, &models, NULL)) return;
-    char *hint = zi_download_hint(models.registry);
-    if (hint) zi_print_note(args->quiet, "using the small demo model; %s", hint);
-    free(hint);
-    zi_user_registry_close(&models);
-}
-
-/* Prints a note, unless --quiet, on the model that is used. For a call that names no model. */
-static void print_model_note(const generate_args *args)
-{
-    if (args->found.as == ZI_RESOLVED_DEMO)
-        print_demo_note(args);
-    else if (args->found.as == ZI_RESOLVED_ONLY)
-        zi_print_note(args->quiet, "using %s, the only model in the models folder",
-                      args->found.path);
-    else
-        zi_print_note(args->quiet, "using %s", args->found.path);
-}
-
 /* Prints notes, unless --quiet: the seed and the model if they were not given, the model's warning,
  * options without effect. */
 static void print_notes(const generate_args *args, const zi_model *model)
@@ -371,7 +356,7 @@ static void print_notes(const generate_args *args, const zi_model *model)
     const zi_request *r = &args->generation.request;
     const char *warning = zi_model_warning(model);
     if (!args->generation.seed_given) zi_print_note(args->quiet, "seed %" PRIu64, r->seed);
-    if (!args->generation.model) print_model_note(args);
+    if (!args->generation.model) zi_print_model_notes(args->models, &args->found, args->quiet);
     if (warning) zi_print_note(args->quiet, "%s", warning);
     if (r->negative && r->guidance <= 0)
         zi_print_note(args->quiet, "--negative has no effect without --guidance");
@@ -463,7 +448,8 @@ static bool run_generate(generate_args *args, zi_error *error)
     zi_model *model = NULL;
     output_paths paths = {0};
     bool ok = false;
-    if (!check_args(args, error) || !zi_find_model(args->generation.model, &args->found, error) ||
+    if (!check_args(args, error) ||
+        !zi_find_model(args->models, args->generation.model, &args->load, &args->found, error) ||
         !choose_seed(args, error) || !choose_output_paths(args, 0, &paths, error))
         goto out;
     args->load.path = args->found.path;

@@ -146,9 +146,10 @@ static bool print_json(const char *json, bool raw, zi_error *error)
 
 int cmd_inspect(int argc, char **argv)
 {
-    const char *name = NULL;
+    const char *name = NULL, *folder = NULL;
     bool raw = false;
     const zi_option options[] = {
+        zi_models_option(&folder),
         {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "print JSON", NULL},
         {0},
     };
@@ -164,8 +165,8 @@ int cmd_inspect(int argc, char **argv)
     zi_error error = {0};
     zi_resolved_model found = {0};
     char *json = NULL;
-    bool ok = zi_find_model(name, &found, &error) && inspect_json(found.path, &json, &error) &&
-              print_json(json, raw, &error);
+    bool ok = zi_find_model(folder, name, NULL, &found, &error) &&
+              inspect_json(found.path, &json, &error) && print_json(json, raw, &error);
     free(json);
     zi_resolved_model_free(&found);
     return ok ? 0 : zi_report_error(&command, &error);

@@ -2,10 +2,12 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct {
     const char *name, *about;
@@ -29,6 +31,19 @@ static const subcommand subcommands[] = {
     {"docs", "print the man page or shell completions", cmd_docs},
 };
 enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
+
+int zi_print_text(const char *text)
+{
+    for (const char *c = text; *c; c++) putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
+    return (int)strlen(text);
+}
+
+static int write_failure; /* errno of the first failed flush of standard output; 0: none failed */
+
+void zi_flush_output(void)
+{
+    if (fflush(stdout) != 0 && !write_failure) write_failure = errno;
+}
 
 void zi_print_note(bool quiet, const char *format, ...)
 {
@@ -118,6 +133,26 @@ static int run_subcommand(int argc, char **argv)
     return report_unknown_subcommand(name);
 }
 
+/* Whether standard output is a pipe that nobody reads any more, as when `head` has its lines. */
+static bool is_reader_gone(void)
+{
+    struct pollfd output = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return write_failure == EPIPE ||
+           (poll(&output, 1, 0) == 1 && output.revents & (POLLERR | POLLHUP));
+}
+
+/* Writes what is left of standard output. False: it, or an earlier write, failed, which a note says
+ * unless the reader has gone. */
+static bool finish_output(void)
+{
+    zi_flush_output();
+    if (!ferror(stdout) && !write_failure) return true;
+    if (!is_reader_gone())
+        zi_print_note(false, "standard output: cannot write%s%s", write_failure ? ": " : "",
+                      write_failure ? strerror(write_failure) : "");
+    return false;
+}
+
 /* Runs the subcommand. An exit code of 0 becomes 1 when standard output could not be written.
  * SIGPIPE and SIGXFSZ are ignored. */
 int main(int argc, char **argv)
@@ -127,9 +162,6 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     int code = run_subcommand(argc, argv);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        zi_print_note(false, "standard output: cannot write: %s", strerror(errno));
-        if (!code) code = 1;
-    }
+    if (!finish_output() && !code) code = 1;
     return code;
 }

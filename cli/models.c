@@ -67,9 +67,13 @@ static void print_entry(const zi_registry_entry *entry, int widest)
     const zi_inspection *in = entry->inspection;
     char *health = health_text(in);
     format_size(entry->bytes, size, sizeof size);
-    printf("%c %-*s  %-14s  %-24s  %9s  %s%s%s\n", entry->is_default ? '*' : ' ', widest,
-           entry->name, or_dash(in->layout), or_dash(in->precision), size, or_dash(health),
-           in->problem_count ? ": " : "", in->problem_count ? in->problems[0].text : "");
+    printf("%c ", entry->is_default ? '*' : ' ');
+    int length = zi_print_text(entry->name);
+    printf("%*s  %-14s  %-24s  %9s  %s%s", length < widest ? widest - length : 0, "",
+           or_dash(in->layout), or_dash(in->precision), size, or_dash(health),
+           in->problem_count ? ": " : "");
+    zi_print_text(in->problem_count ? in->problems[0].text : "");
+    putchar('\n');
     free(health);
 }
 
@@ -78,7 +82,9 @@ static void print_partial(const zi_partial_model *partial)
 {
     char size[32];
     format_size(partial->bytes, size, sizeof size);
-    printf("  %s: %s of a %s\n", partial->name, size,
+    printf("  ");
+    zi_print_text(partial->name);
+    printf(": %s of a %s\n", size,
            partial->download ? "download that is not complete"
                              : "model that was not completely written");
 }
@@ -166,9 +172,22 @@ static bool print_json(cJSON *json, zi_error *error)
     return text || zi_error_no_memory(error, 1 << 16);
 }
 
-/* `models list`: inspects the models that are new or changed and prints the list; a note without
- * --json if it is empty. False, with *error set: a name is given, the folders cannot be read, or
- * memory is short. */
+/* Prints a note, unless --quiet, that there are no models, where they were looked for, and how to
+ * download one. */
+static void print_no_models(const models_args *args)
+{
+    char *hint = zi_download_hint(args->models.registry);
+    char *folder = zi_models_folder_path(&args->models);
+    zi_print_note(args->quiet, "no models in %s, and none in the hub's cache; %s",
+                  folder ? folder : args->models.options.folder,
+                  hint ? hint : "see zimage download --help");
+    free(folder);
+    free(hint);
+}
+
+/* `models list`: inspects the models that are new or changed and prints the list; without --json
+ * notes if it is empty, and on models outside of the sections. False, with *error set: a name is
+ * given, the folders cannot be read, or memory is short. */
 static bool list_models(models_args *args, const char *name, zi_error *error)
 {
     zi_registry_list list;
@@ -184,12 +203,8 @@ static bool list_models(models_args *args, const char *name, zi_error *error)
         ok = print_json(list_json(args, &list), error);
     else
         print_list(&list);
-    if (!args->json && !any) {
-        char *hint = zi_download_hint(args->models.registry);
-        zi_print_note(args->quiet, "no models in %s, and none in the hub's cache; %s",
-                      args->models.options.folder, hint ? hint : "see zimage download --help");
-        free(hint);
-    }
+    if (!args->json) zi_print_misplaced_models(&args->models, args->quiet);
+    if (!args->json && !any) print_no_models(args);
     zi_registry_list_free(&list);
     return ok;
 }
@@ -229,7 +244,9 @@ static bool confirm_removal(const models_args *args, const char *name, const cha
     if (!isatty(STDIN_FILENO))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, NULL,
                                "removing needs confirmation: add --yes");
-    fprintf(stderr, "remove %s? [y/N] ", path);
+    fputs("remove ", stderr);
+    for (const char *c = path; *c; c++) fputc((unsigned char)*c < 0x20 ? '?' : *c, stderr);
+    fputs("? [y/N] ", stderr);
     if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
         return zi_error_set(error, ZI_ERROR_CANCELLED, name, "not removed");
     return true;
@@ -240,15 +257,14 @@ static bool confirm_removal(const models_args *args, const char *name, const cha
  * or removing failed. */
 static bool remove_model(models_args *args, const char *name, zi_error *error)
 {
-    zi_resolved_model found = {0};
+    char *path = NULL;
     if (!name)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "models remove: NAME is missing; `zimage models` lists the names");
-    /* An incomplete download is found by its name alone. */
-    bool known = zi_registry_resolve(args->models.registry, name, &found, NULL);
-    bool ok = confirm_removal(args, name, known ? found.path : name, error) &&
+    bool ok = zi_registry_find_removable(args->models.registry, name, &path, error) &&
+              confirm_removal(args, name, path, error) &&
               zi_registry_remove(args->models.registry, name, error);
-    zi_resolved_model_free(&found);
+    free(path);
     return ok;
 }
 
@@ -315,8 +331,7 @@ int cmd_models(int argc, char **argv)
     zi_error error = {0};
     int code;
     const zi_option options[] = {
-        {"models", 0, ZI_OPTION_TEXT, &args.folder, 0, 0, "DIR", "the models folder (./models)",
-         NULL},
+        zi_models_option(&args.folder),
         {"dry-run", 0, ZI_OPTION_FLAG, &args.dry_run, 0, 0, NULL,
          "migrate: only print what would be moved", NULL},
         {"yes", 'y', ZI_OPTION_FLAG, &args.yes, 0, 0, NULL, "remove: do not ask for confirmation",
@@ -391,8 +406,7 @@ int cmd_import(int argc, char **argv)
         {"link", 0, ZI_OPTION_FLAG, &link, 0, 0, NULL, "create a symbolic link instead of a copy",
          NULL},
         {"move", 0, ZI_OPTION_FLAG, &move, 0, 0, NULL, "move instead of copying", NULL},
-        {"models", 0, ZI_OPTION_TEXT, &args.folder, 0, 0, "DIR", "the models folder (./models)",
-         NULL},
+        zi_models_option(&args.folder),
         {"quiet", 'q', ZI_OPTION_FLAG, &args.quiet, 0, 0, NULL, "no progress bar", NULL},
         {0},
     };

@@ -2,10 +2,25 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+zi_option zi_cpu_option(const char **tier)
+{
+    static char help[160];
+    const char *name;
+    snprintf(help, sizeof help, "kernel tier: ");
+    for (size_t i = 0; (name = zi_cpu_tier(i, NULL)); i++) {
+        size_t length = strlen(help);
+        snprintf(help + length, sizeof help - length, "%s%s", i ? ", " : "", name);
+    }
+    size_t length = strlen(help);
+    snprintf(help + length, sizeof help - length, " (the best of this machine)");
+    return (zi_option){"cpu", 0, ZI_OPTION_TEXT, tier, 0, 0, "TIER", help, NULL};
+}
 
 /* Parses text that is nothing but decimal digits. False: other text, an empty one, or a number
  * above 2^64-1; *out is unchanged, and no error is set. */
@@ -89,20 +104,19 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
 }
 
 /* Sets *(int *)option->value: to 1 for text NULL (the option without a word), else to 2 plus the
- * word's index, from 0, in option->argument. False: no such word; *error is set, the value is 1. */
+ * word's index, from 0, in option->argument. False: no such word; *error is set, the value
+ * unchanged. */
 static bool set_level(const zi_option *option, const char *text, zi_error *error)
 {
     int *level = option->value;
-    *level = 1;
-    if (!text) return true;
-    if (!set_choice(option, text, error)) return false;
-    *level += 2;
+    if (text && !set_choice(option, text, error)) return false;
+    *level = text ? *level + 2 : 1;
     return true;
 }
 
 /* Sets *option->given (unless given is NULL), also before a failure, and parses text by the
  * option's kind into *option->value, which borrows the text of a ZI_OPTION_TEXT. text may be NULL
- * for a level; a flag ignores it. False: *error is set; only the value of a level has changed. */
+ * for a level; a flag ignores it. False: *error is set, the value unchanged. */
 static bool set_option(const zi_option *option, const char *text, zi_error *error)
 {
     if (option->given) *option->given = true;
@@ -172,6 +186,17 @@ static bool parse_option(const zi_command *command, int argc, char **argv, int *
     return set_option(option, value, error);
 }
 
+/* Prints names and help of an option in two columns; names that are too long for theirs get a line
+ * of their own. */
+static void print_help_row(const char *names, const char *help)
+{
+    enum { COLUMN = 32 };
+    if (strlen(names) > COLUMN)
+        printf("  %s\n  %-*s %s\n", names, COLUMN, "", help);
+    else
+        printf("  %-*s %s\n", COLUMN, names, help);
+}
+
 /* Prints usage, description and the table of options to standard output. */
 static void print_help(const zi_command *command)
 {
@@ -187,22 +212,23 @@ static void print_help(const zi_command *command)
                  : level ? "[="
                          : " ",
                  flag ? "" : option->argument, level ? "]" : "");
-        printf("  %-32s %s\n", names, option->help);
+        print_help_row(names, option->help);
     }
-    printf("  %-32s %s\n", "-h, --help", "print this help");
+    print_help_row("-h, --help", "print this help");
 }
 
-/* The number of names in command->positional, which blanks separate; 0 for NULL. *needed: how many
- * of them are not in brackets, that is required. */
+/* The number of names in command->positional, which blanks separate; 0 for NULL, INT_MAX with dots.
+ * *needed: how many of them are not in brackets, that is required. */
 static int count_positionals(const zi_command *command, int *needed)
 {
     int count = command->positional ? 1 : 0;
+    bool any = command->positional && strstr(command->positional, "...");
     *needed = command->positional && command->positional[0] != '[';
     for (const char *c = command->positional; c && *c; c++) {
         count += *c == ' ';
         *needed += *c == ' ' && c[1] != '[';
     }
-    return count;
+    return any ? INT_MAX : count;
 }
 
 /* What zi_options_parse calls instead of parsing; visit is NULL when it parses. */

@@ -55,7 +55,7 @@ bool zi_print_json_event(cJSON *event, zi_error *error)
     char *line = cJSON_PrintUnformatted(event);
     if (line) {
         puts(line);
-        fflush(stdout);
+        zi_flush_output();
     }
     bool ok = line != NULL;
     cJSON_free(line);

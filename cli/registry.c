@@ -9,12 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 #ifdef __APPLE__
 #include <mach-o/dyld.h>
 #endif
 
 /* MAX_PATH: of the hub's cache, in bytes. MAX_TEXT: of any text from the environment. */
 enum { MAX_PATH = 4096, MAX_TOKEN = 4096, MAX_TEXT = 1 << 24 };
+
+static const char default_folder[] = "models";
 
 /* The value of the first environment variable of names, which end with NULL, that is set and not
  * empty; borrowed. NULL: none. */
@@ -192,7 +195,7 @@ static char *find_demo_model(void)
  * is {0}; else zi_user_registry_close frees it. */
 static bool read_environment(const char *folder, zi_user_registry *out, zi_error *error)
 {
-    *out = (zi_user_registry){.options.folder = folder ? folder : "models"};
+    *out = (zi_user_registry){.options.folder = folder ? folder : default_folder};
     if (!read_hub_environment(out, error)) {
         zi_user_registry_close(out);
         return false;
@@ -220,6 +223,12 @@ void zi_user_registry_close(zi_user_registry *models)
     *models = (zi_user_registry){0};
 }
 
+zi_option zi_models_option(const char **folder)
+{
+    return (zi_option){
+        "models", 0, ZI_OPTION_TEXT, folder, 0, 0, "DIR", "the models folder (./models)", NULL};
+}
+
 /* If the error is ZI_ERROR_NOT_FOUND with the subject "repo" (no such model, but the name may be a
  * repository of the hub), adds to its text how to download `name`, cut if too long; else does
  * nothing. error must not be NULL. */
@@ -230,33 +239,112 @@ static void add_download_hint(const char *name, zi_error *error)
                         error->text, name);
 }
 
-bool zi_find_model(const char *name, zi_resolved_model *out, zi_error *error)
+bool zi_find_model(const char *folder, const char *name, const zi_model_options *parts,
+                   zi_resolved_model *out, zi_error *error)
 {
     zi_user_registry models;
-    if (!zi_user_registry_open(NULL, &models, error)) return false;
-    bool ok = zi_registry_resolve(models.registry, name, out, error);
+    if (!read_environment(folder, &models, error)) return false;
+    models.options.parts_given = parts && (parts->vae || parts->text_encoder || parts->reference);
+    bool ok = zi_registry_open(&models.options, &models.registry, error) &&
+              zi_registry_resolve(models.registry, name, out, error);
     zi_user_registry_close(&models);
     if (!ok) add_download_hint(name, error);
     return ok;
 }
 
-bool zi_find_llm(const char *name, const char *model, char **path, zi_error *error)
+bool zi_find_llm(const char *folder, const char *name, const char *model, char **path,
+                 zi_error *error)
 {
     zi_user_registry models;
     char *found = NULL;
-    if (!zi_user_registry_open(NULL, &models, error)) return false;
+    if (!zi_user_registry_open(folder, &models, error)) return false;
     bool ok = zi_registry_resolve_llm(models.registry, name, &found, error);
-    zi_user_registry_close(&models);
     if (!ok && name && error->code == ZI_ERROR_NOT_FOUND)
         zi_error_set_in(error, error->code, name, "llm",
                         "no such file or folder, and no language model of that name in "
-                        "models/prompt_enhancer");
+                        "%s/prompt_enhancer",
+                        models.options.folder);
+    zi_user_registry_close(&models);
     if (ok && !found) {
         found = strdup(model);
         ok = found || zi_error_no_memory(error, strlen(model));
     }
     if (ok) *path = found;
     return ok;
+}
+
+/* ---- notes on models ---- */
+
+char *zi_models_folder_path(const zi_user_registry *models)
+{
+    const char *folder = models->options.folder;
+    char *path = realpath(folder, NULL), here[MAX_PATH];
+    if (path) return path;
+    if (folder[0] == '/') return strdup(folder);
+    return getcwd(here, sizeof here) ? zi_path_join(here, folder) : NULL;
+}
+
+/* " --models DIR", as the user gave it, in new memory; "" for NULL, ./models. NULL: out of
+ * memory. */
+static char *models_words(const char *folder)
+{
+    zi_text text;
+    zi_text_init(&text, MAX_TEXT);
+    if (folder) zi_text_printf(&text, " --models %s", folder);
+    return zi_text_take(&text);
+}
+
+void zi_print_misplaced_models(zi_user_registry *models, bool quiet)
+{
+    zi_migration migration;
+    const char *folder = models->options.folder;
+    if (quiet || !zi_registry_migrate(models->registry, true, &migration, NULL)) return;
+    char *words = models_words(strcmp(folder, default_folder) ? folder : NULL);
+    for (size_t i = 0; words && i < migration.count; i++)
+        if (migration.models[i].to && !migration.models[i].problem)
+            zi_print_note(false,
+                          "%s is not in a section folder; `zimage models migrate%s` moves it",
+                          migration.models[i].from, words);
+    free(words);
+    zi_migration_free(&migration);
+}
+
+/* Prints a note that the demo model is used, why, and what to do. */
+static void print_demo_note(const zi_user_registry *models, const char *words)
+{
+    char *path = zi_models_folder_path(models);
+    if (path)
+        zi_print_note(
+            false,
+            "using the demo model: no complete model is in %s; `zimage models%s` tells how to "
+            "get the real one",
+            path, words);
+    free(path);
+}
+
+void zi_print_model_notes(const char *folder, const zi_resolved_model *found, bool quiet)
+{
+    zi_user_registry models;
+    bool searched = found->as == ZI_RESOLVED_DEMO || found->as == ZI_RESOLVED_DOWNLOADED;
+    char *words = quiet ? NULL : models_words(folder);
+    if (!words) return;
+    if (zi_user_registry_open(folder, &models, NULL)) {
+        if (found->as == ZI_RESOLVED_DEMO)
+            print_demo_note(&models, words);
+        else if (found->as == ZI_RESOLVED_ONLY)
+            zi_print_note(false, "using %s, the only complete model in the models folder",
+                          found->path);
+        else
+            zi_print_note(false, "using %s", found->path);
+        if (found->passed_over)
+            zi_print_note(false,
+                          "%s is not used: it lacks components (see `zimage inspect%s %s`); name "
+                          "it with -m, and a model that has them with --reference",
+                          found->passed_over, words, found->passed_over);
+        if (searched) zi_print_misplaced_models(&models, false);
+        zi_user_registry_close(&models);
+    }
+    free(words);
 }
 
 char *zi_download_hint(const zi_registry *registry)

@@ -31,6 +31,7 @@ static const struct {
     {ZI_ERROR_NOT_FOUND, "file", {"file"}, NULL},
     {ZI_ERROR_NOT_FOUND, "llm", {"llm"}, NULL},
     {ZI_ERROR_NOT_FOUND, "output", {"output"}, NULL},
+    {ZI_ERROR_UNSUPPORTED, "encoder", {"llm"}, "`zimage download prompt-enhancer`"},
     {ZI_ERROR_EXISTS, "output", {"output"}, NULL},
     {ZI_ERROR_EXISTS, "name", {"name"}, NULL},
     {ZI_ERROR_EXISTS, "port", {"port"}, NULL},

@@ -26,17 +26,30 @@ static void block_signals(sigset_t *signals)
     pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
-/* Blocks the signals SIGINT, SIGTERM and SIGHUP for good, starts a server, prints its URL to
- * standard output, waits for one of them and stops the server. False: it did not start; *error is
- * set. */
-static bool run_server(const zi_server_options *o, zi_error *error)
+/* Prints notes on the model that requests without one get, and on models that are not used, unless
+ * a default is set. Nothing if there is none such: each request then says why. folder: the models
+ * folder; NULL: ./models. */
+static void print_model_notes(const zi_server_options *o, const char *folder)
+{
+    zi_resolved_model found;
+    zi_error error;
+    if (o->registry.model || !zi_find_model(folder, NULL, &o->load, &found, &error)) return;
+    if (found.as != ZI_RESOLVED_DEFAULT) zi_print_model_notes(folder, &found, false);
+    zi_resolved_model_free(&found);
+}
+
+/* Blocks the signals SIGINT, SIGTERM and SIGHUP for good, starts a server, prints notes and its URL
+ * (to standard output), waits for one of them and stops the server. folder: as in
+ * print_model_notes. False: it did not start; *error is set. */
+static bool run_server(const zi_server_options *o, const char *folder, zi_error *error)
 {
     zi_server *server = NULL;
     sigset_t signals;
     block_signals(&signals);
     if (!zi_server_start(o, &server, error)) return false;
+    print_model_notes(o, folder);
     puts(zi_server_url(server));
-    fflush(stdout);
+    zi_flush_output();
     wait_for_signal(&signals);
     zi_server_stop(server);
     return true;
@@ -56,7 +69,8 @@ static bool resolve_model_and_serve(zi_server_options *o, const char *folder, co
     o->registry = models.options;
     o->registry.model = found.path;
     o->registry.names_only = true;
-    ok = ok && run_server(o, error);
+    o->registry.parts_given = o->load.vae || o->load.text_encoder || o->load.reference;
+    ok = ok && run_server(o, folder, error);
     zi_resolved_model_free(&found);
     zi_user_registry_close(&models);
     return ok;
@@ -74,13 +88,15 @@ int cmd_serve(int argc, char **argv)
         {"api-key", 0, ZI_OPTION_TEXT, &o.key, 0, 0, "KEY", "API key that clients must send", NULL},
         {"insecure", 0, ZI_OPTION_FLAG, &o.insecure, 0, 0, NULL,
          "allow access from other machines without a key", NULL},
-        {"models", 0, ZI_OPTION_TEXT, &folder, 0, 0, "DIR", "the models folder (models)", NULL},
+        zi_models_option(&folder),
         {"output", 'o', ZI_OPTION_TEXT, &o.output, 0, 0, "DIR",
          "folder of images and their history (output)", NULL},
         {"import", 0, ZI_OPTION_TEXT, &o.import, 0, 0, "DIR",
          "also allow clients to import models from below this folder", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL",
-         "default model (the only one in the models folder, or the demo model)", NULL},
+         "model of requests that name none (that of `zimage models default`, else the only "
+         "complete one in the models folder, else the demo model)",
+         NULL},
         {"vae", 0, ZI_OPTION_TEXT, &o.load.vae, 0, 0, "PATH", "VAE to use instead of MODEL's",
          NULL},
         {"text-encoder", 0, ZI_OPTION_TEXT, &o.load.text_encoder, 0, 0, "PATH",
@@ -89,7 +105,7 @@ int cmd_serve(int argc, char **argv)
          "folder to take missing components from", NULL},
         {"threads", 't', ZI_OPTION_INT, &o.engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &o.engine.cpu, 0, 0, "TIER", "kernel tier (the best)", NULL},
+        zi_cpu_option(&o.engine.cpu),
         {0},
     };
     const zi_command command = {

@@ -7,12 +7,13 @@
 
 int cmd_tokenize(int argc, char **argv)
 {
-    const char *model = NULL, *text = NULL;
+    const char *model = NULL, *text = NULL, *folder = NULL;
     zi_model_options load = {0};
     bool chat = false;
     const zi_option options[] = {
         {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL",
          "model whose tokenizer is used (the default model)", NULL},
+        zi_models_option(&folder),
         {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "FILE|DIR",
          "text encoder with a tokenizer in it (GGUF) or beside it", NULL},
         {"reference", 0, ZI_OPTION_TEXT, &load.reference, 0, 0, "DIR",
@@ -31,7 +32,7 @@ int cmd_tokenize(int argc, char **argv)
     int32_t *ids = NULL;
     size_t count = 0;
     code = 1;
-    bool ok = zi_find_model(model, &found, &error);
+    bool ok = zi_find_model(folder, model, &load, &found, &error);
     load.path = found.path;
     if (!ok || !zi_tokenize(&load, text, chat, &ids, &count, &error)) {
         code = zi_report_error(&command, &error);

@@ -12,13 +12,11 @@ static bool should_continue(void *user, const zi_progress *progress)
     return !zi_interrupted();
 }
 
-/* Prints a check as a line: pass or FAIL, name and text. Control characters in the text, as in file
- * names, become '?'. */
+/* Prints a check as a line: pass or FAIL, name and text, which may have names of files. */
 static void print_check(const zi_verification_check *check)
 {
     printf("%s  %-22s", check->passed ? "pass" : "FAIL", check->name);
-    for (const char *c = check->text; *c; c++)
-        putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
+    zi_print_text(check->text);
     putchar('\n');
 }
 
@@ -38,13 +36,14 @@ static bool print_result(const zi_verification *v, bool raw, zi_error *error)
 
 int cmd_verify(int argc, char **argv)
 {
-    const char *name = NULL, *against = NULL;
+    const char *name = NULL, *against = NULL, *folder = NULL;
     zi_engine_options engine_options = {.scratch = getenv("TMPDIR")};
     zi_model_options load = {0};
     bool raw = false;
     const zi_option options[] = {
         {"against", 0, ZI_OPTION_TEXT, &against, 0, 0, "SOURCE",
          "the model that this one was converted from; compares their images", NULL},
+        zi_models_option(&folder),
         {"vae", 0, ZI_OPTION_TEXT, &load.vae, 0, 0, "FILE|DIR", "VAE to use instead of PATH's",
          NULL},
         {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "FILE|DIR",
@@ -53,8 +52,7 @@ int cmd_verify(int argc, char **argv)
          "folder to take missing components from", NULL},
         {"threads", 0, ZI_OPTION_INT, &engine_options.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &engine_options.cpu, 0, 0, "TIER", "kernel tier (the best)",
-         NULL},
+        zi_cpu_option(&engine_options.cpu),
         {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "print JSON", NULL},
         {0},
     };
@@ -70,8 +68,8 @@ int cmd_verify(int argc, char **argv)
     zi_verification *verification = NULL;
     zi_resolved_model found = {0}, source = {0};
     zi_interrupt_install();
-    bool ok = zi_find_model(name, &found, &error) &&
-              (!against || zi_find_model(against, &source, &error));
+    bool ok = zi_find_model(folder, name, NULL, &found, &error) &&
+              (!against || zi_find_model(folder, against, NULL, &source, &error));
     load.path = found.path;
     ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
          zi_verify(engine, &load, source.path, should_continue, NULL, &verification, &error) &&

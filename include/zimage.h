@@ -185,9 +185,8 @@ ZI_API char *zi_image_json(const zi_image *image, const char *infotext);
 typedef struct zi_engine zi_engine;
 
 typedef struct {
-    int threads; /* worker threads, 1 to 1024; 0: as many as this process may use processors */
-    const char
-        *cpu; /* kernel tier: "ref", "avx2", "avx512", "neon", ...; NULL: the best one here */
+    int threads;     /* worker threads, 1 to 1024; 0: as many as this process may use processors */
+    const char *cpu; /* kernel tier, one of zi_cpu_tier; NULL: the best one here */
     /* A folder on a disk for working memory that does not fit into free RAM, such as for images of
      * 2048 x 2048; NULL: /var/tmp. Copied. */
     const char *scratch;
@@ -197,6 +196,10 @@ typedef struct {
     const char *embeddings;
     void *reserved[8];
 } zi_engine_options;
+
+/* Returns the name of kernel tier `index` of this library, a constant; NULL: there are no more. The
+ * best one comes last. *usable (may be NULL): whether this machine has its instructions. */
+ZI_API const char *zi_cpu_tier(size_t index, bool *usable);
 
 /* Creates an engine; zi_engine_free() *out. options may be NULL: all defaults. False, with *error
  * set and *out unchanged: threads is out of range or this processor lacks the kernel tier
@@ -248,8 +251,9 @@ ZI_API const char *zi_model_warning(const zi_model *model);
 
 /* Encodes text with the model's tokenizer, the only part of it that is needed. Names of added
  * tokens in the text become these tokens. chat: in the chat template that the text encoder gets,
- * truncated to 512 tokens; else the whole text, without a begin-of-sequence token. zi_free() *ids
- * [*count]. False: *error is set, *ids and *count are unchanged. */
+ * truncated to 512 tokens; else the whole text, without a begin-of-sequence token. options->path
+ * may be NULL if text_encoder or reference is set. zi_free() *ids [*count]. False: *error is set,
+ * *ids and *count are unchanged. */
 ZI_API bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, int32_t **ids,
                         size_t *count, zi_error *error) ZI_CHECKED;
 
@@ -369,8 +373,10 @@ typedef struct {
 
 /* Writes a more detailed prompt for the same image in the same language; zi_enhance_result_free()
  * *out. Quoted text that the model lost is appended in a sentence. ZI_ERROR_UNSUPPORTED: the answer
- * did not end, is empty, or is not Chinese although the prompt is (with the built-in instructions).
- * When raw, the output is returned as it is. False: *error is set, *out is unchanged. */
+ * did not end, is empty, or is not Chinese although the prompt is (with the built-in instructions);
+ * with the subject "encoder": the model is an image model's text encoder and knows too few tokens,
+ * as the demo model's. When raw, the output is returned as it is. False: *error is set, *out is
+ * unchanged. */
 ZI_API bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
                        zi_error *error) ZI_CHECKED;
 

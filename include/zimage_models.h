@@ -114,8 +114,8 @@ typedef struct {
 
 /* Tests whether a model works: reads all weights and generates small images. against: path of the
  * model that it was converted from, whose image it must reproduce; NULL: none. progress may be
- * NULL. zi_verification_free() *out. Failed checks are in *out, also when they lacked memory.
- * False, with *error set and *out unchanged: cancelled, no options->path, or no memory for *out. */
+ * NULL. zi_verification_free() *out. Failed checks are in *out. False, with *error set and *out
+ * unchanged: cancelled, no options->path, or memory is short. */
 ZI_API bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *against,
                       zi_progress_fn progress, void *user, zi_verification **out,
                       zi_error *error) ZI_CHECKED;
@@ -267,6 +267,9 @@ typedef struct {
     /* Accept names only, no paths, and ignore links that lead out of the folder: for names from
      * untrusted clients. */
     bool names_only;
+    /* The caller has the components that a model may lack: such a model, too, can be used when none
+     * is named, if it has a transformer. */
+    bool parts_given;
     void *reserved[8];
 } zi_registry_options;
 
@@ -347,7 +350,7 @@ ZI_API zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const
 typedef enum {
     ZI_RESOLVED_NAMED = 0,  /* it was asked for */
     ZI_RESOLVED_DEFAULT,    /* it is the default */
-    ZI_RESOLVED_ONLY,       /* it is the only image model in the folder */
+    ZI_RESOLVED_ONLY,       /* it is the only complete image model in the folder */
     ZI_RESOLVED_DOWNLOADED, /* the folder has none; it is Z-Image-Turbo in the hub cache */
     ZI_RESOLVED_DEMO        /* there is no other */
 } zi_resolved_reason;
@@ -356,13 +359,17 @@ typedef struct {
     char *name; /* as in zi_registry_entry; for a path, that path */
     char *path;
     zi_resolved_reason as;
-    void *reserved[4];
+    char *passed_over; /* a model in the folder that lacks components and was not used therefore,
+                          although none is complete: its name; NULL: there is none */
+    void *reserved[3];
 } zi_resolved_model;
 
 /* Finds a model, for zi_resolved_model_free. name: a path (not with names_only), else a model in
  * the folder (NAME or mlx/NAME), in the hub cache, options.model or the demo. NULL: the default,
- * else the only image model in the folder, else, if it has none, Z-Image-Turbo in the hub cache or
- * the demo. ZI_ERROR_NOT_FOUND: there is none, the default is gone, or there are several. */
+ * else the only complete image model in the folder (one whose layout cannot be read counts, too),
+ * else, if it has none, Z-Image-Turbo in the hub cache or the demo. Opens files of the folder only
+ * for NULL, and reads their headers. ZI_ERROR_NOT_FOUND: there is none, the default is gone, or
+ * there are several. */
 ZI_API bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_model *out,
                                 zi_error *error) ZI_CHECKED;
 
@@ -395,6 +402,11 @@ ZI_API bool zi_registry_new_path(zi_registry *registry, zi_section section, cons
  * default.txt if it names the model; a default of this session stays. ZI_ERROR_NOT_FOUND: an
  * unknown name, "demo" or "named/...". ZI_ERROR_EXISTS: an unfinished one is in use. */
 ZI_API bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error) ZI_CHECKED;
+
+/* Sets *path to what zi_registry_remove would remove; zi_free() it. Removes nothing. Fails as
+ * zi_registry_remove does for a name that is unknown. */
+ZI_API bool zi_registry_find_removable(zi_registry *registry, const char *name, char **path,
+                                       zi_error *error) ZI_CHECKED;
 
 /* A model directly in the models folder, where older versions had them. */
 typedef struct {

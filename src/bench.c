@@ -24,18 +24,17 @@ typedef struct {
     zi_bench_result result;
 } bench;
 
-/* How weights are stored, by the precision names of zi_convert. */
+/* How weights are stored, by the precision names of zi_convert, and fp32. */
 typedef struct {
     const char *name;
     zi_dtype type; /* of unquantized weights and of scales */
     int bits;      /* of the transformer's matrices, in groups of 64; 0: not quantized */
 } precision;
 
-static const precision precisions[] = {{"bf16", ZI_BF16, 0},
-                                       {"fp16", ZI_F16, 0},
-                                       {"fp32", ZI_F32, 0},
-                                       {"fp8", ZI_BF16, 8},
-                                       {"q4", ZI_BF16, 4}};
+static const precision precisions[] = {
+    {"bf16", ZI_BF16, 0},    {"fp16", ZI_F16, 0}, {"fp32", ZI_F32, 0},
+    {"original", ZI_F32, 0}, /* as published */
+    {"fp8", ZI_BF16, 8},     {"q8", ZI_BF16, 8},  {"q4", ZI_BF16, 4}};
 
 /* Returns the constant row of that name; name NULL: the first row, bf16. NULL: the name is unknown;
  * *error is set (ZI_ERROR_INVALID_ARGUMENT, the subject "weights"). */
@@ -44,7 +43,7 @@ static const precision *find_precision(const char *name, zi_error *error)
     for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
         if (!name || strcmp(name, precisions[i].name) == 0) return &precisions[i];
     zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "weights",
-                 "\"%s\" is unknown; choose bf16, fp16, fp32, fp8 or q4", name);
+                 "\"%s\" is unknown; choose original, fp32, fp16, bf16, fp8, q8 or q4", name);
     return NULL;
 }
 
@@ -347,7 +346,8 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
             height);
     if (options->layers < 0 || options->layers > max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layers",
-                            "%d is out of range; it must be from 1 to %d", options->layers, max);
+                            "%d is out of range; it must be from 1 to %d, or 0 for all",
+                            options->layers, max);
     if (options->repeat < 0 || options->repeat > 1000)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; it must be from 0 to 1000", options->repeat);

@@ -25,6 +25,14 @@ static bool create_engine_parts(zi_engine *e, const zi_engine_options *o, zi_err
            zi_embedding_cache_create(o->embeddings, &e->embeddings, error);
 }
 
+const char *zi_cpu_tier(size_t index, bool *usable)
+{
+    bool here;
+    const char *name = zi_kernels_tier(index, &here);
+    if (name && usable) *usable = here;
+    return name;
+}
+
 bool zi_engine_create(const zi_engine_options *options, zi_engine **out, zi_error *error)
 {
     static const zi_engine_options defaults;

@@ -10,7 +10,8 @@
 enum {
     ENCODER_TOKENS = 500, /* the text encoder's 512, less the chat format's */
     DEFAULT_TOKENS = 400,
-    MAX_ANSWER = 1 << 20 /* bytes */
+    FEWEST_TOKENS = 1000, /* a vocabulary below that is one of a few words, like the demo model's */
+    MAX_ANSWER = 1 << 20  /* bytes */
 };
 
 struct zi_llm {
@@ -358,6 +359,18 @@ static bool resolve_request(const zi_enhance_request *request, zi_enhance_reques
     return true;
 }
 
+/* Fails with ZI_ERROR_UNSUPPORTED, with the subject "encoder", if the language model is the text
+ * encoder of an image model that knows too few words to write prompts. */
+static bool check_vocabulary(const zi_lm *lm, zi_error *error)
+{
+    int count = lm->qwen.config.vocab;
+    return !lm->encoder || count >= FEWEST_TOKENS ||
+           zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "encoder",
+                           "the text encoder of this model cannot write prompts, as it knows only "
+                           "%d tokens; download a language model for that (prompt-enhancer)",
+                           count);
+}
+
 bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
                 zi_error *error)
 {
@@ -365,7 +378,8 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_resul
     zi_enhance_request r;
     int32_t *ids = NULL;
     size_t count = 0;
-    if (!resolve_request(request, &r, error) || !encode_request(&llm->lm, &r, &ids, &count, error))
+    if (!resolve_request(request, &r, error) || (!r.raw && !check_vocabulary(&llm->lm, error)) ||
+        !encode_request(&llm->lm, &r, &ids, &count, error))
         return false;
     answer_reader l = {.lm = &llm->lm, .request = &r};
     zi_text_init(&l.output.text, MAX_ANSWER);

@@ -22,7 +22,8 @@ typedef struct {
     zi_model *model;
     zi_image *image; /* SIDE x SIDE, seed 1; NULL: generation failed */
     zi_verification *out;
-    bool stopped; /* cancelled, or memory is short */
+    zi_error
+        stopped; /* why the checks cannot go on: cancelled, or memory is short; ZI_OK: they can */
 } verifier;
 
 /* A check: sets result->text to what it found, or *result to the error and returns false. */
@@ -133,7 +134,7 @@ static bool check_embeddings(const float *values, size_t count, size_t hidden, z
         return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                             "the embeddings of different tokens are the same; the weights may be "
                             "damaged: fetch the model again");
-    return set_passed_text(result, "magnitude %.3g", size);
+    return set_passed_text(result, "magnitude %.3g (any above 0 is good)", size);
 }
 
 /* A check_fn: runs the text encoder on the test prompt and checks its embeddings by
@@ -205,7 +206,9 @@ static bool check_decoded(const float *values, zi_error *result)
             "a test pattern becomes a checkerboard of pixels: %.0f %% of its contrast, where at "
             "most 5 %% are good; the weights may be damaged: fetch the model again",
             100 * board);
-    return set_passed_text(result, "a test pattern: %.2f %% of its contrast is a checkerboard",
+    return set_passed_text(result,
+                           "a test pattern: %.2f %% of its contrast is a checkerboard (below 1 %% "
+                           "is good)",
                            100 * board);
 }
 
@@ -298,7 +301,9 @@ static bool check_reproducible(verifier *v, zi_error *result)
     zi_model_free(model);
     zi_engine_free(other);
     if (!ok) return false;
-    return same ? set_passed_text(result, "the same image again, and with %.0f threads", threads)
+    const char *text = threads == 1 ? "the same image again, and with %.0f thread"
+                                    : "the same image again, and with %.0f threads";
+    return same ? set_passed_text(result, text, threads)
                 : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                                "the same seed gives different images; please report this");
 }
@@ -335,9 +340,9 @@ static double correlation(const zi_image *a, const zi_image *b)
 }
 
 /* A check_fn: generates the image with the model at v->against, too, loaded beside v->model.
- * ZI_ERROR_BAD_FORMAT unless its correlation with v->image is above 0.99, or if there is no
- * v->image; it also fails if loading or generating does. Passed: result->text has the correlation.
- */
+ * ZI_ERROR_BAD_FORMAT unless its correlation with v->image is above 0.99, ZI_ERROR_NOT_FOUND if
+ * there is no v->image; it also fails if loading or generating does. Passed: result->text has the
+ * correlation. */
 static bool check_against_source(verifier *v, zi_error *result)
 {
     zi_model_options options = *v->options;
@@ -346,7 +351,7 @@ static bool check_against_source(verifier *v, zi_error *result)
     zi_image *image = NULL;
     options.path = v->against;
     if (!v->image)
-        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
+        return zi_error_set(result, ZI_ERROR_NOT_FOUND, NULL,
                             "there is no image to compare, as generating failed");
     bool ok = zi_model_load(v->engine, &options, &source, result) &&
               zi_generate(source, &request, &image, result);
@@ -354,7 +359,7 @@ static bool check_against_source(verifier *v, zi_error *result)
     zi_image_free(image);
     zi_model_free(source);
     if (!ok) return false;
-    return like > 0.99 ? set_passed_text(result, "correlation %.5f", like)
+    return like > 0.99 ? set_passed_text(result, "correlation %.5f (1 is equal)", like)
                        : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                                       "the image has a correlation of %.5f with that of %s, where "
                                       "above 0.99 is good",
@@ -380,8 +385,8 @@ static const struct {
 enum { CHECKS = sizeof checks / sizeof *checks };
 
 /* Runs a check, appends its result to v->out->checks (name is borrowed; there is room) and clears
- * out->passed if it failed or was cancelled. Sets v->stopped if it was cancelled or the text could
- * not be copied; a check that itself lacks memory just fails. */
+ * out->passed if it failed or was cancelled. Sets v->stopped if it was cancelled or memory was
+ * short, which says nothing about the model. */
 static void run_check(verifier *v, const char *name, check_fn run)
 {
     zi_verification *out = v->out;
@@ -390,7 +395,10 @@ static void run_check(verifier *v, const char *name, check_fn run)
     char *text = strdup(result.text);
     out->checks[out->check_count++] = (zi_verification_check){name, passed, result.code, text};
     out->passed = out->passed && passed;
-    v->stopped = result.code == ZI_ERROR_CANCELLED || !text;
+    if (result.code == ZI_ERROR_CANCELLED || result.code == ZI_ERROR_NO_MEMORY)
+        v->stopped = result;
+    else if (!text)
+        zi_error_no_memory(&v->stopped, sizeof result.text);
 }
 
 /* Runs the checks in their order until v->stopped, after failed ones, too; but only the first if
@@ -398,7 +406,7 @@ static void run_check(verifier *v, const char *name, check_fn run)
  * Frees the verifier's image and model. */
 static void run_checks(verifier *v)
 {
-    for (size_t i = 0; i < CHECKS && !v->stopped; i++) {
+    for (size_t i = 0; i < CHECKS && !v->stopped.code; i++) {
         if (i > 0 && !v->model) break;
         if (checks[i].run == check_against_source && !v->against) continue;
         run_check(v, checks[i].name, checks[i].run);
@@ -436,13 +444,13 @@ bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *a
                   .out = create_verification(options->path)};
     if (!v.out) return zi_error_no_memory(error, sizeof *v.out);
     run_checks(&v);
-    if (!v.stopped) {
+    if (!v.stopped.code) {
         *out = v.out;
         return true;
     }
-    bool cancelled = v.out->checks[v.out->check_count - 1].text != NULL;
     zi_verification_free(v.out);
-    return cancelled ? zi_error_cancelled(error) : zi_error_no_memory(error, 1);
+    if (error) *error = v.stopped;
+    return false;
 }
 
 void zi_verification_free(zi_verification *verification)

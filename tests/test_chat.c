@@ -137,6 +137,10 @@ static void quotes(void)
     for (; zi_quote_next(&at, &quote) && n < 3; n++)
         CHECK(quote.size == strlen(wanted[n]) && memcmp(quote.data, wanted[n], quote.size) == 0);
     CHECK(n == 3);
+    at = "\"\" \"foo\" “” “bar”";
+    CHECK(zi_quote_next(&at, &quote) && quote.size == 3 && !memcmp(quote.data, "foo", 3));
+    CHECK(zi_quote_next(&at, &quote) && quote.size == 3 && !memcmp(quote.data, "bar", 3));
+    CHECK(!zi_quote_next(&at, &quote));
     CHECK(zi_is_chinese("a 猫") && !zi_is_chinese("a cat") && !zi_is_chinese("猫です"));
     CHECK(!zi_is_chinese("고양이 猫"));
 }

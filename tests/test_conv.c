@@ -378,6 +378,19 @@ static void group_norm(void)
     zi_fixture_reset(&fixture, mark);
 }
 
+/* A size that does not fit into a size_t is more than any memory has, not less. */
+static void workspace_of_huge_shapes(void)
+{
+    float zero = 0;
+    zi_weight w = zi_fixture_weight(&fixture, ZI_F32, &zero, 1, 1);
+    zi_weight bias = zi_fixture_vector(&fixture, &zero, 1);
+    w.data.rows = (size_t)1 << 17;
+    w.data.columns = ((size_t)1 << 40) * 9;
+    zi_feature_map map = {{.type = ZI_F32, .rows = 4, .columns = 4}, 4, 1};
+    zi_conv3x3_args args = {.weight = &w, .bias = &bias, .x = map, .y = map};
+    CHECK(zi_conv3x3_workspace(fixture.exec, &args) == SIZE_MAX);
+}
+
 int main(void)
 {
     const char *tier;
@@ -393,6 +406,7 @@ int main(void)
         RUN(in_place);
         RUN(other_order);
         RUN(group_norm);
+        RUN(workspace_of_huge_shapes);
         zi_fixture_stop(&fixture);
     }
     return zi_test_result();

@@ -4,12 +4,14 @@
 #include "base/file.h"
 #include "convert/component_config.h"
 #include "convert/shards.h"
+#include "io/json.h"
 #include "io/layout.h"
 
 #include <glob.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool converts(const char *from, const char *to, zi_layout_kind layout,
@@ -376,6 +378,93 @@ static void configs_from_shapes(void)
     }
 }
 
+/* Reads the transformer of the reference model. The caller frees source, then releases the
+ * checkpoint. False: a check failed, and there is nothing to free. */
+static bool open_transformer(zi_checkpoint **checkpoint, zi_source *source)
+{
+    zi_error error = {0};
+    if (!open_part(zi_test_data_path("golden/model"), ZI_COMPONENT_TRANSFORMER, checkpoint))
+        return false;
+    const zi_checkpoint *one = *checkpoint;
+    if (CHECK_OK(zi_source_create(&one, 1, ZI_COMPONENT_TRANSFORMER, 0, source, &error), error))
+        return true;
+    zi_checkpoint_release(*checkpoint);
+    return false;
+}
+
+/* A field that the given config lacks is not there in MLX's either, and not that of another. */
+static void mlx_config_without_optional_fields(void)
+{
+    static const char *const optional[] = {"rope_theta", "axes_lens"};
+    const char *given = zi_test_path("lacking.json");
+    zi_checkpoint *checkpoint;
+    zi_source source = {0};
+    zi_error error = {0};
+    cJSON *json = NULL;
+    char *text = NULL;
+    if (!open_transformer(&checkpoint, &source)) return;
+    CHECK_OK(zi_json_read(zi_test_data_path("golden/model/transformer/config.json"), 1 << 20, &json,
+                          &error),
+             error);
+    for (int i = 0; i < 2; i++) cJSON_DeleteItemFromObject(json, optional[i]);
+    text = cJSON_Print(json);
+    cJSON_Delete(json);
+    zi_test_write_file(given, text, strlen(text));
+    free(text);
+    text = NULL;
+    const zi_write_plan plan = {0};
+    zi_component_config of = {&source, given, ZI_NAMES_MLX, ZI_PRECISION_ORIGINAL, &plan};
+    if (CHECK_OK(zi_component_config_text(&of, &text, &error), error)) {
+        json = cJSON_Parse(text);
+        const zi_entry *w1 = zi_source_find(&source, "layers.0.feed_forward.w1.weight");
+        const cJSON *wide = zi_json_find(json, "intermediate_size");
+        CHECK(w1 && wide && wide->valuedouble == (double)w1->shape[0]);
+        for (int i = 0; i < 2; i++)
+            CHECK_MSG(!zi_json_find(json, optional[i]), "%s in %s", optional[i], text);
+        cJSON_Delete(json);
+    }
+    free(text);
+    zi_source_free(&source);
+    zi_checkpoint_release(checkpoint);
+}
+
+/* What does not fit is said of the number that does not. */
+static void width_of_patches(void)
+{
+    zi_checkpoint *checkpoint;
+    zi_source source = {0};
+    zi_error error = {0};
+    cJSON *json = NULL;
+    if (!open_transformer(&checkpoint, &source)) return;
+    for (size_t i = 0; i < source.count; i++)
+        if (!strcmp(source.entries[i].name, "all_x_embedder.2-1.weight"))
+            source.entries[i].shape[1] = 66;
+    CHECK(!zi_component_config_json(&source, NULL, &json, &error));
+    CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, source.file);
+    CHECK_MSG(strstr(error.text, "66") && strstr(error.text, "patch"), "%s", error.text);
+    zi_source_free(&source);
+    zi_checkpoint_release(checkpoint);
+}
+
+/* A new folder cannot take the place of a link, not even of one to an empty folder. */
+static void destination_is_a_link(void)
+{
+    static const char *const paths[] = {"link", "link/"};
+    CHECK(mkdir(zi_test_path("empty"), 0777) == 0);
+    CHECK(symlink("empty", zi_test_path("link")) == 0);
+    for (int i = 0; i < 2; i++) {
+        zi_error error = {0};
+        char to[600];
+        snprintf(to, sizeof to, "%s", zi_test_path(paths[i]));
+        zi_convert_options options = {.source = zi_test_data_path("golden/model"),
+                                      .destination = to,
+                                      .layout = ZI_LAYOUT_MLX};
+        CHECK(!zi_convert(&options, &error));
+        CHECK_ERROR(error, ZI_ERROR_EXISTS, "destination");
+    }
+    CHECK(unlink(zi_test_path("link")) == 0 && rmdir(zi_test_path("empty")) == 0);
+}
+
 /* A half does not hold 70000: that is said, and nothing comes. */
 static void overflow(void)
 {
@@ -467,6 +556,9 @@ int main(void)
     RUN(text_encoder_as_gguf);
     RUN(shards);
     RUN(configs_from_shapes);
+    RUN(mlx_config_without_optional_fields);
+    RUN(width_of_patches);
+    RUN(destination_is_a_link);
     RUN(overflow);
     RUN(cancelling);
     RUN(a_file_came_there);

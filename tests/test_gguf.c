@@ -284,6 +284,7 @@ static void check_values(const zi_gguf *gguf)
     CHECK(zi_gguf_number(gguf, "wide", &number, &error) && number == 1e300);
     CHECK(zi_gguf_number(gguf, "single", &number, &error) && number == 0.5);
     CHECK(zi_gguf_number(gguf, "byte", &number, &error) && number == 7);
+    CHECK(zi_gguf_number(gguf, "huge", &number, &error) && number == (double)huge);
     CHECK(zi_gguf_bool(gguf, "yes", &flag, &error) && flag);
     if (CHECK_OK(zi_gguf_integers(gguf, "signs", &array, &error), error))
         for (size_t i = 0; i < 3; i++) CHECK(zi_gguf_integer_at(array, i) == signs[i]);
@@ -403,6 +404,28 @@ static void refused_writing(void)
     CHECK(access(path, F_OK) != 0);
 }
 
+/* More names than a file may have are no lack of memory. */
+static void too_many_names(void)
+{
+    enum { SIZE = (256 << 20) + 1 };
+    char *long_name = malloc(SIZE + 1);
+    const float x = 1;
+    zi_error error = {0};
+    if (!CHECK(long_name)) return;
+    memset(long_name, 'a', SIZE);
+    long_name[SIZE] = 0;
+    const zi_tensor_out tensor = {long_name, ZI_F32, 1, {1}, &x};
+    const char *path = zi_test_path("long.gguf");
+    CHECK(!zi_gguf_write(path, NULL, 0, &tensor, 1, NULL, NULL, &error));
+    CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, path);
+    CHECK_MSG(strstr(error.text, "256 MiB"), "%s", error.text);
+    CHECK(!zi_safetensors_write(path, &tensor, 1, &error));
+    CHECK(error.code == ZI_ERROR_UNSUPPORTED);
+    CHECK_MSG(strstr(error.text, "100 MiB"), "%s", error.text);
+    CHECK(access(path, F_OK) != 0);
+    free(long_name);
+}
+
 /* A vector in blocks of 32 values is one row of them. */
 static void vector_in_blocks(void)
 {
@@ -468,6 +491,7 @@ int main(int argc, char **argv)
     RUN(no_shards);
     RUN(write_and_read);
     RUN(refused_writing);
+    RUN(too_many_names);
     RUN(vector_in_blocks);
     RUN(golden_files);
     return zi_test_result();

@@ -116,6 +116,33 @@ static void names_end(void)
     CHECK(zi_parameter_at(0) == zi_parameter_find("prompt"));
 }
 
+/* A model's tokenizer may come from a text encoder or a reference, but not from nowhere. */
+static void tokenizing_without_a_model(void)
+{
+    zi_error error = {0};
+    int32_t *ids = NULL;
+    size_t count = 0;
+    CHECK(!zi_tokenize(&(zi_model_options){0}, "x", false, &ids, &count, &error) && !ids);
+    CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "model");
+    zi_model_options lacking = {.text_encoder = ZI_TEST_DATA "/golden/png"};
+    CHECK(!zi_tokenize(&lacking, "x", false, &ids, &count, &error) && !ids);
+    CHECK_ERROR(error, ZI_ERROR_INCOMPLETE, "tokenizer");
+    CHECK_MSG(strstr(error.text, "golden/png"), "%s", error.text);
+    zi_model_options lent = {.reference = ZI_TEST_DATA "/golden/model"};
+    CHECK_OK(zi_tokenize(&lent, "x", false, &ids, &count, &error), error);
+    zi_free(ids);
+}
+
+static void tiers_end(void)
+{
+    bool usable = false;
+    size_t count = 0;
+    CHECK(!strcmp(zi_cpu_tier(0, &usable), "ref") && usable);
+    while (zi_cpu_tier(count, NULL)) count++;
+    usable = true;
+    CHECK(count > 0 && !zi_cpu_tier(count, &usable) && usable);
+}
+
 int main(void)
 {
     RUN(sizes_stay);
@@ -123,5 +150,7 @@ int main(void)
     RUN(versions_agree);
     RUN(null_can_be_freed);
     RUN(names_end);
+    RUN(tiers_end);
+    RUN(tokenizing_without_a_model);
     return zi_test_result();
 }

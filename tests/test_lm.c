@@ -273,6 +273,79 @@ static void beginning_tokens(void)
     }
 }
 
+/* Heads are limited also where their width is that of the model divided by their number. */
+static void widths_of_heads(void)
+{
+    static const struct {
+        int hidden;
+        const char *head_dim;
+        const char *says; /* NULL: it is accepted */
+    } rows[] = {{1024, "", NULL},
+                {1026, "", "is 1026"},
+                {65536, "", "is 65536"},
+                {64, ", \"head_dim\": 1024", NULL},
+                {64, ", \"head_dim\": 1026", "head_dim"},
+                {1025, "", "is 1025"}};
+    char path[600], text[400];
+    snprintf(path, sizeof path, "%s", zi_test_path("config.json"));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_lm lm = {0};
+        zi_lm_config config;
+        zi_config encoder = {0};
+        zi_error error = {0}, other = {0};
+        snprintf(text, sizeof text,
+                 "{\"model_type\": \"qwen3\", \"num_hidden_layers\": 2, \"hidden_size\": %d, "
+                 "\"num_attention_heads\": 1, \"num_key_value_heads\": 1, "
+                 "\"intermediate_size\": 8, \"vocab_size\": 8, \"rms_norm_eps\": 1e-6%s}",
+                 rows[i].hidden, rows[i].head_dim);
+        zi_test_write_file(path, text, strlen(text));
+        bool ok = zi_lm_read_json_config(path, &lm, &config, &error);
+        CHECK_MSG(ok == !rows[i].says, "row %zu: %s", i, error.text);
+        CHECK(zi_config_read(ZI_COMPONENT_TEXT_ENCODER, path, &encoder, &other) == ok);
+        if (!rows[i].says) continue;
+        CHECK(error.code == ZI_ERROR_BAD_FORMAT && other.code == ZI_ERROR_BAD_FORMAT);
+        CHECK_MSG(strstr(error.text, rows[i].says), "%s", error.text);
+    }
+    CHECK(unlink(path) == 0);
+}
+
+/* The same in GGUF, whose key_length is optional, too. */
+static void widths_of_heads_in_gguf(void)
+{
+    static const char name[] = "qwen2";
+    const char *const names[] = {name};
+    const uint32_t widths[] = {1024, 1026, 65536}, one = 1;
+    const float eps = 1e-6f, weight = 0;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        const zi_gguf_out values[] = {
+            {"general.architecture", ZI_GGUF_STRING, false, 1, names},
+            {"qwen2.block_count", ZI_GGUF_U32, false, 1, &one},
+            {"qwen2.embedding_length", ZI_GGUF_U32, false, 1, &widths[i]},
+            {"qwen2.feed_forward_length", ZI_GGUF_U32, false, 1, &one},
+            {"qwen2.attention.head_count", ZI_GGUF_U32, false, 1, &one},
+            {"qwen2.context_length", ZI_GGUF_U32, false, 1, &one},
+            {"qwen2.attention.layer_norm_rms_epsilon", ZI_GGUF_F32, false, 1, &eps},
+        };
+        const zi_tensor_out tensor = {
+            .name = "a", .type = ZI_F32, .dims = 1, .shape = {1}, .data = &weight};
+        char path[600];
+        zi_checkpoint checkpoint;
+        zi_lm_config config;
+        zi_error error = {0};
+        snprintf(path, sizeof path, "%s", zi_test_path("width.gguf"));
+        unlink(path);
+        if (!CHECK_OK(zi_gguf_write(path, values, sizeof values / sizeof *values, &tensor, 1, NULL,
+                                    NULL, &error),
+                      error) ||
+            !CHECK_OK(zi_checkpoint_open(path, &checkpoint, &error), error))
+            return;
+        bool ok = zi_lm_read_gguf_config(checkpoint.gguf, 8, &config, &error);
+        CHECK_MSG(ok == (i == 0), "row %zu: %s", i, error.text);
+        if (i) CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, path);
+        zi_checkpoint_close(&checkpoint);
+    }
+}
+
 /* An id must fit the tables of tokens. */
 static void end_token_ids(void)
 {
@@ -324,6 +397,8 @@ int main(void)
     RUN(contexts);
     RUN(ends_and_seeds);
     RUN(beginning_tokens);
+    RUN(widths_of_heads);
+    RUN(widths_of_heads_in_gguf);
     RUN(end_token_ids);
     RUN(folder_of_one_gguf);
     zi_checkpoint_close(&golden);

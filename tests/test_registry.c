@@ -74,6 +74,30 @@ static void not_found(zi_registry *registry, const char *name, const char *subje
 
 /* ---- which one is meant ---- */
 
+/* What is asked about before it is removed, and outputs that stay after a failure. */
+static void removable_ones(void)
+{
+    zi_error error = {0};
+    char *path = NULL, text[] = "unchanged", *llm = text;
+    begin();
+    put_link("mlx/one");
+    CHECK(zi_make_folders(in_folder(".incoming/two"), NULL));
+    zi_registry *registry = open_registry(NULL);
+    CHECK_OK(zi_registry_find_removable(registry, "one", &path, &error), error);
+    CHECK_MSG(path && !strcmp(path, in_folder("mlx/one")), "%s", path);
+    zi_free(path);
+    CHECK_OK(zi_registry_find_removable(registry, ".incoming/two", &path, &error), error);
+    CHECK_MSG(path && !strcmp(path, in_folder(".incoming/two")), "%s", path);
+    zi_free(path);
+    path = text;
+    CHECK(!zi_registry_find_removable(registry, "three", &path, &error) && path == text);
+    CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, "name");
+    CHECK(!zi_registry_find_removable(registry, "mlx/x.part-1-0", &path, &error) && path == text);
+    CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, "name");
+    CHECK(!zi_registry_resolve_llm(registry, "three", &llm, &error) && llm == text);
+    zi_registry_close(registry);
+}
+
 static void default_model(void)
 {
     begin();
@@ -350,6 +374,23 @@ static void no_place_for_the_cache(void)
     zi_registry_list_free(&list);
 }
 
+/* What could not be written is written by the next call, when there is room again. */
+static void cache_is_written_again(void)
+{
+    zi_error error = {0};
+    const char *place = zi_test_path("cache");
+    begin();
+    put_link("mlx/one");
+    CHECK(rename(place, zi_test_path("moved")) == 0 || !zi_is_dir(place));
+    zi_test_write_file(place, "", 0);
+    zi_registry *registry = open_registry(NULL);
+    CHECK_OK(zi_registry_inspect_all(registry, NULL, NULL, &error), error);
+    CHECK(unlink(zi_test_path("cache")) == 0 && !zi_is_file(cache_file));
+    CHECK_OK(zi_registry_inspect_all(registry, NULL, NULL, &error), error);
+    CHECK(zi_is_file(cache_file));
+    zi_registry_close(registry);
+}
+
 /* Reading a list costs little: it looks into no model. */
 static void many_models(void)
 {
@@ -383,6 +424,7 @@ static void many_models(void)
 int main(void)
 {
     RUN(default_model);
+    RUN(removable_ones);
     RUN(names_and_paths);
     RUN(removing_links);
     RUN(folder_that_comes_later);
@@ -390,6 +432,7 @@ int main(void)
     RUN(kept_inspections);
     RUN(damaged_entries);
     RUN(no_place_for_the_cache);
+    RUN(cache_is_written_again);
     RUN(many_models);
     return zi_test_result();
 }

@@ -224,6 +224,8 @@ static const struct {
      ZI_ERROR_UNSUPPORTED, W ".weight"},
     {W ".weight U32 4 12; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "has 6-bit values",
      ZI_ERROR_UNSUPPORTED, W ".weight"},
+    {W ".weight U32 4 16; " W ".scales F16 4 1; " W ".biases F16 4 1; " W ".weight_scale F32", NULL,
+     W ".weight_scale is there beside " W ".scales", ZI_ERROR_BAD_FORMAT, W ".weight_scale"},
     {W ".weight F8_E4M3 4 16; " W ".weight_scale F32 3", NULL, "[3]; it should have one",
      ZI_ERROR_BAD_FORMAT, W ".weight_scale"},
     {W ".weight F8_E4M3 4 16; " W ".weight_scale F32 4 2", NULL, "it should have one",

@@ -414,8 +414,9 @@ static inline void zi_conv3x3(zi_exec *exec, const zi_conv3x3_args *args)
     exec->ops->conv3x3(exec, args);
 }
 
-/* Bytes of args->workspace that zi_conv3x3 needs. Of args the shapes of weight and shortcut, those
- * of x and y (not their buffers), doubled, norm (NULL or not) and args->band count. */
+/* Bytes of args->workspace that zi_conv3x3 needs; SIZE_MAX: more than any memory has. Of args the
+ * shapes of weight and shortcut, those of x and y (not their buffers), doubled, norm (NULL or not)
+ * and args->band count. */
 static inline size_t zi_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args)
 {
     return exec->ops->conv3x3_workspace(exec, args);

@@ -16,7 +16,7 @@ static bool reserve_room(zi_text *text, size_t extra)
 {
     if (text->failed) return false;
     if (extra > text->ceiling || text->size > text->ceiling - extra) {
-        text->failed = true;
+        text->failed = text->too_long = true;
         return false;
     }
     size_t need = text->size + extra + 1;

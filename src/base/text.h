@@ -8,7 +8,8 @@
 typedef struct {
     char *data; /* always NUL-terminated when not NULL */
     size_t size, capacity, ceiling;
-    bool failed; /* out of memory or over the ceiling */
+    bool failed;   /* out of memory or over the ceiling */
+    bool too_long; /* failed, since the ceiling was passed */
 } zi_text;
 
 /* Sets *text to an empty one that may grow to `ceiling` bytes, the closing NUL not counted.

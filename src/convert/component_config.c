@@ -93,9 +93,19 @@ static int count_blocks(const struct builder *builder, const char *before, const
     }
 }
 
+/* Adds a field that the config does not have. Takes value in any case. Clears builder->ok, with an
+ * error, when memory is short, which value NULL counts as, too. Does nothing else once ok is
+ * false. */
+static void add_field(struct builder *builder, const char *field, cJSON *value)
+{
+    if (builder->ok && cJSON_AddItemToObject(builder->json, field, value)) return;
+    cJSON_Delete(value);
+    if (builder->ok) builder->ok = zi_error_no_memory(builder->error, strlen(field));
+}
+
 /* Sets a field that shapes determine, where the config has none or null. Clears builder->ok, with
- * an error, when the config has another value (1.0 equals 1). Takes value in any case. value NULL
- * (out of memory), or ok false: does nothing else, and ok stays as it is. */
+ * an error, when the config has another value (1.0 equals 1), or memory is short, which value NULL
+ * counts as, too. Takes value in any case. ok false: does nothing else. */
 static void set_shape_field(struct builder *builder, const char *field, cJSON *value)
 {
     const cJSON *given = zi_json_find(builder->json, field);
@@ -107,30 +117,31 @@ static void set_shape_field(struct builder *builder, const char *field, cJSON *v
                                       field, builder->source->file, is ? is : "?");
         free(is);
     }
-    if (!builder->ok || given || !value) {
+    if (!builder->ok || (given && value)) {
         cJSON_Delete(value);
         return;
     }
     cJSON_DeleteItemFromObjectCaseSensitive(builder->json, field); /* it may be null */
-    cJSON_AddItemToObject(builder->json, field, value);
+    add_field(builder, field, value);
 }
 
 /* Sets a whole number that shapes determine, where the config has none or null; clears builder->ok,
- * with an error, where it has another. Does nothing once ok is false, or when memory is short. */
+ * with an error, where it has another. Does nothing once ok is false. Short memory clears ok, too.
+ */
 static void set_shape_int(struct builder *builder, const char *field, int value)
 {
     set_shape_field(builder, field, cJSON_CreateNumber(value));
 }
 
-/* Sets a field that shapes do not determine, unless the config has it, even as null; also once ok
- * is false. Takes value in any case. value NULL (out of memory): does nothing, and ok stays as it
- * is. */
+/* Sets a field that shapes do not determine, unless the config has it, even as null. Takes value in
+ * any case. Clears builder->ok, with an error, when memory is short, which value NULL counts as,
+ * too. ok false: does nothing else. */
 static void set_default(struct builder *builder, const char *field, cJSON *value)
 {
     if (cJSON_GetObjectItemCaseSensitive(builder->json, field))
         cJSON_Delete(value);
     else
-        cJSON_AddItemToObject(builder->json, field, value);
+        add_field(builder, field, value);
 }
 
 /* Sets the transformer's sizes and numbers of layers from tensor shapes, and, if the config has
@@ -143,11 +154,16 @@ static void add_transformer_fields(struct builder *builder)
     int patch = tensor_dim(builder, "all_x_embedder.2-1.weight", 1);
     int head = tensor_dim(builder, "layers.0.attention.norm_q.weight", 0);
     int text = tensor_dim(builder, "cap_embedder.1.weight", 1);
-    if (builder->ok && (dim % head || patch % 4))
+    if (builder->ok && dim % head)
         builder->ok = zi_error_set(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
                                    "is no transformer of Z-Image: its width, %d, is not a multiple "
                                    "of the width of a head, %d",
                                    dim, head);
+    if (builder->ok && patch % 4)
+        builder->ok = zi_error_set(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
+                                   "is no transformer of Z-Image: a patch has %d values, which is "
+                                   "not a multiple of 4, its pixels",
+                                   patch);
     if (!builder->ok) return;
     set_shape_int(builder, "cap_feat_dim", text);
     set_shape_int(builder, "dim", dim);
@@ -209,14 +225,14 @@ static void add_text_encoder_fields(struct builder *builder)
     set_default(builder, "rope_theta", python_float(theta));
 }
 
-/* Sets a field to an array of `count` times the same word, unless the config has it, even as null;
- * also once ok is false. Short memory: the field is not set, or the array lacks words. */
+/* Sets a field to an array of `count` (at most MAX_BLOCKS) times the same word, unless the config
+ * has it, even as null; also once ok is false. Short memory clears builder->ok, with an error. */
 static void set_default_strings(struct builder *builder, const char *field, const char *word,
                                 int count)
 {
-    cJSON *list = cJSON_CreateArray();
-    for (int i = 0; i < count; i++) cJSON_AddItemToArray(list, cJSON_CreateString(word));
-    set_default(builder, field, list);
+    const char *words[MAX_BLOCKS];
+    for (int i = 0; i < count; i++) words[i] = word;
+    set_default(builder, field, cJSON_CreateStringArray(words, count));
 }
 
 /* Sets the VAE's channels and depth from the decoder's tensor shapes, and norm groups and block
@@ -250,6 +266,15 @@ static void add_vae_fields(struct builder *builder)
 
 /* ---- configs ---- */
 
+/* Adds a copy of item to object under this name. False: out of memory. */
+static bool add_copy(cJSON *object, const char *name, const cJSON *item)
+{
+    cJSON *copy = cJSON_Duplicate(item, true);
+    if (copy && cJSON_AddItemToObject(object, name, copy)) return true;
+    cJSON_Delete(copy);
+    return false;
+}
+
 /* Turns an MLX transformer config (it has hidden_size, no dim) into one with diffusers' fields, and
  * Z-Image-Turbo's where MLX has none; other configs are returned as they are. Takes json, also
  * after a failure. NULL: out of memory. */
@@ -257,14 +282,17 @@ static cJSON *config_from_mlx(cJSON *json)
 {
     if (cJSON_HasObjectItem(json, "dim") || !cJSON_HasObjectItem(json, "hidden_size")) return json;
     cJSON *out = cJSON_Parse(templates[ZI_COMPONENT_TRANSFORMER]);
-    for (int i = 0; out && i < MLX_FIELDS; i++) {
+    bool ok = out;
+    for (int i = 0; ok && i < MLX_FIELDS; i++) {
         const cJSON *item = zi_json_find(json, mlx_fields[i].mlx);
         if (!mlx_fields[i].diffusers || !item) continue;
         cJSON_DeleteItemFromObjectCaseSensitive(out, mlx_fields[i].diffusers);
-        cJSON_AddItemToObject(out, mlx_fields[i].diffusers, cJSON_Duplicate(item, true));
+        ok = add_copy(out, mlx_fields[i].diffusers, item);
     }
     cJSON_Delete(json);
-    return out;
+    if (ok) return out;
+    cJSON_Delete(out);
+    return NULL;
 }
 
 bool zi_component_config_json(const zi_source *source, const char *config, cJSON **out,
@@ -291,35 +319,49 @@ bool zi_component_config_json(const zi_source *source, const char *config, cJSON
     return true;
 }
 
+/* Adds field `number` of mlx_fields to out, from the diffusers config `json`; true, too, if the
+ * field has no value there. feed_forward: the width of the feed-forward layers; 0: unknown. False:
+ * out of memory. */
+static bool add_mlx_field(cJSON *out, int number, const cJSON *json, size_t feed_forward)
+{
+    const char *name = mlx_fields[number].mlx, *from = mlx_fields[number].diffusers;
+    const cJSON *item = from ? zi_json_find(json, from) : NULL;
+    if (item) return add_copy(out, name, item);
+    if (strcmp(name, "patch_size") == 0) return cJSON_AddNumberToObject(out, name, 2);
+    return strcmp(name, "intermediate_size") != 0 || !feed_forward ||
+           cJSON_AddNumberToObject(out, name, (double)feed_forward);
+}
+
+/* Adds "quantization" with group size and bits if the plan has MLX groups. False: out of memory. */
+static bool add_quantization(cJSON *out, const zi_write_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const zi_value_storage *storage = &plan->items[i].storage;
+        if (storage->packing != ZI_GROUPED) continue;
+        cJSON *quantization = cJSON_AddObjectToObject(out, "quantization");
+        return cJSON_AddNumberToObject(quantization, "group_size", (double)storage->group) &&
+               cJSON_AddNumberToObject(quantization, "bits", storage->bits);
+    }
+    return true;
+}
+
 /* Returns the MLX form of a diffusers transformer config, with the precision, and with
  * "quantization" if the plan has MLX groups. Takes json, also after a failure; the caller frees the
  * result. NULL: out of memory. */
 static cJSON *config_to_mlx(const zi_component_config *of, cJSON *json)
 {
     static const char *const names[] = {"Original", "FP16", "BF16", "FP8", "Q8", "Q4"};
-    const zi_entry *feed_forward = zi_source_find(of->source, "layers.0.feed_forward.w1.weight");
+    const zi_entry *entry = zi_source_find(of->source, "layers.0.feed_forward.w1.weight");
     cJSON *out = cJSON_CreateObject();
-    for (int i = 0; out && i < MLX_FIELDS; i++) {
-        const cJSON *item =
-            mlx_fields[i].diffusers ? zi_json_find(json, mlx_fields[i].diffusers) : NULL;
-        if (item)
-            cJSON_AddItemToObject(out, mlx_fields[i].mlx, cJSON_Duplicate(item, true));
-        else if (strcmp(mlx_fields[i].mlx, "patch_size") == 0)
-            cJSON_AddNumberToObject(out, mlx_fields[i].mlx, 2);
-        else if (feed_forward)
-            cJSON_AddNumberToObject(out, mlx_fields[i].mlx, (double)feed_forward->shape[0]);
-    }
+    bool ok = out;
+    for (int i = 0; ok && i < MLX_FIELDS; i++)
+        ok = add_mlx_field(out, i, json, entry ? entry->shape[0] : 0);
+    ok = ok && cJSON_AddStringToObject(out, "precision", names[of->precision]) &&
+         add_quantization(out, of->plan);
     cJSON_Delete(json);
-    cJSON_AddStringToObject(out, "precision", names[of->precision]);
-    for (size_t i = 0; i < of->plan->count; i++) {
-        const zi_value_storage *storage = &of->plan->items[i].storage;
-        if (storage->packing != ZI_GROUPED) continue;
-        cJSON *quantization = cJSON_AddObjectToObject(out, "quantization");
-        cJSON_AddNumberToObject(quantization, "group_size", (double)storage->group);
-        cJSON_AddNumberToObject(quantization, "bits", storage->bits);
-        break;
-    }
-    return out;
+    if (ok) return out;
+    cJSON_Delete(out);
+    return NULL;
 }
 
 bool zi_component_config_text(const zi_component_config *of, char **text, zi_error *error)
@@ -331,7 +373,7 @@ bool zi_component_config_text(const zi_component_config *of, char **text, zi_err
     bool kept = of->config && (!transformer || (of->layout == ZI_NAMES_DIFFUSERS &&
                                                 cJSON_HasObjectItem(json, "_diffusers_version")));
     if (transformer && of->layout == ZI_NAMES_MLX) json = config_to_mlx(of, json);
-    char *printed = kept ? NULL : cJSON_Print(json);
+    char *printed = kept || !json ? NULL : cJSON_Print(json);
     cJSON_Delete(json);
     if (kept) return zi_file_read(of->config, MAX_CONFIG, text, &size, error);
     if (!printed) return zi_error_no_memory(error, MAX_CONFIG);

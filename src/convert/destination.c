@@ -18,10 +18,7 @@ static bool real_path_of_target(const char *path, char **out, zi_error *error)
         char *real = folder ? realpath(folder, NULL) : NULL;
         target = real && base ? zi_path_join(real, base) : NULL;
         if (folder && base && !real)
-            zi_error_set(error, ZI_ERROR_IO, path,
-                         errno == ENOENT ? "the folder %s does not exist; create it first"
-                                         : "cannot write into the folder %s: %s",
-                         folder, strerror(errno));
+            zi_file_cannot_write(error, path);
         else if (!target)
             zi_error_no_memory(error, strlen(path));
         free(folder);
@@ -63,11 +60,23 @@ static bool check_not_nested(const char *path, const char *target, const char *i
     return ok;
 }
 
-/* Whether folder is an empty folder, or a link to one. False also when it is no folder or cannot be
- * read. */
+/* Whether path, slashes at its end not counted, is a symbolic link. */
+static bool is_link(const char *path)
+{
+    struct stat st;
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    char *name = strndup(path, length);
+    bool is = name && lstat(name, &st) == 0 && S_ISLNK(st.st_mode);
+    free(name);
+    return is;
+}
+
+/* Whether folder is an empty folder, and no link, which a new folder cannot replace. False also
+ * when it is no folder or cannot be read. */
 static bool is_empty_folder(const char *folder)
 {
-    DIR *dir = opendir(folder);
+    DIR *dir = is_link(folder) ? NULL : opendir(folder);
     if (!dir) return false;
     const struct dirent *entry;
     bool empty = true;

@@ -224,9 +224,8 @@ bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path, zi_err
     return true;
 }
 
-bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)
+bool zi_hub_cache_find_repo(const zi_hub *hub, const char *repo, char **out, zi_error *error)
 {
-    if (!ZI_CHECK_RESERVED(hub, error)) return false;
     zi_repo_id id;
     if (!zi_repo_id_parse(repo, &id, error)) return false;
     char *path = hub->cache ? zi_hub_cache_repo_folder(hub, id.repo) : NULL;
@@ -238,8 +237,20 @@ bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)
         zi_error_no_memory(error, strlen(id.repo));
     else if (!zi_is_dir(path))
         ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, id.repo, "not in the cache %s", hub->cache);
-    ok = ok && zi_remove_tree(path, error);
-    free(path);
     zi_repo_id_free(&id);
+    if (ok)
+        *out = path;
+    else
+        free(path);
+    return ok;
+}
+
+bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)
+{
+    char *path;
+    if (!ZI_CHECK_RESERVED(hub, error)) return false;
+    if (!zi_hub_cache_find_repo(hub, repo, &path, error)) return false;
+    bool ok = zi_remove_tree(path, error);
+    free(path);
     return ok;
 }

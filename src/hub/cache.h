@@ -13,6 +13,12 @@
  * by the caller; NULL when memory is short or the path is too long. Creates nothing. */
 char *zi_hub_cache_repo_folder(const zi_hub *hub, const char *repo);
 
+/* Sets *path to the folder in the cache of a repository, in new memory. repo: as in
+ * zi_download_options; its revision is ignored. ZI_ERROR_NOT_FOUND: it is not there;
+ * ZI_ERROR_INVALID_ARGUMENT: repo is no repository's name, or the cache is not set. */
+bool zi_hub_cache_find_repo(const zi_hub *hub, const char *repo, char **path,
+                            zi_error *error) ZI_CHECKED;
+
 /* Returns the path of the blob with this ETag in the folder of a repository OWNER/NAME, in new
  * memory, to be freed by the caller; NULL when memory is short or the path is too long. Creates
  * nothing. */

@@ -49,7 +49,11 @@ bool zi_formats_check_layer(const zi_checkpoint *checkpoint, const zi_tensor *ma
     const char *file = zi_tensor_file(checkpoint, marker);
     bool text = marker->type == ZI_U8 && marker->bytes <= MAX_MARKER &&
                 zi_utf8_valid(marker->data, marker->bytes);
-    cJSON *json = text ? cJSON_ParseWithLength(marker->data, marker->bytes) : NULL;
+    bool memory_short = false;
+    const char *end;
+    cJSON *json =
+        text ? zi_json_parse(marker->data, marker->bytes, false, &end, &memory_short) : NULL;
+    if (memory_short) return zi_error_no_memory(error, marker->bytes);
     zi_dtype wanted = ZI_DTYPE_COUNT;
     bool ok = cJSON_IsObject(json)
                   ? check_layer_format(file, marker->name, json, &wanted, error)
@@ -75,7 +79,13 @@ static bool check_quantization_metadata(const zi_checkpoint *checkpoint, zi_erro
     const char *text = zi_checkpoint_metadata(checkpoint, key);
     if (!text) return true;
     const char *file = checkpoint->files[0].path;
-    cJSON *json = zi_json_fits_memory(text, strlen(text)) ? cJSON_Parse(text) : NULL;
+    size_t size = strlen(text);
+    bool memory_short = false;
+    const char *end;
+    cJSON *json = zi_json_fits_memory(text, size)
+                      ? zi_json_parse(text, size, false, &end, &memory_short)
+                      : NULL;
+    if (memory_short) return zi_error_no_memory(error, size);
     const cJSON *layers = zi_json_find(json, "layers"), *layer;
     bool ok =
         cJSON_IsObject(layers) ||

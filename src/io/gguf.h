@@ -123,8 +123,7 @@ zi_gguf_text zi_gguf_next_string(const zi_gguf_value *strings, size_t *at);
 int64_t zi_gguf_integer_at(const zi_gguf_value *integers, size_t i);
 
 /* Returns element i, from 0 and below `count` (not checked), of an array of any integer or float
- * type, or such a value itself for i 0. 64-bit integers may be rounded; a U64 above INT64_MAX
- * becomes negative. */
+ * type, or such a value itself for i 0. 64-bit integers may be rounded. */
 double zi_gguf_number_at(const zi_gguf_value *numbers, size_t i);
 
 /* ---- writing ---- */

@@ -77,6 +77,7 @@ double zi_gguf_number_at(const zi_gguf_value *numbers, size_t i)
         memcpy(&single, at, sizeof single);
         return single;
     }
+    if (numbers->type == ZI_GGUF_U64) return (double)(uint64_t)zi_gguf_integer_at(numbers, i);
     if (numbers->type != ZI_GGUF_F64) return (double)zi_gguf_integer_at(numbers, i);
     memcpy(&number, at, sizeof number);
     return number;

@@ -90,7 +90,8 @@ static bool put_tensors(zi_text *text, const char *path, const zi_tensor_out *te
 
 /* Writes at the start of the file all that precedes the tensors' bytes: magic, version 3, counts,
  * values, tensor descriptions, and zeros up to a multiple of 32. Fails as put_tensors does, when
- * memory is short or they take over 256 MiB, or when writing fails. path: for errors. */
+ * memory is short, with ZI_ERROR_UNSUPPORTED if they take over 256 MiB, or when writing fails.
+ * path: for errors. */
 static bool write_header(zi_output *output, const char *path, const zi_gguf_out *values,
                          size_t value_count, const zi_tensor_out *tensors, size_t tensor_count,
                          zi_error *error)
@@ -104,7 +105,13 @@ static bool write_header(zi_output *output, const char *path, const zi_gguf_out 
     for (size_t i = 0; i < value_count; i++) put_value(&text, &values[i]);
     bool ok = put_tensors(&text, path, tensors, tensor_count, error);
     while (text.size % ALIGNMENT && !text.failed) put_number(&text, 0, 1);
-    if (ok && text.failed) ok = zi_error_no_memory(error, text.size);
+    if (ok && text.failed)
+        ok = text.too_long
+                 ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                                "cannot be written: its metadata and names of tensors take more "
+                                "than the %d MiB that are possible",
+                                MAX_HEADER >> 20)
+                 : zi_error_no_memory(error, text.size);
     ok = ok && zi_output_write(output, text.data, text.size, error);
     zi_text_free(&text);
     return ok;

@@ -198,9 +198,11 @@ bool zi_image_encode(const zi_image *image, const zi_save_options *options, uint
     zi_text_init(&bytes, ZI_IMAGE_BYTES_MAX);
     bool ok = zi_image_encode_named(image, bytes_name, options, &bytes, error);
     if (ok) {
-        *size = bytes.size;
-        *data = (uint8_t *)zi_text_take(&bytes);
-        ok = *data || zi_error_no_memory(error, *size);
+        size_t count = bytes.size;
+        char *taken = zi_text_take(&bytes);
+        ok = taken || zi_error_no_memory(error, count);
+        if (ok) *data = (uint8_t *)taken;
+        if (ok) *size = count;
     }
     zi_text_free(&bytes);
     return ok;

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,12 +34,21 @@ bool zi_json_fits_memory(const char *text, size_t size)
     return bytes <= size + SPARE;
 }
 
+cJSON *zi_json_parse(const char *text, size_t size, bool whole, const char **end,
+                     bool *memory_short)
+{
+    errno = 0; /* cJSON does not tell why it fails, but malloc does */
+    cJSON *json = cJSON_ParseWithLengthOpts(text, size + whole, end, whole);
+    *memory_short = !json && errno == ENOMEM;
+    return json;
+}
+
 bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error)
 {
     char *text = NULL;
     size_t size;
     if (!zi_file_read(path, max, &text, &size, error)) return false;
-    bool ok = false;
+    bool ok = false, memory_short;
     cJSON *root = NULL;
     if (!size) {
         zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "the file is empty; fetch it again");
@@ -57,7 +67,11 @@ bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error)
         goto out;
     }
     const char *end = text;
-    root = cJSON_ParseWithLengthOpts(text, size + 1, &end, true);
+    root = zi_json_parse(text, size, true, &end, &memory_short);
+    if (memory_short) {
+        zi_error_no_memory(error, size);
+        goto out;
+    }
     if (!root) {
         zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                      "not valid JSON at line %d (byte %zu of %zu): it is damaged or cut short; "

@@ -12,6 +12,14 @@
  * only on success. */
 bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error) ZI_CHECKED;
 
+/* Parses text [size]; cJSON_Delete() the result. whole: the text has a NUL behind it, and only
+ * white space may follow the value; else anything may. *end: behind the value or, after a failure,
+ * at the error. NULL: the text is not JSON or, with *memory_short true, memory is short; no error
+ * is set.
+ */
+cJSON *zi_json_parse(const char *text, size_t size, bool whole, const char **end,
+                     bool *memory_short);
+
 /* Whether cJSON's tree of this text takes at most the size of the text plus 64 MiB: "[0,0,0,..."
  * takes forty times its size. It is an estimate; the text need not be valid. Ask before parsing
  * what may be large. */

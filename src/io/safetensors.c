@@ -1,5 +1,6 @@
 #include "io/safetensors.h"
 #include "base/text.h"
+#include "io/image.h"
 #include "io/json.h"
 
 #include <math.h>
@@ -194,8 +195,10 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
     uint64_t length = read_length(mapping->data);
     if (length > MAX_HEADER)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "is not a safetensors file, nor a GGUF file; name another file, or "
-                            "fetch it again if it is damaged");
+                            "is %s: not a safetensors file, nor a GGUF file; name another file, or "
+                            "fetch it again if it is damaged",
+                            zi_image_probe(path) ? "an image and no model"
+                                                 : "neither a model nor an image");
     if (length > mapping->size - LENGTH_BYTES)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                             "the file is cut off inside its header; fetch it again");
@@ -206,7 +209,12 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
                             "damaged: fetch it again");
     /* cJSON passes bytes that are no UTF-8 on: names in messages and outputs must be text. */
     const char *text = (const char *)mapping->data + LENGTH_BYTES;
-    cJSON *header = zi_utf8_valid(text, length) ? cJSON_ParseWithLength(text, length) : NULL;
+    bool memory_short = false;
+    const char *end;
+    cJSON *header = zi_utf8_valid(text, length)
+                        ? zi_json_parse(text, length, false, &end, &memory_short)
+                        : NULL;
+    if (memory_short) return zi_error_no_memory(error, length);
     bool ok = cJSON_IsObject(header)
                   ? parse_rows(path, header, data, mapping->size - LENGTH_BYTES - length, file,
                                checkpoint, error)
@@ -228,9 +236,10 @@ static size_t tensor_out_bytes(const zi_tensor_out *tensor)
 }
 
 /* Returns the header's JSON text in new memory, with spaces to a multiple of 8 bytes; tensors
- * follow one another in this order. format NULL: no metadata. NULL: out of memory, or over 100 MiB;
- * no error is set. */
-static char *format_header(const char *format, const zi_tensor_out *tensors, size_t count)
+ * follow one another in this order. format NULL: no metadata. NULL: out of memory, or over 100 MiB,
+ * which is ZI_ERROR_UNSUPPORTED. */
+static char *format_header(const char *format, const zi_tensor_out *tensors, size_t count,
+                           zi_error *error)
 {
     zi_text text;
     zi_text_init(&text, MAX_HEADER);
@@ -249,6 +258,13 @@ static char *format_header(const char *format, const zi_tensor_out *tensors, siz
     zi_text_puts(&text, "}");
     while (text.size % 8 && !text.failed)
         zi_text_puts(&text, " "); /* so that tensors are aligned */
+    if (text.too_long)
+        zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
+                     "the names of %zu tensors take more than the %d MiB that a safetensors file "
+                     "has for them",
+                     count, MAX_HEADER >> 20);
+    else if (text.failed)
+        zi_error_no_memory(error, count * 100);
     return zi_text_take(&text);
 }
 
@@ -256,8 +272,8 @@ bool zi_safetensors_write_header(zi_output *output, const char *format,
                                  const zi_tensor_out *tensors, size_t count, size_t *data_offset,
                                  zi_error *error)
 {
-    char *header = format_header(format, tensors, count);
-    if (!header) return zi_error_no_memory(error, count * 100);
+    char *header = format_header(format, tensors, count, error);
+    if (!header) return false;
     uint64_t length = strlen(header);
     uint8_t bytes[LENGTH_BYTES];
     for (int i = 0; i < LENGTH_BYTES; i++) bytes[i] = (uint8_t)(length >> 8 * i);

@@ -290,8 +290,8 @@ static bool check_type_without_scales(const struct piece *weight, zi_error *erro
 
 /* Sets the entry's quantization from the pieces of its name by role; NULL: absent, but the weight
  * is there. Checks the format marker, and that a weight without companions needs none. group: as in
- * set_mlx_groups. Fails when scales or biases are missing or do not fit; *entry may be changed
- * then. */
+ * set_mlx_groups. Fails when scales or biases are missing, do not fit, or are of two kinds at once;
+ * *entry may be changed then. */
 static bool set_packing(const struct piece *const by_role[ZI_ROLE_UNUSED], size_t group,
                         zi_entry *entry, zi_error *error)
 {
@@ -301,6 +301,11 @@ static bool set_packing(const struct piece *const by_role[ZI_ROLE_UNUSED], size_
     if (format &&
         !zi_formats_check_layer(format->checkpoint, format->tensor, weight->tensor->type, error))
         return false;
+    if ((scales || biases) && scale)
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, piece_file(scale), scale->tensor->name,
+                               "tensor %s is there beside %s: a weight has either the one or the "
+                               "other; fetch the file again",
+                               scale->tensor->name, (scales ? scales : biases)->tensor->name);
     if (scales && biases) return set_mlx_groups(weight, scales, biases, group, entry, error);
     if (scales || biases)
         return zi_error_set_in(

@@ -60,28 +60,38 @@ static int write_bytes(const uint8_t *data, size_t size, const WebPPicture *pict
     return !out->failed;
 }
 
-/* Combines an encoded image and an EXIF block into one file, appended to out. Fails with
- * ZI_ERROR_NO_MEMORY, nothing appended. name: for errors. */
-static bool add_exif(const char *name, const zi_text *picture, const zi_text *exif, zi_text *out,
-                     zi_error *error)
+/* Combines an encoded image and an EXIF block in *whole, which is {0} before and which the caller
+ * clears. Returns libwebpmux's result. */
+static WebPMuxError combine(const zi_text *picture, const zi_text *exif, WebPData *whole)
 {
-    bool ok = false;
-    WebPData whole = {0};
     const WebPData coded = {(const uint8_t *)picture->data, picture->size};
     const WebPData block = {(const uint8_t *)exif->data, exif->size};
     WebPMux *mux = WebPMuxNew();
-    if (!mux || WebPMuxSetImage(mux, &coded, 0) != WEBP_MUX_OK ||
-        WebPMuxSetChunk(mux, "EXIF", &block, 0) != WEBP_MUX_OK ||
-        WebPMuxAssemble(mux, &whole) != WEBP_MUX_OK) {
-        zi_error_set(error, ZI_ERROR_NO_MEMORY, name,
-                     "cannot put the generation parameters into the WebP file: out of memory");
-        goto out;
-    }
-    zi_text_append(out, whole.bytes, whole.size);
-    ok = !out->failed || zi_error_no_memory(error, whole.size);
-out:
-    WebPDataClear(&whole);
+    WebPMuxError result = mux ? WebPMuxSetImage(mux, &coded, 0) : WEBP_MUX_MEMORY_ERROR;
+    if (result == WEBP_MUX_OK) result = WebPMuxSetChunk(mux, "EXIF", &block, 0);
+    if (result == WEBP_MUX_OK) result = WebPMuxAssemble(mux, whole);
     WebPMuxDelete(mux);
+    return result;
+}
+
+/* Combines an encoded image and an EXIF block into one file, appended to out. Fails when memory is
+ * short, or with ZI_ERROR_UNSUPPORTED when libwebpmux refuses them; nothing is appended then. name:
+ * for errors. */
+static bool add_exif(const char *name, const zi_text *picture, const zi_text *exif, zi_text *out,
+                     zi_error *error)
+{
+    WebPData whole = {0};
+    WebPMuxError result = combine(picture, exif, &whole);
+    bool ok = result == WEBP_MUX_OK;
+    if (!ok)
+        zi_error_set(error,
+                     result == WEBP_MUX_MEMORY_ERROR ? ZI_ERROR_NO_MEMORY : ZI_ERROR_UNSUPPORTED,
+                     name, "cannot put the generation parameters into the WebP file: %s",
+                     result == WEBP_MUX_MEMORY_ERROR ? "out of memory"
+                                                     : "libwebp refuses them; save it as .png");
+    if (ok) zi_text_append(out, whole.bytes, whole.size);
+    ok = ok && (!out->failed || zi_error_no_memory(error, whole.size));
+    WebPDataClear(&whole);
     return ok;
 }
 

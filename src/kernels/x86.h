@@ -187,12 +187,14 @@ static inline __m256i quantize32(const float *x, __m256 inverse, __m256i *sums)
     return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/* The sum of the eight 32-bit lanes. */
+/* The sum of the eight 32-bit lanes, modulo 2^32: lanes may have any value, since NaNs and
+ * infinities become -2^31. */
 static inline int32_t sum_of_integers(__m256i x)
 {
     __m128i half = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
     half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
-    return _mm_cvtsi128_si32(half) + _mm_extract_epi32(half, 1);
+    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1));
+    return _mm_cvtsi128_si32(half);
 }
 
 /* Quantizes n <= rows rows of x [n, k] (row stride ldx) into a panel of signed bytes in steps of

@@ -114,18 +114,33 @@ static const struct {
     {"\xe3\x80\x8e", "\xe3\x80\x8f"}, /* 『 』 */
 };
 
+/* Sets *out to the text, perhaps empty, of the quote that begins at `at`, and *end behind its
+ * closing mark. False: no quote begins there, or it is not closed; both are unchanged. */
+static bool read_quote(const char *at, zi_quote *out, const char **end)
+{
+    for (size_t i = 0; i < sizeof quote_marks / sizeof *quote_marks; i++) {
+        size_t open = strlen(quote_marks[i].open);
+        if (strncmp(at, quote_marks[i].open, open) != 0) continue;
+        const char *begin = at + open, *close = strstr(begin, quote_marks[i].close);
+        if (!close) continue;
+        *out = (zi_quote){begin, (size_t)(close - begin)};
+        *end = close + strlen(quote_marks[i].close);
+        return true;
+    }
+    return false;
+}
+
 bool zi_quote_next(const char **at, zi_quote *out)
 {
-    for (; **at; ++*at)
-        for (size_t i = 0; i < sizeof quote_marks / sizeof *quote_marks; i++) {
-            size_t open = strlen(quote_marks[i].open);
-            if (strncmp(*at, quote_marks[i].open, open) != 0) continue;
-            const char *begin = *at + open, *close = strstr(begin, quote_marks[i].close);
-            if (!close || close == begin) continue;
-            *out = (zi_quote){begin, (size_t)(close - begin)};
-            *at = close + strlen(quote_marks[i].close);
-            return true;
-        }
+    zi_quote quote;
+    while (**at) {
+        const char *end = *at + 1;
+        bool found = read_quote(*at, &quote, &end);
+        *at = end;
+        if (!found || !quote.size) continue;
+        *out = quote;
+        return true;
+    }
     return false;
 }
 

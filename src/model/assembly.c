@@ -261,10 +261,11 @@ bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *a
             return false;
         else if (*out)
             return true;
-    if (zi_is_file(text) && !load_gguf_tokenizer(text, assembly, out, error)) return false;
+    if (text && zi_is_file(text) && !load_gguf_tokenizer(text, assembly, out, error)) return false;
     if (!*out && options->text_encoder && !load_tokenizer_near(text, out, error)) return false;
+    const char *named = text ? text : options->reference;
     return *out ||
            zi_error_set_in(
-               error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
+               error, ZI_ERROR_INCOMPLETE, options->path ? options->path : named, "tokenizer",
                "no tokenizer in it; take one from a reference model (a complete Z-Image model)");
 }

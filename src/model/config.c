@@ -1,4 +1,5 @@
 #include "model/config.h"
+#include "backend/backend.h"
 #include "io/json.h"
 
 #include <stdarg.h>
@@ -59,8 +60,8 @@ bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *ou
         !zi_json_int(path, json, "hidden_size", 1, MAX_WIDTH, &out->hidden, error) ||
         !zi_json_int(path, json, "num_attention_heads", 1, 1024, &out->heads, error) ||
         !zi_json_int(path, json, "num_key_value_heads", 1, 1024, &out->kv_heads, error) ||
-        !zi_json_int_or(path, json, "head_dim", 2, 1024, out->hidden / out->heads, &out->head_dim,
-                        error) ||
+        !zi_json_int_or(path, json, "head_dim", 2, ZI_MAX_HEAD, out->hidden / out->heads,
+                        &out->head_dim, error) ||
         !zi_json_int(path, json, "intermediate_size", 1, 1 << 20, &out->ffn, error) ||
         !zi_json_int(path, json, "vocab_size", 1, 1 << 24, &out->vocab, error) ||
         !zi_json_double(path, json, "rms_norm_eps", 0, 1, &eps, error) ||
@@ -83,10 +84,11 @@ bool zi_config_check_qwen(const char *path, const zi_qwen_config *config, zi_err
                             "the number of attention heads (num_attention_heads), %d, is not a "
                             "multiple of that of key/value heads (num_key_value_heads), %d",
                             config->heads, config->kv_heads);
-    if (config->head_dim < 2 || config->head_dim % 2 != 0)
+    if (config->head_dim < 2 || config->head_dim > ZI_MAX_HEAD || config->head_dim % 2 != 0)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "the width of a head (head_dim) is %d; it must be even and 2 or more",
-                            config->head_dim);
+                            "the width of a head (head_dim, or else hidden_size divided by "
+                            "num_attention_heads) is %d; it must be even, from 2 to %d",
+                            config->head_dim, ZI_MAX_HEAD);
     return true;
 }
 
@@ -146,7 +148,7 @@ static bool fail_misfit(const char *where, bool inferred, const char *field, zi_
 
 /* Sets head_dim, modulation and, when axes[0] is 0, axes of config->transformer; some may be set
  * after a failure. ZI_ERROR_BAD_FORMAT: heads do not divide dim; as fail_misfit: the axes are not
- * even, or do not add up to head_dim; ZI_ERROR_UNSUPPORTED: head_dim is above 1024. */
+ * even, or do not add up to head_dim; ZI_ERROR_UNSUPPORTED: head_dim is above ZI_MAX_HEAD. */
 static bool check_transformer(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     zi_transformer_config *c = &config->transformer;
@@ -164,11 +166,11 @@ static bool check_transformer(const char *path, bool inferred, zi_config *config
                            "\"axes_dims\" is %d, %d and %d, but these must be even and add up to "
                            "the width of a head, %d",
                            c->axes[0], c->axes[1], c->axes[2], c->head_dim);
-    if (c->head_dim > 1024)
+    if (c->head_dim > ZI_MAX_HEAD)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                             "heads are %d wide (the width divided by the number of heads); at most "
-                            "1024 are supported",
-                            c->head_dim);
+                            "%d are supported",
+                            c->head_dim, ZI_MAX_HEAD);
     return true;
 }
 

@@ -89,7 +89,7 @@ bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *ou
                          zi_error *error) ZI_CHECKED;
 
 /* Fails with ZI_ERROR_BAD_FORMAT unless kv_heads, which is not 0, divides heads and head_dim is
- * even and not 0. path: for errors only. */
+ * even, from 2 to ZI_MAX_HEAD. path: for errors only. */
 bool zi_config_check_qwen(const char *path, const zi_qwen_config *config,
                           zi_error *error) ZI_CHECKED;
 

@@ -5,6 +5,7 @@
 #include "model/assembly.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 
 /* ---- loading ---- */
@@ -108,25 +109,27 @@ static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *sh
               zi_qwen_bind_language(&weights, &config.text, true, &lm->qwen, error) &&
               zi_assembly_tokenizer(options, &assembly, &lm->tokenizer, error) &&
               add_known_stops(lm, error);
+    lm->encoder = true;
     zi_assembly_free(&assembly);
     return ok;
 }
 
-/* Path of one of the files *.gguf in the folder, in new memory; NULL: there is none, or memory is
- * short. *count: how many there are, 0 if the folder cannot be read. Does not set an error. */
-static char *find_gguf_file(const char *folder, int *count)
+/* Sets *path to one of the files *.gguf in the folder, in new memory, or to NULL, and *count to how
+ * many there are: 0 if the folder cannot be read. False: memory is short, and *path is NULL. */
+static bool find_gguf_file(const char *folder, char **path, int *count, zi_error *error)
 {
-    char *found = NULL;
     DIR *dir = opendir(folder);
+    bool ok = dir || errno != ENOMEM;
     const struct dirent *entry;
     *count = 0;
-    while (dir && (entry = readdir(dir))) {
+    *path = NULL;
+    while (ok && dir && (entry = readdir(dir))) {
         size_t size = strlen(entry->d_name);
         if (size < 5 || strcmp(entry->d_name + size - 5, ".gguf") != 0) continue;
-        if ((*count)++ == 0) found = zi_path_join(folder, entry->d_name);
+        if ((*count)++ == 0) ok = (*path = zi_path_join(folder, entry->d_name)) != NULL;
     }
     if (dir) closedir(dir);
-    return found;
+    return ok || zi_error_no_memory(error, strlen(folder));
 }
 
 /* Loads the single file options->path into lm: a GGUF language model (one with token_embd.weight),
@@ -183,11 +186,12 @@ static bool load_path(const zi_model_options *options, zi_lm *lm, zi_error *erro
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
                             "no such file or folder; check the path");
     int gguf_count;
-    char *config = zi_path_join(path, "config.json"), *gguf = find_gguf_file(path, &gguf_count);
+    char *config = zi_path_join(path, "config.json"), *gguf = NULL;
     bool ok = config || zi_error_no_memory(error, strlen(path));
+    ok = ok && find_gguf_file(path, &gguf, &gguf_count, error);
     if (ok && is_lm_config(config))
         ok = load_folder(path, config, lm, error);
-    else if (ok && gguf && gguf_count == 1)
+    else if (ok && gguf_count == 1)
         ok = load_only_file(options, gguf, lm, error);
     else if (ok && gguf_count > 1)
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,

@@ -14,6 +14,7 @@ typedef struct {
     int32_t bos;         /* token to put before every text; -1: none */
     char *chat_template; /* in Jinja; NULL: none */
     char *path;          /* for error texts */
+    bool encoder;        /* it is the text encoder of an image model */
 } zi_lm;
 
 /* Loads options->path: a GGUF file, a folder with one GGUF file, a Hugging Face or MLX folder, or

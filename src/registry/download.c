@@ -1,5 +1,6 @@
 /* zi_registry_download: downloads a model from a hub into the models folder. */
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "hub/cache.h"
 #include "registry/partial_download.h"
 #include "registry/registry.h"
@@ -7,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct {
     zi_registry *registry;
@@ -37,18 +39,20 @@ static char *repo_base_name(const zi_download_options *options, zi_error *error)
 static bool set_names(model_download *d, zi_error *error)
 {
     d->base = repo_base_name(d->options, error);
-    if (!d->base) return false;
-    d->import.source = d->base;
+    if (!d->base ||
+        !zi_partial_download_init(d->registry->options.folder, d->base, &d->partial, error))
+        return false;
+    /* Not d->base: a file of that name in the current folder has nothing to do with it. */
+    d->import.source = d->partial.path;
     d->import.convert = d->import.layout || d->import.precision;
     d->name = zi_import_target_name(&d->import);
     d->import.name = d->name;
-    return zi_partial_download_init(d->registry->options.folder, d->base, &d->partial, error) &&
-           (d->name || zi_error_no_memory(error, strlen(d->base)));
+    return d->name || zi_error_no_memory(error, strlen(d->base));
 }
 
-/* Sets *path to the target of the result, in new memory, and makes its section's folder. Without a
- * conversion it is a guess (section pytorch): the section is known only after the download.
- * ZI_ERROR_EXISTS: the target exists. After a failure *path is unchanged. */
+/* Sets *path to the target of the result, in new memory; its section's folder may be missing.
+ * Without a conversion it is a guess (section pytorch): the section is known only after the
+ * download. ZI_ERROR_EXISTS: the target exists. After a failure *path is unchanged. */
 static bool make_result_path(const model_download *d, char **path, zi_error *error)
 {
     zi_layout_kind layout = d->import.layout ? d->import.layout : ZI_LAYOUT_DIFFUSERS;
@@ -109,7 +113,7 @@ static bool move_converted(const model_download *d, const char *converted, char 
     char *to = NULL;
     o.source = converted;
     if (!make_result_path(d, &to, error)) return false;
-    if (zi_import_move_source(&o, to, error)) {
+    if (zi_make_parent_folders(to, error) && zi_import_move_source(&o, to, error)) {
         *path = to;
         return true;
     }
@@ -147,13 +151,16 @@ bool zi_registry_download(zi_registry *registry, const zi_download_options *opti
     model_download d = {
         .registry = registry, .options = options, .import = *import, .partial.lock = -1};
     zi_download_result result = {0};
+    bool had_folder = zi_is_dir(registry->options.folder);
     bool ok = run_download(&d, &result, error);
     if (ok)
         *out = result;
     else
         free(result.path);
-    if (d.partial.lock >= 0 && !zi_is_dir(d.partial.path)) /* nothing to resume */
+    if (d.partial.lock >= 0 && !zi_is_dir(d.partial.path)) { /* nothing to resume */
         (void)!zi_partial_download_delete_files(&d.partial, NULL);
+        if (!had_folder) rmdir(registry->options.folder); /* fails unless it is empty */
+    }
     zi_streaming_conversion_free(d.conversion);
     zi_partial_download_free(&d.partial);
     free(d.name);

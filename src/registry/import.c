@@ -276,8 +276,7 @@ bool zi_import_target_path(const zi_registry *registry, const zi_import_options 
     char *to = name && dir ? zi_path_join(dir, name) : NULL;
     bool ok = to || zi_error_no_memory(error, 64);
     ok = ok && zi_check_model_name(options->name ? options->name : name, error) &&
-         zi_check_model_name(name, error) && check_name_free(to, name, error) &&
-         zi_make_folders(dir, error);
+         zi_check_model_name(name, error) && check_name_free(to, name, error);
     free(dir);
     free(name);
     if (ok)
@@ -337,7 +336,7 @@ bool zi_registry_import(zi_registry *registry, const zi_import_options *options,
     if (options->convert && options->layout != ZI_LAYOUT_SAME)
         section = zi_section_of_layout(options->layout);
     if (!zi_import_target_path(registry, options, section, &to, error)) return false;
-    if (!write_target(options, to, error)) {
+    if (!zi_make_parent_folders(to, error) || !write_target(options, to, error)) {
         free(to);
         return false;
     }

@@ -239,7 +239,11 @@ void zi_inspection_cache_save(zi_inspection_cache *cache)
     bool ok = text && zi_make_parent_folders(cache->file, NULL) &&
               zi_output_open(&output, cache->file, NULL) &&
               zi_output_write(&output, text, strlen(text), NULL) && zi_output_commit(&output, NULL);
-    (void)ok;
+    if (text && !ok) { /* the next call tries again */
+        pthread_mutex_lock(&cache->mutex);
+        cache->changed = true;
+        pthread_mutex_unlock(&cache->mutex);
+    }
     zi_output_discard(&output);
     free(text);
 }

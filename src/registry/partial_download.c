@@ -76,14 +76,34 @@ const char *zi_partial_download_parse_name(const char *name)
     return !strncmp(name, folder_name, length) && name[length] == '/' ? name + length + 1 : NULL;
 }
 
+/* As zi_partial_download_init, but fails with ZI_ERROR_NOT_FOUND unless there is such a download
+ * and the name is valid. */
+static bool find_download(const char *folder, const char *name, zi_partial_download *out,
+                          zi_error *error)
+{
+    bool valid = zi_relative_path_is_safe(name) && !strchr(name, '/');
+    return zi_partial_download_init(folder, name, out, error) &&
+           ((valid && zi_is_dir(out->path)) ||
+            zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "name", "%s/%s: no such download",
+                            folder_name, name));
+}
+
+bool zi_partial_download_find(const char *folder, const char *name, char **path, zi_error *error)
+{
+    zi_partial_download download;
+    bool ok = find_download(folder, name, &download, error);
+    if (ok) {
+        *path = download.path;
+        download.path = NULL;
+    }
+    zi_partial_download_free(&download);
+    return ok;
+}
+
 bool zi_partial_download_remove(const char *folder, const char *name, zi_error *error)
 {
     zi_partial_download download;
-    bool valid = zi_relative_path_is_safe(name) && !strchr(name, '/');
-    bool ok = zi_partial_download_init(folder, name, &download, error);
-    if (ok && (!valid || !zi_is_dir(download.path)))
-        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "name", "%s/%s: no such download",
-                             folder_name, name);
+    bool ok = find_download(folder, name, &download, error);
     ok = ok && zi_partial_download_lock(&download, error) &&
          zi_partial_download_delete_files(&download, error);
     zi_partial_download_free(&download);

@@ -43,6 +43,11 @@ void zi_partial_download_for_each(const char *folder, zi_partial_download_fn fn,
  * checked: it may be empty or have slashes. */
 const char *zi_partial_download_parse_name(const char *name);
 
+/* Sets *path to the folder of the partial download NAME (without ".incoming/"), in new memory.
+ * ZI_ERROR_NOT_FOUND: there is none, or the name is not valid. */
+bool zi_partial_download_find(const char *folder, const char *name, char **path,
+                              zi_error *error) ZI_CHECKED;
+
 /* Removes the partial download NAME (without ".incoming/") with all its files. ZI_ERROR_NOT_FOUND:
  * there is none, or the name is not valid; ZI_ERROR_EXISTS: it is locked, as it is in progress. */
 bool zi_partial_download_remove(const char *folder, const char *name, zi_error *error) ZI_CHECKED;

@@ -4,6 +4,7 @@
 #include "base/temporary.h"
 #include "base/text.h"
 #include "hub/cache.h"
+#include "io/layout.h"
 #include "registry/partial_download.h"
 #include "registry/stale_temporary.h"
 
@@ -119,6 +120,7 @@ void zi_resolved_model_free(zi_resolved_model *model)
     if (!model) return;
     free(model->name);
     free(model->path);
+    free(model->passed_over);
     *model = (zi_resolved_model){0};
 }
 
@@ -213,17 +215,15 @@ static bool find_chosen(const zi_registry *r, const char *name, bool from_file,
 }
 
 /* Sets ZI_ERROR_NOT_FOUND, with the names of the first 8 of `count` image models in the models
- * folder to choose from; `all` may have others, which are skipped. Returns false. */
-static bool fail_ambiguous(const zi_registry *r, const zi_model_locations *all, size_t count,
-                           zi_error *error)
+ * folder to choose from. Returns false. */
+static bool fail_ambiguous(const zi_registry *r, const zi_model_location *const *models,
+                           size_t count, zi_error *error)
 {
     enum { SHOWN = 8 };
     zi_text text;
-    size_t shown = 0;
     zi_text_init(&text, 1 << 12);
-    for (size_t i = 0; i < all->count && shown < SHOWN; i++)
-        if (all->entries[i].section < ZI_SECTION_PROMPT_ENHANCER)
-            zi_text_printf(&text, "%s%s", shown++ ? ", " : "", all->entries[i].name);
+    for (size_t i = 0; i < count && i < SHOWN; i++)
+        zi_text_printf(&text, "%s%s", i ? ", " : "", models[i]->name);
     if (count > SHOWN) zi_text_printf(&text, " and %zu more", count - SHOWN);
     char *names = zi_text_take(&text);
     zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
@@ -255,19 +255,81 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out
     if (r->options.demo)
         return set_resolved(out, zi_section_name(ZI_SECTION_DEMO), r->options.demo, error);
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "model",
-                           "there is no model: none in %s, none in the hub's cache, and no demo "
-                           "model",
+                           "there is no model: no complete one in %s, none in the hub's cache, and "
+                           "no demo model",
                            r->options.folder);
 }
 
-/* Sets *out to the model to use when none is named: the chosen default, else the only image model
- * of the models folder, else downloaded or demo. ZI_ERROR_NOT_FOUND: there is none, or several. The
- * caller frees *out, after false, too. Locks the mutex. */
+/* Whether the layout has what generating needs: transformer, text encoder, VAE and tokenizer; with
+ * options.parts_given only the transformer. */
+static bool has_components(const zi_registry *r, const zi_layout *layout)
+{
+    const zi_layout_component *c = layout->components;
+    if (!c[ZI_COMPONENT_TRANSFORMER].path) return false;
+    return r->options.parts_given ||
+           (c[ZI_COMPONENT_TEXT_ENCODER].path && c[ZI_COMPONENT_VAE].path && layout->tokenizer);
+}
+
+/* Whether a model can be used when none is named: an image model of the models folder with the
+ * components that are needed. One whose layout cannot be read, too: loading it tells why. */
+static bool is_candidate(const zi_registry *r, const zi_model_location *model)
+{
+    zi_layout layout;
+    if (!zi_layout_read(model->path, &layout, NULL)) return true;
+    bool complete = has_components(r, &layout);
+    zi_layout_free(&layout);
+    return complete;
+}
+
+/* The image models of the models folder; pointers into a list of locations. */
+typedef struct {
+    const zi_model_location **complete; /* [count] */
+    size_t count;
+    const zi_model_location *other; /* the first that is not complete; NULL: none */
+} image_models;
+
+/* Sorts the image models of the models folder into complete and other ones, for a free() of
+ * out->complete. False: out of memory. */
+static bool sort_image_models(const zi_registry *r, const zi_model_locations *all,
+                              image_models *out, zi_error *error)
+{
+    *out = (image_models){.complete = calloc(all->count + 1, sizeof *out->complete)};
+    if (!out->complete) return zi_error_no_memory(error, all->count * sizeof *out->complete);
+    for (size_t i = 0; i < all->count; i++) {
+        const zi_model_location *model = &all->entries[i];
+        if (model->section >= ZI_SECTION_PROMPT_ENHANCER) continue;
+        if (is_candidate(r, model))
+            out->complete[out->count++] = model;
+        else if (!out->other)
+            out->other = model;
+    }
+    return true;
+}
+
+/* Sets *out to the only complete model, else, if there is none, to the downloaded or the demo
+ * model, and then out->passed_over. ZI_ERROR_NOT_FOUND: there are several, or none. The caller
+ * frees *out, after false, too. */
+static bool choose_image_model(const zi_registry *r, const image_models *models,
+                               zi_resolved_model *out, zi_error *error)
+{
+    if (models->count > 1) return fail_ambiguous(r, models->complete, models->count, error);
+    if (models->count == 1) {
+        out->as = ZI_RESOLVED_ONLY;
+        return set_resolved(out, models->complete[0]->name, models->complete[0]->path, error);
+    }
+    if (!find_downloaded_or_demo(r, out, error)) return false;
+    out->passed_over = models->other ? strdup(models->other->name) : NULL;
+    return out->passed_over || !models->other ||
+           zi_error_no_memory(error, strlen(models->other->name));
+}
+
+/* Sets *out to the model to use when none is named: the chosen default, else the only complete
+ * image model of the models folder, else downloaded or demo. ZI_ERROR_NOT_FOUND: there is none, or
+ * several. The caller frees *out, after false, too. Locks the mutex. */
 static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_model_locations all;
-    const zi_model_location *only = NULL;
-    size_t count = 0;
+    image_models models;
     bool from_file;
     char *chosen = default_name(r, &from_file);
     if (chosen) {
@@ -276,15 +338,9 @@ static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error
         return ok;
     }
     if (!zi_registry_locate_models(r, &all, error)) return false;
-    for (size_t i = 0; i < all.count; i++) {
-        if (all.entries[i].section >= ZI_SECTION_PROMPT_ENHANCER) continue;
-        only = &all.entries[i];
-        count++;
-    }
-    bool ok = count == 1  ? set_resolved(out, only->name, only->path, error)
-              : count > 1 ? fail_ambiguous(r, &all, count, error)
-                          : find_downloaded_or_demo(r, out, error);
-    if (count == 1) out->as = ZI_RESOLVED_ONLY;
+    bool ok =
+        sort_image_models(r, &all, &models, error) && choose_image_model(r, &models, out, error);
+    free(models.complete);
     zi_model_locations_free(&all);
     return ok;
 }
@@ -334,9 +390,9 @@ static bool find_only_language(const zi_registry *r, char **path, zi_error *erro
 bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path, zi_error *error)
 {
     zi_resolved_model found = {0};
-    bool ok = !name || !strcmp(name, zi_section_name(ZI_SECTION_PROMPT_ENHANCER))
-                  ? find_only_language(registry, &found.path, error)
-                  : find_named(registry, name, &found, error);
+    bool only = !name || !strcmp(name, zi_section_name(ZI_SECTION_PROMPT_ENHANCER));
+    bool ok = only ? find_only_language(registry, &found.path, error)
+                   : find_named(registry, name, &found, error);
     if (ok) {
         *path = found.path;
         found.path = NULL;
@@ -383,34 +439,64 @@ static bool names_section(const char *name)
     return false;
 }
 
-/* Removes FOLDER/NAME: a link itself, not what it points to, which the path for callers may be. */
-static bool remove_from_folder(const char *folder, const char *name, zi_error *error)
+/* Sets *path to what has this name in the registry and can be removed, in new memory, and *location
+ * to its name in the models folder, in new memory, too, or to NULL. Both are NULL after a failure.
+ */
+static bool find_removable(const zi_registry *r, const char *name, char **path, char **location,
+                           zi_error *error)
 {
-    char *path = zi_path_join(folder, name);
-    bool ok = path ? zi_remove_tree(path, error) : zi_error_no_memory(error, strlen(folder));
-    free(path);
+    const zi_registry_options *o = &r->options;
+    zi_model_location entry;
+    const char *partial = zi_partial_download_parse_name(name);
+    *path = *location = NULL;
+    if (partial) return zi_partial_download_find(o->folder, partial, path, error);
+    if (zi_is_temporary_name(name)) return zi_stale_temporary_find(o->folder, name, path, error);
+    if (!zi_registry_find_in_folder(r, name, &entry, error)) return false;
+    *location = entry.name;
+    entry.name = NULL;
+    zi_model_location_free(&entry);
+    if (*location) {
+        *path = zi_path_join(o->folder, *location);
+        if (*path) return true;
+        free(*location);
+        *location = NULL;
+        return zi_error_no_memory(error, strlen(o->folder));
+    }
+    if (!o->hub.cache || !strchr(name, '/')) return fail_unknown(name, error);
+    return zi_hub_cache_find_repo(&o->hub, name, path, error) ||
+           (names_section(name) && fail_unknown(name, error));
+}
+
+bool zi_registry_find_removable(zi_registry *registry, const char *name, char **path,
+                                zi_error *error)
+{
+    char *found, *location;
+    bool ok = find_removable(registry, name, &found, &location, error);
+    free(location);
+    if (ok) *path = found;
     return ok;
+}
+
+/* Removes what find_removable has found: in the models folder a link itself, not what it points
+ * to. */
+static bool remove_found(const zi_registry *r, const char *name, const char *path, zi_error *error)
+{
+    const zi_registry_options *o = &r->options;
+    const char *partial = zi_partial_download_parse_name(name);
+    if (partial) return zi_partial_download_remove(o->folder, partial, error);
+    if (zi_is_temporary_name(name)) return zi_stale_temporary_remove(o->folder, name, error);
+    return zi_remove_tree(path, error);
 }
 
 bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error)
 {
-    const zi_registry_options *o = &registry->options;
-    zi_model_location entry;
-    const char *partial = zi_partial_download_parse_name(name);
-    if (partial) return zi_partial_download_remove(o->folder, partial, error);
-    if (zi_is_temporary_name(name)) return zi_stale_temporary_remove(o->folder, name, error);
-    char *chosen = read_default_file(registry);
-    bool ok = zi_registry_find_in_folder(registry, name, &entry, error);
-    const char *known = ok && entry.name ? entry.name : name;
-    if (ok && entry.name)
-        ok = remove_from_folder(o->folder, entry.name, error);
-    else if (ok && o->hub.cache && strchr(name, '/'))
-        ok = zi_hub_remove(&o->hub, name, error) ||
-             (names_section(name) && fail_unknown(name, error));
-    else if (ok)
-        ok = fail_unknown(name, error);
-    if (ok && chosen && !strcmp(chosen, known)) ok = write_default_file(registry, NULL, error);
+    char *path, *location, *chosen = read_default_file(registry);
+    bool ok = find_removable(registry, name, &path, &location, error) &&
+              remove_found(registry, name, path, error);
+    if (ok && chosen && !strcmp(chosen, location ? location : name))
+        ok = write_default_file(registry, NULL, error);
     free(chosen);
-    zi_model_location_free(&entry);
+    free(location);
+    free(path);
     return ok;
 }

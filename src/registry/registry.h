@@ -95,7 +95,7 @@ zi_section zi_section_of_layout(zi_layout_kind layout);
  * without which it would not be found. NULL: memory is short. */
 char *zi_import_target_name(const zi_import_options *options);
 
-/* Sets *path to FOLDER/SECTION/NAME, in new memory, and makes the section's folder.
+/* Sets *path to FOLDER/SECTION/NAME, in new memory. Makes no folder: the section's may be missing.
  * ZI_ERROR_EXISTS: the name is taken; the error proposes a free one. ZI_ERROR_INVALID_ARGUMENT: it
  * is no valid name. After a failure *path is unchanged. */
 bool zi_import_target_path(const zi_registry *registry, const zi_import_options *options,

@@ -53,16 +53,26 @@ static bool is_in_section(const char *name)
     return false;
 }
 
-bool zi_stale_temporary_remove(const char *folder, const char *name, zi_error *error)
+bool zi_stale_temporary_find(const char *folder, const char *name, char **path, zi_error *error)
 {
     struct stat st;
-    char *path = zi_path_join(folder, name);
-    if (!path) return zi_error_no_memory(error, strlen(name));
-    bool exists = is_in_section(name) && lstat(path, &st) == 0, ok = false;
-    int lock = exists ? zi_temporary_try_lock(path) : -1;
-    if (!exists)
-        zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
-    else if (lock < 0)
+    char *found = zi_path_join(folder, name);
+    if (!found) return zi_error_no_memory(error, strlen(name));
+    if (is_in_section(name) && lstat(found, &st) == 0) {
+        *path = found;
+        return true;
+    }
+    free(found);
+    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
+}
+
+bool zi_stale_temporary_remove(const char *folder, const char *name, zi_error *error)
+{
+    char *path;
+    bool ok = false;
+    if (!zi_stale_temporary_find(folder, name, &path, error)) return false;
+    int lock = zi_temporary_try_lock(path);
+    if (lock < 0)
         zi_error_set(
             error, ZI_ERROR_EXISTS, path,
             "is being written by a running process; it cannot be removed before that ends");

@@ -14,6 +14,11 @@ typedef void (*zi_stale_temporary_fn)(void *user, const char *name, uint64_t byt
  * short. */
 void zi_stale_temporary_for_each(const char *folder, zi_stale_temporary_fn fn, void *user);
 
+/* Sets *path to that of the temporary SECTION/FILE, in new memory. The caller has checked that it
+ * is a temporary's name. ZI_ERROR_NOT_FOUND: there is none. */
+bool zi_stale_temporary_find(const char *folder, const char *name, char **path,
+                             zi_error *error) ZI_CHECKED;
+
 /* Removes the temporary of that name, SECTION/FILE, with its contents. The caller has checked that
  * it is a temporary's name. ZI_ERROR_NOT_FOUND: there is none; ZI_ERROR_EXISTS: its writer is
  * running, or it cannot be locked (a link). Other failures may leave a part. */

@@ -410,12 +410,14 @@ static bool start_conversion(zi_streaming_conversion *c, zi_error *error)
 }
 
 /* Hook `metadata_ready`: marks the `count` files of `missing` as MISSING, checks headers and kind
- * of model (removes `folder` if that fails), and starts the conversion if it is wanted and can be
- * planned: then *streaming is true, else false. It may be set after a failure, too. */
+ * of model (removes `folder` if that is damaged or unsupported), and starts the conversion if it is
+ * wanted and can be planned: then *streaming is true, else false. It may be set after a failure,
+ * too. */
 static bool start_after_metadata(void *user, const char *folder, const zi_transfer_file *missing,
                                  size_t count, bool *streaming, zi_error *error)
 {
     zi_streaming_conversion *c = user;
+    zi_error why = {0};
     zi_section section;
     bool plannable;
     for (size_t i = 0; i < count; i++) {
@@ -423,8 +425,10 @@ static bool start_after_metadata(void *user, const char *folder, const zi_transf
         if (file) file->state = MISSING;
     }
     if (!read_headers(c, &plannable, error)) return false;
-    if (plannable && !zi_registry_detect_section(folder, &section, error)) {
-        (void)!zi_remove_tree(folder, NULL); /* the files are of no use */
+    if (plannable && !zi_registry_detect_section(folder, &section, &why)) {
+        bool useless = why.code == ZI_ERROR_UNSUPPORTED || why.code == ZI_ERROR_BAD_FORMAT;
+        if (useless) (void)!zi_remove_tree(folder, NULL);
+        if (error) *error = why;
         return false;
     }
     *streaming = plannable && c->import->convert;

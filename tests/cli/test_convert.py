@@ -145,11 +145,18 @@ class Refused(Converted):
         for layout, precision, can in (("diffusers", "q4", "fp8"), ("comfyui", "q8", "fp8"),
                                        ("gguf", "fp8", "q8, q4")):
             with self.subTest(layout):
-                self.refuses(2, ["--precision: " + precision, can], MODEL, "x", "--to", layout,
+                call = f"; `zimage convert SRC DST --to mlx --precision {precision}` can"
+                self.refuses(2, ["--precision: " + precision, can, call], MODEL, "x", "--to", layout,
                              "--precision", precision)
         self.refuses(2, ["--precision: ", VAE, "transformer"], VAE, "x", "--to", "mlx", "--precision", "q8")
         self.refuses(2, ["transformer"], os.path.join(MODEL, "text_encoder"), "x", "--to", "gguf",
                      "--precision", "q8")
+
+    def test_precisions_of_what_is_quantized(self):
+        call = "; `zimage convert SRC DST --to mlx --precision q4` can"
+        self.refuses(2, [call], MODEL, "x", "--precision", "q4", command="quantize")
+        result = self.zimage("quantize", VAE, "x", "--precision", "q4")
+        self.assertNotIn(b"zimage convert", result.stderr)
 
     def test_sources(self):
         self.refuses(1, ["nowhere"], "nowhere", "x", "--to", "mlx")

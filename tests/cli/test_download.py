@@ -191,6 +191,26 @@ class Download(HubCase):
         self.assertEqual(self.hub.sent(), sent)
         self.assertTrue(os.path.isdir(self.snapshot()))
 
+    def test_names_with_dots(self):
+        """A file of the repository's name in the current folder does not change the model's."""
+        self.hub.add("x/Model-v1.5", model_files())
+        self.write("Model-v1.5", "x")
+        result = self.good(self.download("x/Model-v1.5", "--to", "mlx", "--precision", "q8"))
+        self.assertEqual(result.stdout, b"models/mlx/Model-v1.5-q8\n")
+
+    def test_a_failure_leaves_no_folders(self):
+        for words in ([], ["none/such"]):
+            self.refused(self.download(*words, "--to", "mlx", HF_ENDPOINT=self.hub.url if words else
+                                       "http://127.0.0.1:9"), 1)
+            self.assertFalse(os.path.exists(self.path("models")))
+
+    def test_what_gguf_lacks_is_said_before(self):
+        self.add_model()
+        result = self.good(self.download("--to", "gguf"))
+        self.assertIn(b"holds only the transformer", result.stderr)
+        self.assertIn(b"gguf: only the transformer", self.good(self.zimage("download", "--help")).stdout)
+        self.assertEqual(self.good(self.download("--to", "gguf", "-q", "--name", "b")).stderr, b"")
+
     def test_events(self):
         files = self.add_model()
         lines = self.good(self.download("--json")).stdout.decode().splitlines()

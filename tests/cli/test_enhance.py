@@ -199,6 +199,15 @@ class Encoders(Enhancing):
     def test_drawing(self):
         self.refuses(1, ["did not finish"], "--enhance", "-q")
 
+    def test_the_demo_model(self):
+        """Its text encoder knows a few words; that is said, instead of what it would answer."""
+        words = ["cannot write prompts", "640 tokens", "--llm", "`zimage download prompt-enhancer`"]
+        self.fails(1, words)
+        self.fails(1, words, "--temperature", "0")
+        result = self.zimage("generate", "-p", "a red circle", "--enhance", "-q", "-o", "out.png")
+        self.refused(result, 1, *words)
+        self.good(self.enhance("--raw", "--max-tokens", "2"))
+
 
 class Answers(Enhancing):
     def test_alone_on_standard_output(self):
@@ -372,6 +381,15 @@ class Drawing(Enhancing):
         self.assertIn(b"did not finish", result.stderr)
         self.assertTrue(self.recipe().startswith("a red circle\n"))
         self.refuses(2, ["--enhance", "'often'", "try"], "--enhance=often")
+
+    def test_a_random_prompt_that_stays(self):
+        """It is told, as nobody has written it."""
+        words = ["generate", "-m", MODEL, "--random-prompt", "--enhance=try", "--llm", self.chain(ends=False),
+                 "-W64", "-H64", "-s1", "--seed", "1", "-o", "out.png"]
+        result = self.good(self.zimage(*words, "--json"))
+        prompt = self.recipe().split("\n")[0]
+        self.assertEqual(json.loads(result.stdout.splitlines()[0]), {"event": "prompt", "prompt": prompt})
+        self.assertIn(f"prompt: {prompt}\n", result.stderr.decode())
 
     def test_random_prompts(self):
         def draw(seed, *args):

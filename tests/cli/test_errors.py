@@ -48,6 +48,24 @@ class Fields(Case):
         self.refuses_call(["zimage: 'x' is not a repository"], "download", "x")
 
 
+class Files(Case):
+    """Files that are no models are called that."""
+
+    def test_neither_model_nor_image(self):
+        text = self.write("notes.txt", "Some notes on models.\n")
+        for command in "inspect", "verify":
+            result = self.zimage(command, text)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(b"notes.txt: is neither a model nor an image", result.stdout + result.stderr)
+        self.good(self.generate())
+        self.refused(self.zimage("generate", "-p", "x", "-m", "out.png"), 1, "out.png: is an image and no model")
+
+    def test_figures_of_verify(self):
+        text = self.good(self.zimage("verify", MODEL, "--threads", "2", "--against", MODEL)).stdout.decode()
+        for words in ("(any above 0 is good)", "(below 1 % is good)", "and with 1 thread\n", "1.00000 (1 is equal)"):
+            self.assertIn(words, text)
+
+
 class Hints(Case):
     """What the library asks for is there by an option of the running command, or another call."""
 

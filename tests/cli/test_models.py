@@ -174,12 +174,85 @@ class Models(ModelsCase):
         self.assertEqual(os.listdir(self.path("models", "pytorch")), [])
         self.assertFalse(os.path.exists(self.path("models", "default.txt")))
 
+    def test_only_what_is_there_needs_confirmation(self):
+        self.refused(self.models("remove", "none"), 1, "none: no such model; see `zimage models`")
+        self.refused(self.models("remove", ".incoming/none"), 1, "no such download")
+        self.refused(self.models("remove", "owner/none"), 1, "not in the cache")
+
+    def test_the_question_names_what_is_removed(self):
+        """Not a folder of that name in the current one, which other commands prefer."""
+        self.put("pytorch/one")
+        self.write("one/keep", "x")
+        self.assertEqual(self.answer(b"y\n", "remove", "one"), 0)
+        self.assertEqual(self.read("one/keep"), b"x")
+        self.assertEqual(self.listed(), {})
+
+    def test_names_are_text(self):
+        """What would be a terminal's command is not."""
+        self.write("models/mlx/a\x1b[31mb/x", "x")
+        self.write("models/mlx/c\x1b[2J.part-1-0", "x")
+        text = self.good(self.models()).stdout
+        self.assertNotIn(b"\x1b", text)
+        self.assertIn(b"mlx/a?[31mb", text)
+        self.assertIn(b"mlx/c?[2J.part-1-0", text)
+
     def test_removing_from_the_cache(self):
         self.add_model()
         self.good(self.download())
         self.good(self.models("remove", "-y", REPO))
         self.assertEqual(self.listed(), {})
         self.refused(self.models("remove", "-y", REPO), 1, "not in the cache")
+
+    def test_incomplete_ones_are_no_default(self):
+        """A file of the transformer alone cannot generate: it is passed over, and that is said."""
+        os.makedirs(self.path("models", "comfyui"))
+        self.good(self.zimage("convert", MODEL, "models/comfyui/z.gguf", "--to", "gguf"))
+        recipe, said = self.draw()
+        self.assertIn("Model: demo-model", recipe)
+        self.assertIn("comfyui/z.gguf is not used: it lacks components", said)
+        self.assertIn("`zimage inspect comfyui/z.gguf`", said)
+        recipe, said = self.draw("--reference", MODEL)
+        self.assertIn("Model: z.gguf", recipe)
+        self.assertNotIn("not used", said)
+        self.put("pytorch/whole")
+        recipe, said = self.draw()
+        self.assertIn("Model: whole", recipe)
+        self.assertNotIn("z.gguf", said)
+        self.refused(self.zimage("generate", "-p", "x", "--reference", MODEL, env=self.env), 1, "2 models",
+                     "pytorch/whole, comfyui/z.gguf")
+        self.refused(self.zimage("generate", "-p", "x", "-m", "z.gguf", env=self.env), 1, "see --text-encoder")
+
+    def test_models_outside_of_the_sections(self):
+        self.good(self.zimage("convert", MODEL, self.path("m"), "--to", "mlx"))
+        os.makedirs(self.path("models"))
+        os.rename(self.path("m"), self.path("models", "mlx-q8"))
+        self.write("models/notes/x", "x")
+        says = "models/mlx-q8 is not in a section folder; `zimage models migrate` moves it"
+        self.assertIn(says, self.good(self.models()).stderr.decode())
+        self.assertNotIn("notes", self.good(self.models()).stderr.decode())
+        self.assertEqual(self.good(self.models("--json")).stderr, b"")
+        self.assertEqual(self.good(self.models("-q")).stderr, b"")
+        self.assertIn(says, self.draw()[1])
+        os.rename(self.path("models"), self.path("other"))
+        self.assertIn("other/mlx-q8 is not in a section folder; `zimage models migrate --models other` moves it",
+                      self.draw("--models", "other")[1])
+        self.good(self.models("migrate", "--models", "other"))
+        self.assertNotIn("section", self.draw("--models", "other")[1])
+
+    def test_the_folder_of_every_command(self):
+        self.put("pytorch/one")
+        os.rename(self.path("models"), self.path("else"))
+        recipe, said = self.draw("--models", "else")
+        self.assertIn("Model: one", recipe)
+        self.assertIn("else/pytorch/one", said)
+        for words in (["tokenize", "-m", "one", "x"], ["tokenize", "x"], ["inspect", "one"], ["verify", "one"],
+                      ["convert", "one", "two", "--to", "mlx"],
+                      ["enhance", "-m", "one", "-p", "x", "--raw", "--max-tokens", "1"]):
+            with self.subTest(words):
+                self.good(self.zimage(*words, "--models", "else", env=self.env))
+        self.refused(self.zimage("inspect", "one", env=self.env), 1, "no such file or folder")
+        self.refused(self.zimage("enhance", "-p", "x", "--models", "else", "--llm", "two-words", env=self.env), 1,
+                     "else/prompt_enhancer")
 
     def test_what_killed_calls_left(self):
         """It is no model, though its files may be whole; it is listed, and goes when asked or when its place is wanted."""
@@ -253,8 +326,12 @@ class Models(ModelsCase):
         recipe, said = self.draw()
         self.assertIn("Model: demo-model", recipe)
         (line,) = [line for line in said.splitlines() if "demo model" in line]
-        for word in ("zimage download --to mlx --precision ", "GB to download", "memory", "disk"):
-            self.assertIn(word, line)
+        self.assertIn("`zimage models` tells", line)
+        self.assertIn(os.path.realpath(self.path("models")), line)
+        told = self.good(self.models()).stderr.decode()
+        for word in ("zimage download --to mlx --precision ", "GB to download", "memory", "disk",
+                     os.path.realpath(self.path("models"))):
+            self.assertIn(word, told)
 
 
 class Import(ModelsCase):

@@ -5,7 +5,7 @@ import os
 import subprocess
 import unittest
 
-from support import MODEL, ZIMAGE, Case, png_chunks, png_infotext
+from support import LONG_FORM, MODEL, ZIMAGE, Case, png_chunks, png_infotext
 
 SUBCOMMANDS = ("generate", "serve", "gallery", "enhance", "convert", "quantize", "download", "import", "models",
                "inspect", "verify", "tokenize", "bench")
@@ -32,6 +32,26 @@ class Program(Case):
                        "--threads", "--cpu", "--trace", "--json", "-q", "--quality", "--llm", "--template",
                        "--enhance", "--random-prompt"):
             self.assertRegex(text, rf"(?m)^  .*{option}\b")
+
+    def test_help_is_in_columns(self):
+        """Names that are too long for theirs have a line of their own; tiers and files are named."""
+        for name in SUBCOMMANDS:
+            for line in self.good(self.zimage(name, "--help")).stdout.decode().splitlines():
+                if line.startswith(("  -", "      --")) and len(line) > 34 and "|" not in line[:34]:
+                    self.assertTrue(line[34] == " " and line[35] != " ", line)
+                self.assertNotRegex(line, r"\|\w+ \w")
+        text = self.good(self.zimage("generate", "--help")).stdout.decode()
+        self.assertRegex(text, r"--cpu TIER +kernel tier: ref, ")
+        self.assertRegex(text, r"--count COUNT +.*NAME-1.png, NAME-2.png")
+
+    def test_readers_that_leave(self):
+        """`| head` is no failure worth a line."""
+        for args in (["--help"], ["tokenize", "-m", MODEL, "x"], ["docs", "man"]):
+            ours, theirs = os.pipe()
+            os.close(ours)
+            result = subprocess.run([ZIMAGE, *args], stdout=theirs, stderr=subprocess.PIPE, check=False)
+            os.close(theirs)
+            self.assertEqual((result.returncode, result.stderr), (1, b""))
 
     def test_version(self):
         self.assertRegex(self.good(self.zimage("--version")).stdout, rb"^zimage \d+\.\d+\.\d+\n$")
@@ -65,6 +85,32 @@ class Memory(Case):
             self.assertGreater(row["gb_per_second"], 0)
             self.assertGreater(row["share"], 0)
         self.refused(self.zimage("bench", "--memory", "--cpu", "xyz"), 2, "--cpu: ", "tier", "xyz")
+
+
+class Speed(Case):
+    """An image's time is the last line, unless layers were left out. Precisions are those of convert."""
+
+    WORDS = ["bench", "--size", "16x16"]
+
+    def test_one_layer(self):
+        words = [*self.WORDS, "--layers", "1", "--precision", "q8", "--json"]
+        result = json.loads(self.good(self.zimage(*words)).stdout)
+        self.assertEqual((result["precision"], result["compute"], result["image"]), ("q8", "fast", None))
+        lines = self.good(self.zimage(*self.WORDS, "--layers", "1", "--precision", "q8")).stdout.decode().splitlines()
+        self.assertEqual([line.split()[0] for line in lines if "(integer arithmetic" in line], ["step", "block"])
+        self.assertNotIn("image", lines[-1])
+
+    @unittest.skipUnless(LONG_FORM, "takes half a minute")
+    def test_an_image(self):
+        for precision in "original", "fp32", "fp16", "bf16", "fp8", "q4":
+            self.good(self.zimage(*self.WORDS, "--layers", "1", "--precision", precision))
+        result = json.loads(self.good(self.zimage(*self.WORDS, "--precision", "q8", "--json")).stdout)
+        seconds = {stage["name"]: stage["seconds"] for stage in result["stages"]}
+        self.assertEqual(result["image"]["steps"], 9)
+        self.assertAlmostEqual(result["image"]["seconds"],
+                               seconds["encode"] + 9 * seconds["step"] + seconds["decode"], places=3)
+        lines = self.good(self.zimage(*self.WORDS, "--precision", "fp8")).stdout.decode().splitlines()
+        self.assertRegex(lines[-1], r"^image \(9 steps\): [\d.]+ (seconds|minutes)$")
 
 
 class WrongCalls(Case):

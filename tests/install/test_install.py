@@ -106,6 +106,28 @@ class Install(unittest.TestCase):
             with open(os.path.join(self.prefix, "share", name), encoding="utf-8") as file:
                 self.assertIn("precision", file.read(), name)
 
+    def test_uninstall(self):
+        """What was installed goes, and nothing else."""
+        prefix = self.path("third")
+        call("cmake", "--install", BUILD, "--prefix", prefix)
+        other = os.path.join(prefix, "bin", "other")
+        with open(other, "w", encoding="utf-8"):
+            pass
+        call("make", "-C", TOP, "uninstall", f"BUILD={os.path.abspath(BUILD)}")
+        left = [os.path.join(at, name) for at, _, names in os.walk(prefix) for name in names]
+        self.assertEqual(left, [other])
+        self.assertFalse(os.path.exists(os.path.join(prefix, "share", "zimage")))
+        again = subprocess.run(["make", "-C", TOP, "uninstall", f"BUILD={os.path.abspath(BUILD)}"], capture_output=True,
+                               text=True)
+        self.assertEqual(again.returncode, 2)
+        self.assertIn("nothing was installed from this folder", again.stderr)
+
+    def test_make_help(self):
+        """Every target for users is named."""
+        text = call("make", "-C", TOP, "help")
+        for target in "demo", "deps", "check", "check-all", "install", "uninstall", "clean":
+            self.assertIn(f"make {target} ", text)
+
     def test_soname(self):
         says = call("readelf", "-d", os.path.join(self.lib, "libzimage.so"))
         self.assertIn("[libzimage.so.0]", says)

@@ -34,6 +34,27 @@ class Gallery(Case):
         self.assertTrue(os.path.isfile(path(self.dir, name)), line)
         self.assertIn("a white moon on a pink background", line)
 
+    def test_several_words(self):
+        self.assertEqual([image["prompt"] for image in self.gallery("circle", "red")], [PROMPT])
+        self.assertEqual(self.gallery("circle", "harbour"), [])
+        line = self.call("gallery", "moon", "-n", "1").stdout
+        self.assertEqual(line.split()[0], f"output/{line.split()[1]}.png")
+
+    def test_remove_by_file(self):
+        for form in "{}", "{}.png", "output/{}.png", self.dir + "/output/{}.png":
+            name = self.server.wait(self.server.submit(model="demo", steps=1, prompt="a gray ring"))["images"][0]
+            done = self.call("gallery", "--remove", form.format(name))
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, f"removed output/{name}.png\n", ""))
+            self.assertFalse(os.path.exists(path(self.dir, "output", f"{name}.png")))
+
+    def test_folders_without_images(self):
+        os.mkdir(path(self.dir, "bare"))
+        for args in [], ["--json"], ["moon"]:
+            done = self.call("gallery", "-o", "bare", *args)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.assertEqual(os.listdir(path(self.dir, "bare")), [])
+        self.assertEqual(self.call("gallery", "-o", "bare", "--remove", "20260101-000000-00000000").returncode, 1)
+
     def test_inspect_tells_the_infotext(self):
         name = self.gallery("circle")[0]["id"]
         done = self.call("inspect", "--json", f"output/{name}.png")

@@ -16,8 +16,8 @@ typedef enum {
     ALTERNATING,       /* signs, so that sums cancel */
     MIXED,             /* exponents from -30 to 30 */
     FINITE,            /* number of kinds with finite values */
-    INFINITE = FINITE, /* plain with one infinity */
-    UNDEFINED,         /* plain with one NaN */
+    INFINITE = FINITE, /* plain with up to 8 infinities of one sign */
+    UNDEFINED,         /* plain with up to 8 NaNs */
     FILLS,
 } fill_kind;
 
@@ -112,8 +112,9 @@ static void fill(float *x, size_t n, fill_kind kind, float largest)
 {
     for (size_t i = 0; i < n; i++) x[i] = random_value(kind, i, largest);
     if (n == 0) return;
-    if (kind == INFINITE) x[random_bits() % n] = uniform() < 0 ? -INFINITY : INFINITY;
-    if (kind == UNDEFINED) x[random_bits() % n] = NAN;
+    if (kind < FINITE) return;
+    float odd = kind == UNDEFINED ? NAN : uniform() < 0 ? -INFINITY : INFINITY;
+    for (size_t i = random_bits() % 8; i < 8; i++) x[random_bits() % n] = odd;
 }
 
 static fill_kind finite_kind(void)

@@ -26,30 +26,32 @@ typedef struct {
     float *most, *totals;  /* [QUERY_BLOCK], largest score and sum of exponentials so far */
 } block;
 
+/* Returns where the next `count` floats of a memory begin, and adds count to *taken, the floats
+ * before them. memory NULL: NULL. */
+static float *carve(float *memory, size_t *taken, size_t count)
+{
+    float *begin = memory ? memory + *taken : NULL;
+    *taken += count;
+    return begin;
+}
+
 /* Sets b->wide and the block's buffers, which lie one after the other in a thread's memory, and no
- * other members; returns the floats taken. memory NULL: to measure; the buffers' addresses are then
- * of no use. */
+ * other members; returns the floats taken. memory NULL: to measure; the buffers are NULL then. */
 static size_t carve_buffers(block *b, const zi_kernels *kernels, size_t dim, float *memory)
 {
     size_t mr = kernels->mr > kernels->qmr ? kernels->mr : kernels->qmr;
     size_t nr = kernels->nr > kernels->qnr ? kernels->nr : kernels->qnr;
     size_t queries = QUERY_BLOCK + mr, taken = 0;
     b->wide = round_up(dim, kernels->nr);
-    b->panels = memory;
-    taken += queries * (dim + 3 * (dim / GROUP));
-    b->weights = memory + taken;
-    taken += queries * KEY_BLOCK;
-    b->keys = memory + taken;
-    taken += nr * (dim + 2 * dim / GROUP);
-    b->values = memory + taken;
-    taken += KEY_BLOCK * nr;
-    b->scores = memory + taken;
-    taken += QUERY_BLOCK * KEY_BLOCK;
-    b->sums = memory + taken;
-    taken += QUERY_BLOCK * b->wide;
-    b->most = memory + taken;
-    b->totals = b->most + QUERY_BLOCK;
-    return taken + 2 * QUERY_BLOCK;
+    b->panels = carve(memory, &taken, queries * (dim + 3 * (dim / GROUP)));
+    b->weights = carve(memory, &taken, queries * KEY_BLOCK);
+    b->keys = carve(memory, &taken, nr * (dim + 2 * dim / GROUP));
+    b->values = carve(memory, &taken, KEY_BLOCK * nr);
+    b->scores = carve(memory, &taken, QUERY_BLOCK * KEY_BLOCK);
+    b->sums = carve(memory, &taken, QUERY_BLOCK * b->wide);
+    b->most = carve(memory, &taken, QUERY_BLOCK);
+    b->totals = carve(memory, &taken, QUERY_BLOCK);
+    return taken;
 }
 
 /* Floats for a thread, as carve_buffers takes them for heads of dim values; attend_few needs

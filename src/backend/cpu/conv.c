@@ -440,12 +440,12 @@ void cpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
 }
 
 /* Bytes that cpu_conv3x3 takes from its workspace, alignment included, for arguments of these
- * shapes, with this band, and with or without a shortcut; the tensors need no memory yet. Computes
- * nothing. */
+ * shapes, with this band, and with or without a shortcut; SIZE_MAX: more than fit into a size_t.
+ * The tensors need no memory yet. Computes nothing. */
 size_t cpu_conv3x3_workspace(const zi_exec *base, const zi_conv3x3_args *a)
 {
     zi_arena arena = zi_arena_measure();
     conv_args args = args_of(a);
     conv_prepare((const cpu_exec *)base, &args, &arena);
-    return arena.peak;
+    return arena.overflow ? SIZE_MAX : arena.peak;
 }
