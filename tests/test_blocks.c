@@ -7,14 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static zi_checkpoint golden;
+static zi_checkpoint golden, golden_iq4;
+
+/* The reference vectors of a block type: "blocks" or "values". */
+static const zi_tensor *reference(zi_dtype type, const char *what)
+{
+    const zi_checkpoint *from = type >= ZI_IQ4_NL ? &golden_iq4 : &golden;
+    return zi_golden_tensor(from, "%s.%s", zi_dtype_name(type), what);
+}
 
 static void dequantizing(void)
 {
-    for (int type = ZI_Q4_0; type <= ZI_Q6_K; type++) {
+    for (int type = ZI_Q4_0; type <= ZI_IQ4_XS; type++) {
         const char *name = zi_dtype_name((zi_dtype)type);
-        const zi_tensor *blocks = zi_golden_tensor(&golden, "%s.blocks", name);
-        const zi_tensor *values = zi_golden_tensor(&golden, "%s.values", name);
+        const zi_tensor *blocks = reference((zi_dtype)type, "blocks");
+        const zi_tensor *values = reference((zi_dtype)type, "values");
         CHECK(zi_dtype_bytes((zi_dtype)type, values->count) == blocks->bytes);
         CHECK(values->count % zi_dtype_block((zi_dtype)type) == 0);
         float *got = malloc(values->bytes);
@@ -49,10 +56,10 @@ static void other_types(void)
 /* q * scale + bias says the same as the numbers, exactly or all but. */
 static void reading_groups(void)
 {
-    for (int i = ZI_Q4_0; i <= ZI_Q6_K; i++) {
+    for (int i = ZI_Q4_0; i <= ZI_IQ4_XS; i++) {
         zi_dtype type = (zi_dtype)i;
-        const zi_tensor *blocks = zi_golden_tensor(&golden, "%s.blocks", zi_dtype_name(type));
-        const zi_tensor *values = zi_golden_tensor(&golden, "%s.values", zi_dtype_name(type));
+        const zi_tensor *blocks = reference(type, "blocks");
+        const zi_tensor *values = reference(type, "values");
         size_t size = zi_block_group(type);
         CHECK(size == 16 || size == 32);
         for (size_t g = 0; g < values->count / size; g++) {
@@ -154,6 +161,7 @@ static void names(void)
 int main(void)
 {
     golden = zi_golden_open("gguf_blocks.safetensors");
+    golden_iq4 = zi_golden_open("gguf_iq4.safetensors");
     RUN(dequantizing);
     RUN(reading_groups);
     RUN(other_types);
@@ -163,5 +171,6 @@ int main(void)
     RUN(quantizing_what_is_no_number);
     RUN(names);
     zi_checkpoint_close(&golden);
+    zi_checkpoint_close(&golden_iq4);
     return zi_test_result();
 }

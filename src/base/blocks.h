@@ -1,13 +1,16 @@
-/* Numbers in blocks, as ggml stores them: Q4_0 to Q8_0 in blocks of 32, Q2_K to Q6_K in blocks of
- * 256. Within a block, groups of 32 or 16 values share a scale and a minimum, and stand for
- *     (q - zero) * scale + minimum
- * with q from 0 on and one zero for all of a type. */
+/* Numbers in blocks, as ggml stores them: Q4_0 to Q8_0 and IQ4_NL in blocks of 32, Q2_K to Q6_K and
+ * IQ4_XS in blocks of 256. Within a block, groups of 32 or 16 values share a scale and a minimum,
+ * and stand for (q - zero) * scale + minimum with q from 0 on and one zero for all of a type. */
 #ifndef ZI_BASE_BLOCKS_H
 #define ZI_BASE_BLOCKS_H
 
 #include "base/dtype.h"
 
 enum { ZI_BLOCK_GROUP = 32 }; /* the larger of the two */
+
+/* The 16 values that the 4-bit codes of IQ4_NL and IQ4_XS stand for, before their scale, in
+ * ascending order. */
+extern const int8_t zi_iq4_values[16];
 
 /* Returns how many numbers of a block type share a scale (a group): 32 or 16. 0 for types that are
  * not stored in blocks. */

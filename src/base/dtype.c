@@ -32,6 +32,8 @@ static const struct {
     [ZI_Q4_K] = {"Q4_K", 2 + 2 + 12 + 128, 256},
     [ZI_Q5_K] = {"Q5_K", 2 + 2 + 12 + 32 + 128, 256},
     [ZI_Q6_K] = {"Q6_K", 128 + 64 + 16 + 2, 256},
+    [ZI_IQ4_NL] = {"IQ4_NL", 2 + 16, 32},
+    [ZI_IQ4_XS] = {"IQ4_XS", 2 + 2 + 4 + 128, 256},
 };
 
 const char *zi_dtype_name(zi_dtype type)

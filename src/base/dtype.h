@@ -32,6 +32,8 @@ typedef enum {
     ZI_Q4_K,
     ZI_Q5_K,
     ZI_Q6_K,
+    ZI_IQ4_NL,
+    ZI_IQ4_XS,
     ZI_DTYPE_COUNT
 } zi_dtype;
 
