@@ -3,6 +3,7 @@
 #include "io/gguf_split.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "io/weights_files.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -46,7 +47,9 @@ static bool add_first_file(zi_checkpoint *checkpoint, const char *path, zi_error
 {
     if (!zi_checkpoint_map_file(checkpoint, path, error)) return false;
     const zi_mapping *mapping = &checkpoint->files[0].mapping;
-    if (!zi_gguf_is(mapping)) return zi_safetensors_parse(path, mapping, 0, checkpoint, error);
+    if (!zi_gguf_is(mapping))
+        return zi_check_no_pickle(path, mapping, error) &&
+               zi_safetensors_parse(path, mapping, 0, checkpoint, error);
     return zi_gguf_parse(checkpoint->files[0].path, mapping, &checkpoint->tensors,
                          &checkpoint->tensor_count, &checkpoint->gguf, error) &&
            zi_gguf_add_shards(checkpoint, error);
@@ -176,25 +179,17 @@ out:
 
 bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *out, zi_error *error)
 {
-    char file[256];
-    snprintf(file, sizeof file, "%s.safetensors", name);
-    char *single = zi_path_join(dir, file);
-    snprintf(file, sizeof file, "%s.safetensors.index.json", name);
-    char *index = zi_path_join(dir, file);
-    bool ok = false;
-    if (!single || !index)
-        zi_error_no_memory(error, strlen(dir));
-    else if (zi_is_file(index))
-        ok = open_sharded(dir, index, out, error);
-    else if (zi_is_file(single))
-        ok = zi_checkpoint_open(single, out, error);
-    else
-        zi_error_set(
+    char file[ZI_WEIGHTS_NAME];
+    bool index = false;
+    if (!zi_weights_find(dir, name, file, &index))
+        return zi_error_set(
             error, ZI_ERROR_NOT_FOUND, dir,
             "weights are missing (neither %s.safetensors nor its index is there); fetch them again",
             name);
-    free(single);
-    free(index);
+    char *path = zi_path_join(dir, file);
+    if (!path) return zi_error_no_memory(error, strlen(dir));
+    bool ok = index ? open_sharded(dir, path, out, error) : zi_checkpoint_open(path, out, error);
+    free(path);
     return ok;
 }
 

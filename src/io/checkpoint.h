@@ -50,9 +50,10 @@ typedef struct {
 bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error) ZI_CHECKED;
 
 /* Opens all shards listed in DIR/NAME.safetensors.index.json if that exists, else
- * DIR/NAME.safetensors. Fails with ZI_ERROR_NOT_FOUND without either or without a listed shard,
- * with ZI_ERROR_BAD_FORMAT unless the shards contain exactly the tensors that the index assigns to
- * them, or as zi_checkpoint_open. The caller closes *out; it is unchanged after a failure. */
+ * DIR/NAME.safetensors, else those of a variant (see zi_weights_find). Fails with
+ * ZI_ERROR_NOT_FOUND without either or without a listed shard, with ZI_ERROR_BAD_FORMAT unless the
+ * shards contain exactly the tensors that the index assigns to them, or as zi_checkpoint_open. The
+ * caller closes *out; it is unchanged after a failure. */
 bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *out,
                             zi_error *error) ZI_CHECKED;
 
