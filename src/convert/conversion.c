@@ -1,5 +1,6 @@
 #include "convert/conversion.h"
 #include "convert/component_config.h"
+#include "io/weights_files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +99,20 @@ static int input_of_component(const zi_conversion *c, zi_component component)
                                                                              : ZI_INPUTS;
 }
 
+/* Fails with ZI_ERROR_UNSUPPORTED if the source has a pickle in place of a component that no input
+ * provides (chosen[component] is ZI_INPUTS). */
+static bool check_no_pickle(const zi_conversion *c, const int chosen[ZI_WEIGHT_COMPONENTS],
+                            zi_error *error)
+{
+    const zi_layout_component *components = c->layouts[ZI_INPUT_SOURCE].components;
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
+        const char *pickle = components[component].pickle;
+        if (chosen[component] == ZI_INPUTS && pickle && !zi_check_no_pickle(pickle, NULL, error))
+            return false;
+    }
+    return true;
+}
+
 /* Sets chosen[component] to its input (ZI_INPUTS: not converted) and c->whole. GGUF gets one
  * component: the transformer, else the text encoder. Fails when there is no component, when exactly
  * one of the three is missing, for a VAE as GGUF, and when an input named for a component lacks
@@ -115,6 +130,8 @@ static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS]
         else
             missing = component;
     }
+    bool all_wanted = c->target != ZI_NAMES_GGUF || !count;
+    if (all_wanted && !check_no_pickle(c, chosen, error)) return false;
     if (!count)
         return zi_error_set(error, ZI_ERROR_INCOMPLETE, c->options->source,
                             "has no weights of a Z-Image model; name a model, or the folder or "

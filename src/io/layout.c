@@ -1,4 +1,5 @@
 #include "io/layout.h"
+#include "io/key_wrappers.h"
 #include "io/recognise.h"
 #include "io/weights_files.h"
 
@@ -142,6 +143,28 @@ static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGH
     }
 }
 
+/* Sets ZI_ERROR_UNSUPPORTED for a checkpoint without a tensor whose name is known: all are behind
+ * an unknown prefix, though it looks like a Z-Image model, or it is another one. Returns false. */
+static bool fail_no_component(const zi_checkpoint *checkpoint, const char *path, zi_error *error)
+{
+    zi_vae_depth form = {0};
+    size_t prefix = 0;
+    for (size_t i = 0; i < checkpoint->tensor_count; i++)
+        zi_vae_depth_update(&form, checkpoint->tensors[i].name);
+    bool ours = zi_recognise_model(checkpoint) != NULL;
+    for (size_t i = 0; ours && i < checkpoint->tensor_count; i++) {
+        const char *name = checkpoint->tensors[i].name;
+        prefix = zi_key_unknown_prefix(name, &form);
+        if (prefix)
+            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, name,
+                                   "tensor %s begins with %.*s, a prefix that is not known; save "
+                                   "the file without it",
+                                   name, (int)prefix, name);
+    }
+    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                        "is of an unknown model; only Z-Image models are supported");
+}
+
 /* Fills in the naming, and the components that the layout's open checkpoint has. path: the file
  * (stem NULL) or the folder of the files STEM.* and, optionally, config.json. Fails with
  * ZI_ERROR_UNSUPPORTED when there are none or it is another model, or when memory is short; the
@@ -162,8 +185,7 @@ static bool find_components(const char *path, const char *stem, zi_layout *layou
     }
     if (!ok) return false;
     if (!zi_recognise_check(checkpoint, path, error)) return false;
-    return any || zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                               "is of an unknown model; only Z-Image models are supported");
+    return any || fail_no_component(checkpoint, path, error);
 }
 
 /* Opens a single file as layout->checkpoint and fills in its components. Fails as

@@ -1,6 +1,7 @@
 #include "model/lm_config.h"
 #include "base/file.h"
 #include "base/machine.h"
+#include "io/gguf_split.h"
 #include "io/recognise.h"
 #include "model/assembly.h"
 
@@ -113,7 +114,8 @@ static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *sh
 }
 
 /* Path of one of the files *.gguf in the folder, in new memory; NULL: there is none, or memory is
- * short. *count: how many there are, 0 if the folder cannot be read. Does not set an error. */
+ * short. *count: how many there are, those of a model in several as one, 0 if the folder cannot be
+ * read. Does not set an error. */
 static char *find_gguf_file(const char *folder, int *count)
 {
     char *found = NULL;
@@ -122,7 +124,9 @@ static char *find_gguf_file(const char *folder, int *count)
     *count = 0;
     while (dir && (entry = readdir(dir))) {
         size_t size = strlen(entry->d_name);
+        int number = 1, shards = 1;
         if (size < 5 || strcmp(entry->d_name + size - 5, ".gguf") != 0) continue;
+        if (zi_gguf_shard_parse(entry->d_name, &number, &shards) && number > 1) continue;
         if ((*count)++ == 0) found = zi_path_join(folder, entry->d_name);
     }
     if (dir) closedir(dir);
