@@ -26,14 +26,10 @@ void zi_block_read(zi_dtype type, const void *row, size_t number, uint8_t *q, fl
  * gguf-py's dequantize. blocks needs no alignment. Other types give NaNs. */
 void zi_dequantize(zi_dtype type, const void *blocks, float *out, size_t n);
 
-/* Quantizes n values (a multiple of 32) to Q8_0 blocks of 34 bytes, the same as gguf-py's quantize:
- * an f16 scale, the largest magnitude / 127, and 32 int8 codes. All codes of a block are 0 if its
- * scale, as f32, is 0, infinite, NaN or without a finite inverse. blocks needs no alignment. */
-void zi_quantize_q8_0(const float *x, void *blocks, size_t n);
-
-/* Quantizes n values (a multiple of 32) to Q4_0 blocks of 18 bytes, the same as gguf-py's quantize:
- * an f16 scale, the value of largest magnitude / -8, and 32 codes of 4 bits, 0 to 15 for -8 to 7.
- * NaN and infinity get code 8, zero, but may also get into the scale. blocks needs no alignment. */
-void zi_quantize_q4_0(const float *x, void *blocks, size_t n);
+/* Quantizes n values, which are whole blocks, to blocks of a block type; out needs no alignment.
+ * Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 are the same bytes as gguf-py's quantize gives. The others are
+ * found by a search for the scales with the least squared error. What is not finite gets some code,
+ * but may also get into the scale of its block. Other types get zeros. */
+void zi_quantize_blocks(zi_dtype type, const float *x, void *blocks, size_t n);
 
 #endif

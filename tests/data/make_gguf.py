@@ -1,4 +1,4 @@
-"""Makes golden/gguf_blocks.safetensors, golden/gguf_iq4.safetensors, golden/tokenizer-*.gguf and
+"""Makes golden/gguf_blocks.safetensors, golden/gguf_iq4.safetensors, golden/gguf_quantized.safetensors, golden/tokenizer-*.gguf and
 golden/tokenizer_gguf.json, with gguf 0.19.0, torch 2.13.0, tokenizers 0.23.3, numpy 2.4.6 and safetensors 0.8.0: `python3 make_gguf.py`."""
 
 import json
@@ -72,6 +72,18 @@ def vectors():
     out["Q4_0.x"] = np.concatenate([out["Q8_0.x"][3:], np.zeros((1, 32), np.float32), np.float32([[0.5, -0.5] * 16, [-0.5, 0.5] * 16])])
     out["Q4_0.quantized"] = gguf.quants.quantize(out["Q4_0.x"], Type.Q4_0)
     save_file(out, HERE / "golden/gguf_blocks.safetensors")
+
+
+def quantized_vectors():
+    """What gguf-py's quantize gives for the other types of 32 that it has a quantizer for."""
+    rng = np.random.default_rng(20261201)
+    x = q8_0_inputs(rng)[3:]
+    x = np.concatenate([x, np.zeros((1, 32), np.float32), np.full((1, 32), 0.25, np.float32),
+                        np.float32([[0.5, -0.5] * 16, [-0.5, 0.5] * 16]), np.abs(x[:4]), -np.abs(x[4:8])])
+    out = {"x": x}
+    for type in (Type.Q4_1, Type.Q5_0, Type.Q5_1):
+        out[f"{type.name}.quantized"] = gguf.quants.quantize(x, type)
+    save_file(out, HERE / "golden/gguf_quantized.safetensors")
 
 
 def iq4_vectors():
@@ -181,4 +193,5 @@ def tokenizer_files():
 if __name__ == "__main__":
     vectors()
     iq4_vectors()
+    quantized_vectors()
     tokenizer_files()
