@@ -138,6 +138,8 @@ typedef struct {
 size_t zi_parameter_options(zi_generation *generation, zi_option *options,
                             zi_option_strings *texts);
 
+enum { ZI_CHOICES_SIZE = 256 }; /* of a text that zi_join_choices fills with all precisions */
+
 /* Joins words, an array that ends with NULL, to "one|two", the argument of a choice option; "" for
  * none. What does not fit into size bytes with the NUL (at least 1) is cut off, also within a word.
  * Returns out. */

@@ -5,22 +5,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
+/* Returns the first layout that has the precision, or ZI_LAYOUT_SAME. */
+static zi_layout_kind find_layout_with(zi_precision precision)
+{
+    for (zi_layout_kind layout = ZI_LAYOUT_MLX; zi_layout_name(layout); layout++)
+        if (zi_layout_check(layout, precision, NULL)) return layout;
+    return ZI_LAYOUT_SAME;
+}
+
 /* If the error is that the layout lacks the precision, adds the call that gives it to the error's
- * text; else does nothing. MLX has all precisions of transformers. *error must not be NULL. */
+ * text; else does nothing. *error must not be NULL. */
 static void add_precision_hint(const zi_convert_options *options, zi_error *error)
 {
     zi_inspection *in = NULL;
+    zi_layout_kind other = find_layout_with(options->precision);
     bool about_precision =
         error->code == ZI_ERROR_INVALID_ARGUMENT && !strcmp(error->subject, "precision");
-    if (!about_precision || options->layout == ZI_LAYOUT_MLX ||
+    if (!about_precision || !other || options->layout == other ||
         !zi_inspect(options->source, &in, NULL))
         return;
     if (in->components[ZI_COMPONENT_TRANSFORMER].present)
         zi_error_set(error, error->code, "precision",
-                     "%s; `zimage convert SRC DST --to mlx --precision %s` can",
-                     error->text + error->message, zi_precision_name(options->precision));
+                     "%s; `zimage convert SRC DST --to %s --precision %s` can",
+                     error->text + error->message, zi_layout_name(other),
+                     zi_precision_name(options->precision));
     zi_inspection_free(in);
 }
 
@@ -50,20 +61,54 @@ static int convert_model(const zi_command *command, const char *folder, zi_conve
     return 0;
 }
 
+/* Sets *bytes to a size such as "5GB", "500MB" or "5000000000" (units of 1000). False, with *error
+ * set: it is no size, or too large. */
+static bool parse_size(const char *text, uint64_t *bytes, zi_error *error)
+{
+    static const char *const units[] = {"", "KB", "MB", "GB", "TB", NULL};
+    char *end;
+    double number = strtod(text, &end), unit = 1;
+    for (int i = 0; units[i]; i++, unit *= 1000)
+        if (end != text && !strcasecmp(end, units[i]) && number * unit >= 1 &&
+            number * unit < 1e18) {
+            *bytes = (uint64_t)(number * unit);
+            return true;
+        }
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "shard-size",
+                        "'%s' is not a size; give one such as 5GB or 500MB", text);
+}
+
+/* Sets o->layout to the one given with --to, as an index, or the one that the destination's
+ * extension stands for. False, with *error set: neither says it. */
+static bool choose_layout(zi_convert_options *o, const int *given, const char *layouts,
+                          zi_error *error)
+{
+    o->layout =
+        given ? (zi_layout_kind)(ZI_LAYOUT_MLX + *given) : zi_layout_of_extension(o->destination);
+    return o->layout ||
+           zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "to",
+                        "is missing, and DST has no extension .safetensors or .gguf; it can be %s",
+                        layouts);
+}
+
 /* Runs `zimage convert` or, if quantize, `zimage quantize`: it keeps the layout and requires a
- * precision, where convert requires a layout. Returns the exit code: 0, 1 or 2. */
+ * precision, where convert requires a layout or an extension of DST that tells it. Returns the exit
+ * code: 0, 1 or 2. */
 static int parse_and_convert(int argc, char **argv, bool quantize)
 {
     zi_convert_options o = {0};
     const char *paths[2] = {NULL, NULL}, *folder = NULL;
     int layout = 0, precision = 0, code;
     bool has_layout = false, has_precision = false, quiet = false;
-    char layouts[64], precisions[64];
+    const char *shard_size = NULL;
+    char layouts[64], precisions[ZI_CHOICES_SIZE];
     zi_join_choices(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
     zi_join_choices(zi_precision_names, precisions, sizeof precisions);
     const zi_option options[] = {
         {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, precisions,
-         "new precision; fp8, q8 and q4 quantize only the transformer", &has_precision},
+         "new precision; others than fp32, fp16 and bf16 quantize matrices of the transformer (in "
+         "GGUF also of a text encoder)",
+         &has_precision},
         {"vae", 0, ZI_OPTION_TEXT, &o.vae, 0, 0, "FILE|DIR", "VAE to use instead of SRC's", NULL},
         {"text-encoder", 0, ZI_OPTION_TEXT, &o.text_encoder, 0, 0, "FILE|DIR",
          "text encoder to use instead of SRC's", NULL},
@@ -72,10 +117,14 @@ static int parse_and_convert(int argc, char **argv, bool quantize)
         zi_models_option(&folder),
         {"threads", 't', ZI_OPTION_INT, &o.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
+        {"shard-size", 0, ZI_OPTION_TEXT, &shard_size, 0, 0, "SIZE",
+         "diffusers: largest file of weights, such as 2GB (5GB)", NULL},
         {"quiet", 'q', ZI_OPTION_FLAG, &quiet, 0, 0, NULL, "no progress bar, no output but errors",
          NULL},
         {quantize ? NULL : "to", 0, ZI_OPTION_CHOICE, &layout, 0, 0, layouts,
-         "new layout: a folder, one safetensors file, or a GGUF file of one component",
+         "new layout: a folder (mlx, diffusers), a .safetensors file (comfyui), or a .gguf file of "
+         "one "
+         "component; the extension of DST says it, too",
          &has_layout},
         {0},
     };
@@ -86,16 +135,16 @@ static int parse_and_convert(int argc, char **argv, bool quantize)
         "SRC DST", options};
     if (!zi_options_parse(&command, argc, argv, paths, &code)) return code;
     zi_error error;
-    if (quantize ? !has_precision : !has_layout) {
-        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, quantize ? "precision" : "to",
-                     "is missing; one of %s", quantize ? precisions : layouts);
-        return zi_report_error(&command, &error);
-    }
     o.source = paths[0];
     o.destination = paths[1];
     o.precision = (zi_precision)precision;
-    o.layout = quantize ? ZI_LAYOUT_SAME : (zi_layout_kind)(ZI_LAYOUT_MLX + layout);
-    return convert_model(&command, folder, &o, quiet);
+    if (quantize && !has_precision)
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "precision", "is missing; it can be %s",
+                     precisions);
+    else if ((quantize || choose_layout(&o, has_layout ? &layout : NULL, layouts, &error)) &&
+             (!shard_size || parse_size(shard_size, &o.shard_bytes, &error)))
+        return convert_model(&command, folder, &o, quiet);
+    return zi_report_error(&command, &error);
 }
 
 int cmd_convert(int argc, char **argv)

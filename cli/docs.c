@@ -40,13 +40,14 @@ static void print_choices(const zi_option *option)
 /* ---- man page ---- */
 
 /* Prints text as roff source: escapes backslashes, hyphens, and a dot or apostrophe at the start of
- * a line, which would make it a request. */
+ * a line, which would make it a request; lets lines be broken behind a bar. */
 static void print_roff(const char *text)
 {
     for (bool line_start = true; *text; line_start = *text++ == '\n') {
         if (line_start && strchr(".'", *text)) fputs("\\&", stdout);
         if (strchr("-\\", *text)) putchar('\\');
         putchar(*text);
+        if (*text == '|') fputs("\\:", stdout); /* a long list of choices may be broken there */
     }
 }
 

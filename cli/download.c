@@ -202,7 +202,7 @@ int cmd_download(int argc, char **argv)
     download_args args = {0};
     zi_error error = {0};
     int code;
-    char layouts[64], precisions[64];
+    char layouts[64], precisions[ZI_CHOICES_SIZE];
     zi_join_choices(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
     zi_join_choices(zi_precision_names, precisions, sizeof precisions);
     const zi_option options[] = {

@@ -393,7 +393,7 @@ int cmd_import(int argc, char **argv)
     zi_error error = {0};
     int layout = 0, precision = 0, code;
     bool link = false, move = false, has_layout = false, has_precision = false;
-    char layouts[64], precisions[64];
+    char layouts[64], precisions[ZI_CHOICES_SIZE];
     zi_join_choices(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
     zi_join_choices(zi_precision_names, precisions, sizeof precisions);
     const zi_option options[] = {

@@ -46,7 +46,8 @@ static const struct {
 /* Fields whose options have other names, apart from hyphens. */
 static const struct {
     const char *field, *option;
-} renamed_fields[] = {{"layout", "to"}, {"weights", "precision"}, {"key", "api-key"}};
+} renamed_fields[] = {
+    {"layout", "to"}, {"shard_bytes", "shard-size"}, {"weights", "precision"}, {"key", "api-key"}};
 
 /* Whether the command has an option of that long name, without dashes. */
 static bool has_option(const zi_command *command, const char *name)

@@ -139,23 +139,42 @@ typedef enum {
 } zi_layout_kind;
 
 /* The precision to write. Original keeps the stored types; a type that the layout does not have
- * becomes 16-bit. FP8, Q8 and Q4 quantize the transformer's matrices whose rows are multiples of 64
- * (GGUF: of 32): FP8 is float8_e4m3fn in diffusers (without scales) and ComfyUI (with scales), and
- * 8-bit groups in MLX; Q8 and Q4 are groups of 64 in MLX, and Q8_0 and Q4_0 in GGUF. */
+ * becomes 16-bit. FP32, FP16 and BF16 are for all tensors. The others quantize matrices of the
+ * transformer, in GGUF also of a text encoder, whose rows are multiples of 64 (GGUF: of 32):
+ * FP8: float8_e4m3fn with scales in ComfyUI, without them in diffusers; in MLX it is Q8.
+ * FP8_E4M3FN: float8_e4m3fn without scales, in ComfyUI and diffusers.
+ * Q8, Q4: groups of 64 with 8 and 4 bits in MLX, Q8_0 and Q4_0 blocks in GGUF.
+ * Q2_K to IQ4_XS: ggml's blocks of that name, in GGUF; the most sensitive tensors get more bits. */
 typedef enum {
     ZI_PRECISION_ORIGINAL = 0,
     ZI_PRECISION_FP16,
     ZI_PRECISION_BF16,
     ZI_PRECISION_FP8,
     ZI_PRECISION_Q8,
-    ZI_PRECISION_Q4
+    ZI_PRECISION_Q4,
+    ZI_PRECISION_FP32,
+    ZI_PRECISION_FP8_E4M3FN,
+    ZI_PRECISION_Q2_K,
+    ZI_PRECISION_Q3_K,
+    ZI_PRECISION_Q4_K,
+    ZI_PRECISION_Q5_K,
+    ZI_PRECISION_Q6_K,
+    ZI_PRECISION_Q4_1,
+    ZI_PRECISION_Q5_0,
+    ZI_PRECISION_Q5_1,
+    ZI_PRECISION_IQ4_NL,
+    ZI_PRECISION_IQ4_XS
 } zi_precision;
 
 /* Returns "same", "mlx", "diffusers", "comfyui" or "gguf"; NULL for other values. Constants. */
 ZI_API const char *zi_layout_name(zi_layout_kind layout);
 
-/* Returns "original", "fp16", "bf16", "fp8", "q8" or "q4"; NULL for other values. Constants. */
+/* Returns "original", "fp16", "q8", "q4_k" and so on; NULL for other values. Constants. */
 ZI_API const char *zi_precision_name(zi_precision precision);
+
+/* Returns the layout that a destination's extension stands for: ComfyUI for .safetensors, GGUF for
+ * .gguf; ZI_LAYOUT_SAME: it has neither. */
+ZI_API zi_layout_kind zi_layout_of_extension(const char *destination);
 
 /* Checks that models in a layout can be written in a precision, both values of their types; else
  * ZI_ERROR_INVALID_ARGUMENT with subject "precision" and the possible ones in the text.
@@ -166,14 +185,15 @@ ZI_API bool zi_layout_check(zi_layout_kind layout, zi_precision precision,
 typedef struct {
     const char *source;
     const char *destination; /* must not exist, or be an empty folder */
-    zi_layout_kind layout;
+    zi_layout_kind layout;   /* an extension of destination must not contradict it */
     zi_precision precision;
     const char *vae, *text_encoder; /* files or folders to take these from; NULL: the source */
     const char *reference;          /* a model folder to take missing components from; NULL: none */
     int threads;                    /* as in zi_engine_options */
     zi_progress_fn progress;        /* gets ZI_STAGE_CONVERT; may be NULL */
     void *user;                     /* passed to progress */
-    void *reserved[8];
+    uint64_t shard_bytes;           /* diffusers: largest file of weights; 0: 5 GB */
+    void *reserved[7];
 } zi_convert_options;
 
 /* Writes a model, or a single component, in another layout or precision. The destination exists

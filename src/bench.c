@@ -27,14 +27,17 @@ typedef struct {
 /* How weights are stored, by the precision names of zi_convert, and fp32. */
 typedef struct {
     const char *name;
-    zi_dtype type; /* of unquantized weights and of scales */
-    int bits;      /* of the transformer's matrices, in groups of 64; 0: not quantized */
+    zi_dtype type;   /* of unquantized weights and of scales */
+    int bits;        /* of the transformer's matrices, in groups of 64; 0: not in groups */
+    zi_dtype blocks; /* of the transformer's matrices; F32: not in blocks */
 } precision;
 
 static const precision precisions[] = {
-    {"bf16", ZI_BF16, 0},    {"fp16", ZI_F16, 0}, {"fp32", ZI_F32, 0},
-    {"original", ZI_F32, 0}, /* as published */
-    {"fp8", ZI_BF16, 8},     {"q8", ZI_BF16, 8},  {"q4", ZI_BF16, 4}};
+    {"bf16", ZI_BF16, 0, ZI_F32},     {"fp16", ZI_F16, 0, ZI_F32},
+    {"fp32", ZI_F32, 0, ZI_F32},      {"original", ZI_F32, 0, ZI_F32}, /* as published */
+    {"fp8", ZI_BF16, 8, ZI_F32},      {"q8", ZI_BF16, 8, ZI_F32},
+    {"q4", ZI_BF16, 4, ZI_F32},       {"iq4_nl", ZI_BF16, 0, ZI_IQ4_NL},
+    {"iq4_xs", ZI_BF16, 0, ZI_IQ4_XS}};
 
 /* Returns the constant row of that name; name NULL: the first row, bf16. NULL: the name is unknown;
  * *error is set (ZI_ERROR_INVALID_ARGUMENT, the subject "weights"). */
@@ -42,14 +45,16 @@ static const precision *find_precision(const char *name, zi_error *error)
 {
     for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
         if (!name || strcmp(name, precisions[i].name) == 0) return &precisions[i];
-    zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "weights",
-                 "\"%s\" is unknown; choose original, fp32, fp16, bf16, fp8, q8 or q4", name);
+    zi_error_set(
+        error, ZI_ERROR_INVALID_ARGUMENT, "weights",
+        "\"%s\" is unknown; choose original, fp32, fp16, bf16, fp8, q8, q4, iq4_nl or iq4_xs",
+        name);
     return NULL;
 }
 
 /* Creates text encoder, transformer and VAE of b->config with random weights of type p->type; the
- * transformer's matrices are quantized to p->bits, if not 0. After a failure, which sets *error,
- * the caller frees the three models, too. */
+ * transformer's matrices are quantized to p->bits, if not 0, or to p->blocks. After a failure,
+ * which sets *error, the caller frees the three models, too. */
 static bool create_random_models(bench *b, const precision *p, zi_error *error)
 {
     const zi_config *c = &b->config;
@@ -58,9 +63,10 @@ static bool create_random_models(bench *b, const precision *p, zi_error *error)
     size_t wide = (size_t)c->vae.channels[c->vae.blocks - 1];
     zi_backend *backend = b->engine->backend;
     zi_weights weights;
+    zi_dtype matrices = p->blocks ? p->blocks : p->type;
     return zi_weights_random(p->type, 0, text, backend, &weights, error) &&
            zi_qwen_bind(&weights, &c->text, &b->text, error) &&
-           zi_weights_random(p->type, p->bits, block, backend, &weights, error) &&
+           zi_weights_random(matrices, p->bits, block, backend, &weights, error) &&
            zi_transformer_bind(&weights, &c->transformer, &b->transformer, error) &&
            zi_weights_random(p->type, 0, wide * wide * 9, backend, &weights, error) &&
            zi_vae_bind(&weights, &c->vae, &b->vae, error);
@@ -351,7 +357,7 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
     if (options->repeat < 0 || options->repeat > 1000)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; it must be from 0 to 1000", options->repeat);
-    b->fast = options->compute != ZI_COMPUTE_EXACT && p->bits;
+    b->fast = options->compute != ZI_COMPUTE_EXACT && (p->bits || p->blocks);
     if (options->layers) {
         b->config.transformer.layers = options->layers;
         b->config.text.layers = options->layers + 1; /* the last one is not computed */

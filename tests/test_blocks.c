@@ -1,20 +1,28 @@
 /* ggml's block formats and fp8: dequantization and quantization against gguf-py and torch, bit for
  * bit. */
 #include "base/blocks.h"
+#include "base/random.h"
 #include "golden.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static zi_checkpoint golden;
+static zi_checkpoint golden, golden_iq4;
+
+/* The reference vectors of a block type: "blocks" or "values". */
+static const zi_tensor *reference(zi_dtype type, const char *what)
+{
+    const zi_checkpoint *from = type >= ZI_IQ4_NL ? &golden_iq4 : &golden;
+    return zi_golden_tensor(from, "%s.%s", zi_dtype_name(type), what);
+}
 
 static void dequantizing(void)
 {
-    for (int type = ZI_Q4_0; type <= ZI_Q6_K; type++) {
+    for (int type = ZI_Q4_0; type <= ZI_IQ4_XS; type++) {
         const char *name = zi_dtype_name((zi_dtype)type);
-        const zi_tensor *blocks = zi_golden_tensor(&golden, "%s.blocks", name);
-        const zi_tensor *values = zi_golden_tensor(&golden, "%s.values", name);
+        const zi_tensor *blocks = reference((zi_dtype)type, "blocks");
+        const zi_tensor *values = reference((zi_dtype)type, "values");
         CHECK(zi_dtype_bytes((zi_dtype)type, values->count) == blocks->bytes);
         CHECK(values->count % zi_dtype_block((zi_dtype)type) == 0);
         float *got = malloc(values->bytes);
@@ -49,10 +57,10 @@ static void other_types(void)
 /* q * scale + bias says the same as the numbers, exactly or all but. */
 static void reading_groups(void)
 {
-    for (int i = ZI_Q4_0; i <= ZI_Q6_K; i++) {
+    for (int i = ZI_Q4_0; i <= ZI_IQ4_XS; i++) {
         zi_dtype type = (zi_dtype)i;
-        const zi_tensor *blocks = zi_golden_tensor(&golden, "%s.blocks", zi_dtype_name(type));
-        const zi_tensor *values = zi_golden_tensor(&golden, "%s.values", zi_dtype_name(type));
+        const zi_tensor *blocks = reference(type, "blocks");
+        const zi_tensor *values = reference(type, "values");
         size_t size = zi_block_group(type);
         CHECK(size == 16 || size == 32);
         for (size_t g = 0; g < values->count / size; g++) {
@@ -127,6 +135,62 @@ static void quantizing(void)
     }
 }
 
+/* The same bytes as gguf-py's quantize gives. */
+static void quantizing_more(void)
+{
+    static const zi_dtype types[] = {ZI_Q4_1, ZI_Q5_0, ZI_Q5_1};
+    zi_checkpoint vectors = zi_golden_open("gguf_quantized.safetensors");
+    const zi_tensor *x = zi_golden_tensor(&vectors, "x");
+    for (int t = 0; t < 3; t++) {
+        const zi_tensor *wanted =
+            zi_golden_tensor(&vectors, "%s.quantized", zi_dtype_name(types[t]));
+        float *values = malloc(x->bytes);
+        uint8_t *got = malloc(wanted->bytes);
+        zi_widen(ZI_F32, x->data, values, x->count);
+        zi_narrow(types[t], values, got, x->count);
+        CHECK_MSG(memcmp(got, wanted->data, wanted->bytes) == 0, "%s", zi_dtype_name(types[t]));
+        free(values);
+        free(got);
+    }
+    zi_checkpoint_close(&vectors);
+}
+
+/* Types without a quantizer in gguf-py: the error of numbers with a normal distribution, relative
+ * to them, is at most what is known to be possible. */
+static void quantizing_by_search(void)
+{
+    enum { N = 256 * 64 };
+    static const struct {
+        zi_dtype type;
+        double error;
+    } rows[] = {{ZI_Q2_K, 0.28},   {ZI_Q3_K, 0.15},    {ZI_Q4_K, 0.073},   {ZI_Q5_K, 0.036},
+                {ZI_Q6_K, 0.0175}, {ZI_IQ4_NL, 0.076}, {ZI_IQ4_XS, 0.077}, {ZI_Q5_1, 0.039}};
+    float *x = malloc(N * sizeof *x), *back = malloc(N * sizeof *back);
+    uint8_t *blocks = malloc(N);
+    zi_random random;
+    zi_random_seed(&random, 1);
+    zi_random_normal(&random, x, N);
+    for (size_t i = 0; i < 256; i++) x[i] = i < 128 ? 0 : 1; /* a constant, and zeros */
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        double squares = 0, errors = 0;
+        zi_quantize_blocks(rows[r].type, x, blocks, N);
+        zi_dequantize(rows[r].type, blocks, back, N);
+        for (size_t i = 256; i < N; i++) {
+            squares += (double)x[i] * x[i];
+            errors += ((double)back[i] - x[i]) * ((double)back[i] - x[i]);
+        }
+        double error = sqrt(errors / squares);
+        CHECK_MSG(error < rows[r].error && error > 0.8 * rows[r].error, "%s: %.5f",
+                  zi_dtype_name(rows[r].type), error);
+        for (size_t i = 0; i < 256; i++)
+            CHECK_MSG(fabsf(back[i] - x[i]) < 0.01f, "%s: %g becomes %g",
+                      zi_dtype_name(rows[r].type), x[i], back[i]);
+    }
+    free(x);
+    free(back);
+    free(blocks);
+}
+
 /* No float may reach the conversion to a whole number that it does not fit. */
 static void quantizing_what_is_no_number(void)
 {
@@ -135,10 +199,16 @@ static void quantizing_what_is_no_number(void)
         float x[32] = {1, -1, odd[i]};
         uint8_t block[34];
         if (i == 3) x[0] = x[1] = 0;
-        zi_quantize_q8_0(x, block, 32);
+        zi_quantize_blocks(ZI_Q8_0, x, block, 32);
         for (int j = 2; j < 34; j++) CHECK_MSG(block[j] == 0, "%g: %d", odd[i], block[j]);
-        zi_quantize_q4_0(x, block, 32);
+        zi_quantize_blocks(ZI_Q4_0, x, block, 32);
         if (i < 3) CHECK_MSG((block[2 + 2] & 15) == 8, "%g: %d", odd[i], block[4]);
+    }
+    float x[256] = {NAN, INFINITY, -INFINITY, 1, NAN};
+    for (zi_dtype type = ZI_Q4_0; type < ZI_DTYPE_COUNT; type++) {
+        uint8_t blocks[512];
+        zi_quantize_blocks(type, x, blocks, 256); /* the sanitizer finds what is undefined */
+        CHECK(zi_dtype_bytes(type, 256) <= sizeof blocks);
     }
 }
 
@@ -154,14 +224,18 @@ static void names(void)
 int main(void)
 {
     golden = zi_golden_open("gguf_blocks.safetensors");
+    golden_iq4 = zi_golden_open("gguf_iq4.safetensors");
     RUN(dequantizing);
     RUN(reading_groups);
     RUN(other_types);
     RUN(widening_eight_bits);
     RUN(narrowing_to_eight_bits);
     RUN(quantizing);
+    RUN(quantizing_more);
+    RUN(quantizing_by_search);
     RUN(quantizing_what_is_no_number);
     RUN(names);
     zi_checkpoint_close(&golden);
+    zi_checkpoint_close(&golden_iq4);
     return zi_test_result();
 }

@@ -283,7 +283,7 @@ static void foreign_models_are_named(void)
         {"double_blocks.0.img_attn.qkv.weight", NULL},
         {"siglip_embedder.1.weight", "Z-Image-Omni"},
         {"model.diffusion_model.t_embedder_2.mlp.0.weight", "TwinFlow Z-Image"},
-        {"dec_net.cond_embed.weight", "pixel-space Z-Image"},
+        {"dec_net.cond_embed.weight", "Zeta-Chroma (pixel-space Z-Image)"},
         {"control_layers.0.before_proj.weight", "ControlNet for Z-Image"},
         {"time_caption_embed.caption_embedder.0.weight", "Lumina 2 transformer"},
         {"text_model.encoder.layers.0.mlp.fc1.weight", "CLIP text encoder"},

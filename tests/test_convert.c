@@ -271,7 +271,7 @@ static void quantized_sources(void)
     if (!converts(model, zi_test_path("q4"), ZI_LAYOUT_MLX, ZI_PRECISION_Q4)) return;
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         char name[64];
-        snprintf(name, sizeof name, "plain-%s", sources[i]);
+        snprintf(name, sizeof name, "plain-%zu", i);
         zi_precision precision = i % 2 ? ZI_PRECISION_BF16 : ZI_PRECISION_ORIGINAL;
         if (converts(zi_test_path(sources[i]), zi_test_path(name), ZI_LAYOUT_DIFFUSERS, precision))
             each_entry(zi_test_path(name), model, check_close);

@@ -122,7 +122,7 @@ static const struct {
     {"4:3 8:1 8:0 s:t 4:1 8:32 4:2 8:0 p z:17", "goes beyond the end", ZI_ERROR_BAD_FORMAT, "t"},
     {"4:3 8:1 8:0 s:t 4:2 8:48 8:2 4:2 8:0 p z:99", "in blocks of 32, but its rows have 48",
      ZI_ERROR_BAD_FORMAT, "t"},
-    {"4:3 8:1 8:0 s:t 4:1 8:32 4:20 8:0 p z:64", "tensor t is IQ4_NL, which is not supported",
+    {"4:3 8:1 8:0 s:t 4:1 8:256 4:21 8:0 p z:64", "tensor t is IQ3_S, which is not supported",
      ZI_ERROR_UNSUPPORTED, "t"},
     {"4:3 8:1 8:0 s:t 4:1 8:32 4:39 8:0 p z:64", "tensor t is MXFP4, which is not supported",
      ZI_ERROR_UNSUPPORTED, "t"},

@@ -341,7 +341,6 @@ static void strangers(void)
         "layers.1000.attention.to_q.weight",
         "layers.0.attention.to_out.1.weight",
         "layers.0.feed_forward.w4.weight",
-        "layers.0.adaLN_modulation.1.weight", /* Lumina 2 */
         "xlayers.0.attention.to_q.weight",
         "double_blocks.0.img_attn.qkv.weight",
         "siglip_pad_token",

@@ -37,7 +37,7 @@ static void fill(uint8_t *data, zi_dtype type, size_t count)
     } rows[] = {
         {ZI_Q4_0, {0, 0}}, {ZI_Q4_1, {0, 2}},     {ZI_Q5_0, {0, 0}},     {ZI_Q5_1, {0, 2}},
         {ZI_Q8_0, {0, 0}}, {ZI_Q2_K, {80, 82}},   {ZI_Q3_K, {108, 108}}, {ZI_Q4_K, {0, 2}},
-        {ZI_Q5_K, {0, 2}}, {ZI_Q6_K, {208, 208}},
+        {ZI_Q5_K, {0, 2}}, {ZI_Q6_K, {208, 208}}, {ZI_IQ4_NL, {0, 0}},   {ZI_IQ4_XS, {0, 0}},
     };
     size_t bytes = zi_dtype_bytes(type, count), size = zi_dtype_size(type);
     for (size_t i = 0; i < bytes; i++) data[i] = (uint8_t)(bits32() >> 24);
@@ -131,10 +131,10 @@ static const struct {
     size_t unit; /* of fast products; 0: they are exact, too */
     bool scaled;
 } types[] = {
-    {ZI_Q4_0, 32, false}, {ZI_Q4_1, 32, false}, {ZI_Q5_0, 32, false},  {ZI_Q5_1, 32, false},
-    {ZI_Q8_0, 32, false}, {ZI_Q2_K, 0, false},  {ZI_Q3_K, 0, false},   {ZI_Q4_K, 32, false},
-    {ZI_Q5_K, 32, false}, {ZI_Q6_K, 0, false},  {ZI_F8_E4M3, 0, true}, {ZI_F8_E5M2, 0, true},
-    {ZI_I8, 64, true},    {ZI_F16, 0, true},
+    {ZI_Q4_0, 32, false},   {ZI_Q4_1, 32, false},   {ZI_Q5_0, 32, false}, {ZI_Q5_1, 32, false},
+    {ZI_Q8_0, 32, false},   {ZI_Q2_K, 0, false},    {ZI_Q3_K, 0, false},  {ZI_Q4_K, 32, false},
+    {ZI_IQ4_NL, 32, false}, {ZI_IQ4_XS, 32, false}, {ZI_Q5_K, 32, false}, {ZI_Q6_K, 0, false},
+    {ZI_F8_E4M3, 0, true},  {ZI_F8_E5M2, 0, true},  {ZI_I8, 64, true},    {ZI_F16, 0, true},
 };
 
 /* K is in blocks of 256 or, where a block is smaller, of seven times 32. */

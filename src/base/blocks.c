@@ -172,6 +172,38 @@ static void read_q6_k(const uint8_t *block, size_t g, group *out)
         out->q[i] = (uint8_t)(out->q[i] << 4 | (low[i] >> g % 8 / 4 * 4 & 15));
 }
 
+/* ---- 4-bit codes that number the values of a table ---- */
+
+const int8_t zi_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                  1,    13,   25,  38,  53,  69,  89,  113};
+
+/* Unpacks 16 bytes of nibbles to the 32 table values that they number, one in a byte of q, to which
+ * 128 is added to make it unsigned. */
+static void unpack_table_values(const uint8_t *from, uint8_t *q)
+{
+    unpack_nibbles(from, q);
+    for (size_t i = 0; i < 32; i++) q[i] = (uint8_t)zi_iq4_values[q[i]] ^ 0x80;
+}
+
+/* Unpacks an IQ4_NL block (f16 scale, nibbles): sets out->scale and out->q; the caller subtracts
+ * the zero of 128. A block is one group, so g is ignored; out->minimum is left as it is. */
+static void read_iq4_nl(const uint8_t *block, size_t g, group *out)
+{
+    (void)g;
+    out->scale = half_at(block);
+    unpack_table_values(block + 2, out->q);
+}
+
+/* Unpacks group g (0 to 7, of 32 numbers) of an IQ4_XS block: sets out->scale (6 bits, signed, of
+ * which the upper two are apart, times the block's f16 factor) and q; the caller subtracts the zero
+ * of 128. out->minimum is left as it is. */
+static void read_iq4_xs(const uint8_t *block, size_t g, group *out)
+{
+    int low = block[4 + g / 2] >> g % 2 * 4 & 15, high = block[2 + g / 4] >> g % 4 * 2 & 3;
+    out->scale = half_at(block) * (float)((low | high << 4) - 32);
+    unpack_table_values(block + 8 + 16 * g, out->q);
+}
+
 /* ---- all of them ---- */
 
 static const struct {
@@ -179,11 +211,12 @@ static const struct {
     int zero;
     void (*read)(const uint8_t *block, size_t g, group *out);
 } types[ZI_DTYPE_COUNT] = {
-    [ZI_Q4_0] = {32, 8, read_q4_0},   [ZI_Q4_1] = {32, 0, read_q4_1},
-    [ZI_Q5_0] = {32, 16, read_q5_0},  [ZI_Q5_1] = {32, 0, read_q5_1},
-    [ZI_Q8_0] = {32, 128, read_q8_0}, [ZI_Q2_K] = {16, 0, read_q2_k},
-    [ZI_Q3_K] = {16, 4, read_q3_k},   [ZI_Q4_K] = {32, 0, read_q4_k},
-    [ZI_Q5_K] = {32, 0, read_q5_k},   [ZI_Q6_K] = {16, 32, read_q6_k},
+    [ZI_Q4_0] = {32, 8, read_q4_0},       [ZI_Q4_1] = {32, 0, read_q4_1},
+    [ZI_Q5_0] = {32, 16, read_q5_0},      [ZI_Q5_1] = {32, 0, read_q5_1},
+    [ZI_Q8_0] = {32, 128, read_q8_0},     [ZI_Q2_K] = {16, 0, read_q2_k},
+    [ZI_Q3_K] = {16, 4, read_q3_k},       [ZI_Q4_K] = {32, 0, read_q4_k},
+    [ZI_Q5_K] = {32, 0, read_q5_k},       [ZI_Q6_K] = {16, 32, read_q6_k},
+    [ZI_IQ4_NL] = {32, 128, read_iq4_nl}, [ZI_IQ4_XS] = {32, 128, read_iq4_xs},
 };
 
 size_t zi_block_group(zi_dtype type)
@@ -222,49 +255,5 @@ void zi_dequantize(zi_dtype type, const void *blocks, float *out, size_t n)
     for (size_t i = 0; i < n; i += size) {
         read_group(type, blocks, i / size, &g);
         for (size_t j = 0; j < size; j++) out[i + j] = (float)(g.q[j] - zero) * g.scale + g.minimum;
-    }
-}
-
-/* Returns the largest magnitude of 32 values; NaN if one of them is NaN. */
-static float largest_magnitude(const float *x)
-{
-    float most = 0;
-    for (size_t i = 0; i < 32; i++)
-        if (!(fabsf(x[i]) <= most) && most == most) most = fabsf(x[i]);
-    return most;
-}
-
-void zi_quantize_q8_0(const float *x, void *blocks, size_t n)
-{
-    uint8_t *out = blocks;
-    for (size_t i = 0; i < n; i += 32) {
-        float scale = largest_magnitude(x + i) / 127, inverse = scale == 0 ? 0 : 1 / scale;
-        zi_narrow(ZI_F16, &scale, out, 1);
-        out += 2;
-        for (size_t j = 0; j < 32; j++) {
-            float whole = roundf(x[i + j] * inverse);
-            /* Infinities, NaNs and blocks whose scale has no inverse become zeros. */
-            *out++ = fabsf(whole) <= 127 ? (uint8_t)(int8_t)whole : 0;
-        }
-    }
-}
-
-void zi_quantize_q4_0(const float *x, void *blocks, size_t n)
-{
-    uint8_t *out = blocks;
-    for (size_t i = 0; i < n; i += 32) {
-        float most = x[i];
-        for (size_t j = 1; j < 32; j++)
-            if (fabsf(x[i + j]) > fabsf(most)) most = x[i + j];
-        float scale = most / -8, inverse = scale == 0 ? 0 : 1 / scale;
-        uint8_t q[32];
-        for (size_t j = 0; j < 32; j++) {
-            float whole = truncf(x[i + j] * inverse + 8.5f);
-            /* What is no number becomes zero. */
-            q[j] = whole >= 0 && whole <= 16 ? (uint8_t)(whole < 15 ? whole : 15) : 8;
-        }
-        zi_narrow(ZI_F16, &scale, out, 1);
-        out += 2;
-        for (size_t j = 0; j < 16; j++) *out++ = (uint8_t)(q[j] | q[j + 16] << 4);
     }
 }

@@ -32,6 +32,8 @@ static const struct {
     [ZI_Q4_K] = {"Q4_K", 2 + 2 + 12 + 128, 256},
     [ZI_Q5_K] = {"Q5_K", 2 + 2 + 12 + 32 + 128, 256},
     [ZI_Q6_K] = {"Q6_K", 128 + 64 + 16 + 2, 256},
+    [ZI_IQ4_NL] = {"IQ4_NL", 2 + 16, 32},
+    [ZI_IQ4_XS] = {"IQ4_XS", 2 + 2 + 4 + 128, 256},
 };
 
 const char *zi_dtype_name(zi_dtype type)
@@ -169,12 +171,6 @@ void zi_narrow(zi_dtype type, const float *source, void *out, size_t n)
     case ZI_F8_E4M3:
         for (size_t i = 0; i < n; i++) codes[i] = to_e4m3(source[i]);
         break;
-    case ZI_Q8_0:
-        zi_quantize_q8_0(source, out, n);
-        break;
-    case ZI_Q4_0:
-        zi_quantize_q4_0(source, out, n);
-        break;
     case ZI_F16:
     case ZI_BF16:
         for (size_t i = 0; i < n; i++) {
@@ -182,7 +178,7 @@ void zi_narrow(zi_dtype type, const float *source, void *out, size_t n)
             memcpy(codes + 2 * i, &bits, sizeof bits);
         }
         break;
-    default: /* callers have refused these */
-        memset(out, 0, zi_dtype_bytes(type, n));
+    default: /* zeros for types that are no block types: callers have refused these */
+        zi_quantize_blocks(type, source, out, n);
     }
 }

@@ -32,6 +32,8 @@ typedef enum {
     ZI_Q4_K,
     ZI_Q5_K,
     ZI_Q6_K,
+    ZI_IQ4_NL,
+    ZI_IQ4_XS,
     ZI_DTYPE_COUNT
 } zi_dtype;
 
@@ -93,10 +95,10 @@ static inline float zi_f16_to_f32(uint16_t bits)
  */
 void zi_widen(zi_dtype type, const void *source, float *out, size_t n);
 
-/* Converts n f32 values to F32, F16, BF16 or F8_E4M3, rounded half to even, or to whole blocks of
- * Q8_0 or Q4_0; other types get zeros. out needs no alignment. What is too large becomes infinity
- * in F16 and BF16, but in F8_E4M3 448, as does infinity (as in torch). NaN stays NaN in the float
- * types. */
+/* Converts n f32 values to F32, F16, BF16 or F8_E4M3, rounded half to even, or to whole blocks
+ * as zi_quantize_blocks does; other types get zeros. out needs no alignment. What is too large
+ * becomes infinity in F16 and BF16, but in F8_E4M3 448, as does infinity (as in torch). NaN stays
+ * NaN in the float types. */
 void zi_narrow(zi_dtype type, const float *source, void *out, size_t n);
 
 #endif

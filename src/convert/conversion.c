@@ -1,5 +1,6 @@
 #include "convert/conversion.h"
 #include "convert/component_config.h"
+#include "io/weights_files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,22 +47,48 @@ static bool choose_target(zi_conversion *c, zi_error *error)
     return true;
 }
 
+/* Fails with ZI_ERROR_INVALID_ARGUMENT if the destination's extension is that of another layout, or
+ * shards are wanted in a layout that has none. */
+static bool check_target_files(const zi_conversion *c, zi_error *error)
+{
+    const char *destination = c->options->destination;
+    zi_layout_kind meant = zi_layout_of_extension(destination);
+    if (meant && zi_layout_naming(meant) != c->target)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout",
+                            "%s has the extension of a file in the layout %s, but the layout to "
+                            "write is %s",
+                            destination, zi_naming_name(zi_layout_naming(meant)),
+                            zi_naming_name(c->target));
+    if (c->options->shard_bytes && c->target != ZI_NAMES_DIFFUSERS)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "shard_bytes",
+                            "only models in the layout diffusers are written in several files, not "
+                            "%s",
+                            zi_naming_name(c->target));
+    return true;
+}
+
 /* Fails with ZI_ERROR_INVALID_ARGUMENT if the precision is unknown, the target layout does not have
- * it, or it is a quantized one and the source has no transformer, which alone is quantized. */
+ * it, or it quantizes and the source has no component that is quantized. */
 static bool check_precision(const zi_conversion *c, zi_error *error)
 {
     zi_precision precision = c->options->precision;
-    if (precision > ZI_PRECISION_Q4)
+    bool quantizable = false;
+    if (!zi_precision_name(precision))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
-                            "%d is not a known precision; 0 (original) to 5 (q4) are",
-                            (int)precision);
-    if (precision >= ZI_PRECISION_FP8 &&
-        !has_component(c, ZI_INPUT_SOURCE, ZI_COMPONENT_TRANSFORMER))
-        return zi_error_set(
-            error, ZI_ERROR_INVALID_ARGUMENT, "precision",
-            "%s has no transformer, and only that can be quantized; choose original, fp16 or bf16",
-            c->options->source);
-    return zi_naming_check_precision(c->target, precision, error);
+                            "%d is not a known precision", (int)precision);
+    if (!zi_naming_check_precision(c->target, precision, error)) return false;
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
+        if (zi_naming_quantizes(c->target, (zi_component)component))
+            quantizable |= has_component(c, ZI_INPUT_SOURCE, (zi_component)component);
+    return quantizable || !zi_precision_quantizes(precision) ||
+           zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
+                        "%s has no %s, and nothing else is quantized in the layout %s; choose "
+                        "original, fp32, fp16 or bf16",
+                        c->options->source,
+                        zi_naming_quantizes(c->target, ZI_COMPONENT_TEXT_ENCODER)
+                            ? "transformer or text encoder"
+                            : "transformer",
+                        zi_naming_name(c->target));
 }
 
 /* ---- where components come from ---- */
@@ -98,6 +125,20 @@ static int input_of_component(const zi_conversion *c, zi_component component)
                                                                              : ZI_INPUTS;
 }
 
+/* Fails with ZI_ERROR_UNSUPPORTED if the source has a pickle in place of a component that no input
+ * provides (chosen[component] is ZI_INPUTS). */
+static bool check_no_pickle(const zi_conversion *c, const int chosen[ZI_WEIGHT_COMPONENTS],
+                            zi_error *error)
+{
+    const zi_layout_component *components = c->layouts[ZI_INPUT_SOURCE].components;
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
+        const char *pickle = components[component].pickle;
+        if (chosen[component] == ZI_INPUTS && pickle && !zi_check_no_pickle(pickle, NULL, error))
+            return false;
+    }
+    return true;
+}
+
 /* Sets chosen[component] to its input (ZI_INPUTS: not converted) and c->whole. GGUF gets one
  * component: the transformer, else the text encoder. Fails when there is no component, when exactly
  * one of the three is missing, for a VAE as GGUF, and when an input named for a component lacks
@@ -115,6 +156,8 @@ static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS]
         else
             missing = component;
     }
+    bool all_wanted = c->target != ZI_NAMES_GGUF || !count;
+    if (all_wanted && !check_no_pickle(c, chosen, error)) return false;
     if (!count)
         return zi_error_set(error, ZI_ERROR_INCOMPLETE, c->options->source,
                             "has no weights of a Z-Image model; name a model, or the folder or "
@@ -184,8 +227,8 @@ bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options, z
     zi_conversion *c = out;
     *c = (zi_conversion){.options = options,
                          .work = {.progress = options->progress, .user = options->user}};
-    if (!read_inputs(c, error) || !choose_target(c, error) || !check_precision(c, error) ||
-        !choose_components(c, chosen, error))
+    if (!read_inputs(c, error) || !choose_target(c, error) || !check_target_files(c, error) ||
+        !check_precision(c, error) || !choose_components(c, chosen, error))
         return false;
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
         if (chosen[component] != ZI_INPUTS &&

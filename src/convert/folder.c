@@ -109,14 +109,18 @@ static bool write_config(zi_conversion *c, zi_output_folder *folder, zi_componen
     return ok;
 }
 
-/* Writes a component's tensors as safetensors files: one for MLX, shards of up to 5 GB (10^9 bytes)
- * for diffusers, with an index if there are several. The component's subfolder must exist. */
+/* Writes a component's tensors as safetensors files: one for MLX, shards for diffusers (of up to
+ * options->shard_bytes, by default 5 GB of 10^9 bytes), with an index if there are several. The
+ * component's subfolder must exist. */
 static bool write_weights(zi_conversion *c, zi_output_folder *folder, zi_component component,
                           zi_error *error)
 {
     const char *dir = c->whole ? layouts[c->target].components[component].folder : "";
     const char *stem = layouts[c->target].components[component].stem;
-    size_t most = c->target == ZI_NAMES_DIFFUSERS ? (size_t)MAX_SHARD_MB * 1000000 : SIZE_MAX;
+    uint64_t shard = c->options->shard_bytes;
+    size_t most = c->target != ZI_NAMES_DIFFUSERS ? SIZE_MAX
+                  : shard && shard < SIZE_MAX     ? (size_t)shard
+                                                  : (size_t)MAX_SHARD_MB * 1000000;
     zi_shard_files shards = {folder, dir, stem, layouts[c->target].format, most};
     return zi_write_shards(&shards, &c->components[component].plan, &c->work, error);
 }

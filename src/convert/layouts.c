@@ -17,6 +17,18 @@ const char *const zi_precision_names[] = {[ZI_PRECISION_ORIGINAL] = "original",
                                           [ZI_PRECISION_FP8] = "fp8",
                                           [ZI_PRECISION_Q8] = "q8",
                                           [ZI_PRECISION_Q4] = "q4",
+                                          [ZI_PRECISION_FP32] = "fp32",
+                                          [ZI_PRECISION_FP8_E4M3FN] = "fp8_e4m3fn",
+                                          [ZI_PRECISION_Q2_K] = "q2_k",
+                                          [ZI_PRECISION_Q3_K] = "q3_k",
+                                          [ZI_PRECISION_Q4_K] = "q4_k",
+                                          [ZI_PRECISION_Q5_K] = "q5_k",
+                                          [ZI_PRECISION_Q6_K] = "q6_k",
+                                          [ZI_PRECISION_Q4_1] = "q4_1",
+                                          [ZI_PRECISION_Q5_0] = "q5_0",
+                                          [ZI_PRECISION_Q5_1] = "q5_1",
+                                          [ZI_PRECISION_IQ4_NL] = "iq4_nl",
+                                          [ZI_PRECISION_IQ4_XS] = "iq4_xs",
                                           NULL};
 
 /* Number of names before the closing NULL. */
@@ -47,6 +59,21 @@ zi_naming zi_layout_naming(zi_layout_kind layout)
     return namings[layout];
 }
 
+zi_layout_kind zi_layout_of_extension(const char *destination)
+{
+    static const struct {
+        const char *extension;
+        zi_layout_kind layout;
+    } known[] = {{".safetensors", ZI_LAYOUT_COMFYUI}, {".gguf", ZI_LAYOUT_GGUF}};
+    size_t length = strlen(destination);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t tail = strlen(known[i].extension);
+        if (length > tail && !strcmp(destination + length - tail, known[i].extension))
+            return known[i].layout;
+    }
+    return ZI_LAYOUT_SAME;
+}
+
 /* Writes the precisions that a layout supports to out, as in "original, fp16, bf16, fp8"; cut off
  * at size, which counts the closing NUL and must not be 0. */
 static void list_precisions(zi_naming layout, char *out, size_t size)
@@ -62,7 +89,7 @@ static void list_precisions(zi_naming layout, char *out, size_t size)
 
 bool zi_naming_check_precision(zi_naming layout, zi_precision precision, zi_error *error)
 {
-    char possible[80];
+    char possible[160];
     if (zi_naming_supports(layout, precision)) return true;
     list_precisions(layout, possible, sizeof possible);
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",

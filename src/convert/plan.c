@@ -1,64 +1,94 @@
 #include "convert/plan.h"
+#include "convert/block_types.h"
 #include "io/formats.h"
 #include "io/layout.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* What each layout can store. fp8, q8, q4: how it stores quantized matrices at these precisions; a
- * type of ZI_DTYPE_COUNT means that it does not support the precision. */
+/* What each layout can store. quantized: how it stores quantized matrices at a precision; all zero:
+ * it does not support the precision. */
 static const struct {
-    zi_value_storage fp8, q8, q4;
+    zi_value_storage quantized[ZI_PRECISION_IQ4_XS + 1];
     zi_dtype rest; /* type of the tensors that stay unquantized; ZI_DTYPE_COUNT: as in the source */
     size_t group;  /* a matrix is quantized only if its row length is a multiple of this */
     bool scaled;   /* can hold fp8 and I8 with scales */
-    bool unscaled_fp8; /* can hold fp8 without scales */
-    bool ggml_blocks;  /* can hold ggml's quantized blocks */
-    bool mlx_groups;   /* can hold MLX's quantized groups */
-    bool f32_vectors;  /* vectors become F32 unless the precision is "original" */
+    bool unscaled_fp8;  /* can hold fp8 without scales */
+    bool ggml_blocks;   /* can hold ggml's quantized blocks */
+    bool mlx_groups;    /* can hold MLX's quantized groups */
+    bool f32_vectors;   /* vectors become F32 unless the precision is "original" */
+    bool text_encoders; /* text encoders are quantized, too */
 } layouts[ZI_NAMINGS] = {
-    [ZI_NAMES_DIFFUSERS] = {.fp8 = {.type = ZI_F8_E4M3},
-                            .q8.type = ZI_DTYPE_COUNT,
-                            .q4.type = ZI_DTYPE_COUNT,
-                            .rest = ZI_DTYPE_COUNT,
-                            .group = 64,
-                            .unscaled_fp8 = true},
-    [ZI_NAMES_COMFYUI] = {.fp8 = {.packing = ZI_SCALED, .type = ZI_F8_E4M3},
-                          .q8.type = ZI_DTYPE_COUNT,
-                          .q4.type = ZI_DTYPE_COUNT,
+    [ZI_NAMES_DIFFUSERS] =
+        {.quantized =
+             {[ZI_PRECISION_FP8].type = ZI_F8_E4M3, [ZI_PRECISION_FP8_E4M3FN].type = ZI_F8_E4M3},
+         .rest = ZI_DTYPE_COUNT,
+         .group = 64,
+         .unscaled_fp8 = true},
+    [ZI_NAMES_COMFYUI] = {.quantized = {[ZI_PRECISION_FP8] = {.packing = ZI_SCALED,
+                                                              .type = ZI_F8_E4M3},
+                                        [ZI_PRECISION_FP8_E4M3FN].type = ZI_F8_E4M3},
                           .rest = ZI_DTYPE_COUNT,
                           .group = 64,
                           .scaled = true,
                           .unscaled_fp8 = true},
-    [ZI_NAMES_MLX] = {.fp8 = {ZI_GROUPED, ZI_F16, 8, 64, false},
-                      .q8 = {ZI_GROUPED, ZI_F16, 8, 64, false},
-                      .q4 = {ZI_GROUPED, ZI_F16, 4, 64, false},
+    [ZI_NAMES_MLX] = {.quantized = {[ZI_PRECISION_FP8] = {ZI_GROUPED, ZI_F16, 8, 64, false},
+                                    [ZI_PRECISION_Q8] = {ZI_GROUPED, ZI_F16, 8, 64, false},
+                                    [ZI_PRECISION_Q4] = {ZI_GROUPED, ZI_F16, 4, 64, false}},
                       .rest = ZI_F16,
                       .group = 64,
                       .mlx_groups = true},
-    [ZI_NAMES_GGUF] = {.fp8.type = ZI_DTYPE_COUNT,
-                       .q8.type = ZI_Q8_0,
-                       .q4.type = ZI_Q4_0,
+    [ZI_NAMES_GGUF] = {.quantized = {[ZI_PRECISION_Q8].type = ZI_Q8_0,
+                                     [ZI_PRECISION_Q4].type = ZI_Q4_0,
+                                     [ZI_PRECISION_Q2_K].type = ZI_Q2_K,
+                                     [ZI_PRECISION_Q3_K].type = ZI_Q3_K,
+                                     [ZI_PRECISION_Q4_K].type = ZI_Q4_K,
+                                     [ZI_PRECISION_Q5_K].type = ZI_Q5_K,
+                                     [ZI_PRECISION_Q6_K].type = ZI_Q6_K,
+                                     [ZI_PRECISION_Q4_1].type = ZI_Q4_1,
+                                     [ZI_PRECISION_Q5_0].type = ZI_Q5_0,
+                                     [ZI_PRECISION_Q5_1].type = ZI_Q5_1,
+                                     [ZI_PRECISION_IQ4_NL].type = ZI_IQ4_NL,
+                                     [ZI_PRECISION_IQ4_XS].type = ZI_IQ4_XS},
                        .rest = ZI_DTYPE_COUNT,
                        .group = 32,
                        .ggml_blocks = true,
-                       .f32_vectors = true},
+                       .f32_vectors = true,
+                       .text_encoders = true},
 };
 
-/* How a layout stores quantized matrices at a precision, a constant; NULL: the precision is not
- * fp8, q8 or q4, or the layout does not support it. */
+/* How a layout stores quantized matrices at a precision, a constant; NULL: the precision quantizes
+ * nothing, or the layout does not support it. */
 static const zi_value_storage *quantized_storage(zi_naming layout, zi_precision precision)
 {
-    const zi_value_storage *storage = precision == ZI_PRECISION_FP8  ? &layouts[layout].fp8
-                                      : precision == ZI_PRECISION_Q8 ? &layouts[layout].q8
-                                      : precision == ZI_PRECISION_Q4 ? &layouts[layout].q4
-                                                                     : NULL;
-    return storage && storage->type != ZI_DTYPE_COUNT ? storage : NULL;
+    const zi_value_storage *storage = &layouts[layout].quantized[precision];
+    return storage->type ? storage : NULL;
+}
+
+/* The type to which a precision converts all tensors: F32, F16 or BF16; ZI_DTYPE_COUNT: it keeps or
+ * quantizes them. */
+static zi_dtype plain_type(zi_precision precision)
+{
+    return precision == ZI_PRECISION_FP32   ? ZI_F32
+           : precision == ZI_PRECISION_FP16 ? ZI_F16
+           : precision == ZI_PRECISION_BF16 ? ZI_BF16
+                                            : ZI_DTYPE_COUNT;
+}
+
+bool zi_precision_quantizes(zi_precision precision)
+{
+    return precision != ZI_PRECISION_ORIGINAL && plain_type(precision) == ZI_DTYPE_COUNT;
 }
 
 bool zi_naming_supports(zi_naming layout, zi_precision precision)
 {
-    return precision < ZI_PRECISION_FP8 || quantized_storage(layout, precision);
+    return !zi_precision_quantizes(precision) || quantized_storage(layout, precision);
+}
+
+bool zi_naming_quantizes(zi_naming layout, zi_component component)
+{
+    return component == ZI_COMPONENT_TRANSFORMER ||
+           (component == ZI_COMPONENT_TEXT_ENCODER && layouts[layout].text_encoders);
 }
 
 /* ---- storage ---- */
@@ -146,13 +176,13 @@ static bool storage_satisfies(const zi_value_storage *stored, const zi_value_sto
     return stored->type == wanted->type && wanted->packing != ZI_GROUPED;
 }
 
-/* Whether the item may be quantized: a matrix of the transformer with a row length of at least 64
- * that is a multiple of the layout's group. */
+/* Whether the item may be quantized: a matrix of the transformer, or in GGUF of a text encoder,
+ * with a row length of at least 64 that is a multiple of the layout's group. */
 static bool is_quantizable(const zi_write_item *item, zi_naming layout)
 {
     const zi_entry *entry = item->entries[0];
     size_t width = entry->dims ? entry->shape[entry->dims - 1] : 0;
-    return entry->kind == ZI_TENSOR_MATRIX && item->component == ZI_COMPONENT_TRANSFORMER &&
+    return entry->kind == ZI_TENSOR_MATRIX && zi_naming_quantizes(layout, item->component) &&
            width >= 64 && width % layouts[layout].group == 0;
 }
 
@@ -167,16 +197,15 @@ static void choose_storage(zi_write_item *item, zi_naming layout, zi_precision p
     zi_value_storage stored;
     bool uniform = common_storage(item->entries, item->count, &stored);
     bool transposed = item->entries[0]->nhwc != item->nhwc;
-    zi_dtype plain = precision == ZI_PRECISION_FP16   ? ZI_F16
-                     : precision == ZI_PRECISION_BF16 ? ZI_BF16
-                     : quantized                      ? layouts[layout].rest
-                                                      : ZI_DTYPE_COUNT;
+    zi_dtype plain = quantized ? layouts[layout].rest : plain_type(precision);
     if (precision != ZI_PRECISION_ORIGINAL && layouts[layout].f32_vectors &&
         (kind == ZI_TENSOR_VECTOR || kind == ZI_TENSOR_ROW))
         plain = ZI_F32;
     if (quantized && is_quantizable(item, layout)) {
-        item->copied = uniform && storage_satisfies(&stored, quantized);
-        item->storage = item->copied ? stored : *quantized;
+        zi_value_storage wanted = *quantized;
+        if (layouts[layout].ggml_blocks) wanted.type = zi_block_type_for(item, wanted.type);
+        item->copied = uniform && storage_satisfies(&stored, &wanted);
+        item->storage = item->copied ? stored : wanted;
     } else if (plain == ZI_DTYPE_COUNT && uniform && layout_can_hold(layout, &stored)) {
         item->copied = !transposed;
         item->storage = stored;

@@ -46,7 +46,14 @@ typedef struct {
 /* The tensor names that a layout uses when written. layout must not be ZI_LAYOUT_SAME. */
 zi_naming zi_layout_naming(zi_layout_kind layout);
 
-/* Whether a layout can store a precision; "original", fp16 and bf16 always. */
+/* Whether a precision quantizes matrices; false for "original", fp32, fp16 and bf16. */
+bool zi_precision_quantizes(zi_precision precision);
+
+/* Whether matrices of the component are quantized in a layout: those of the transformer, and in
+ * GGUF also those of a text encoder. */
+bool zi_naming_quantizes(zi_naming layout, zi_component component);
+
+/* Whether a layout can store a precision; "original", fp32, fp16 and bf16 always. */
 bool zi_naming_supports(zi_naming layout, zi_precision precision);
 
 /* Fails with ZI_ERROR_INVALID_ARGUMENT when the layout cannot store the precision; the text lists

@@ -3,6 +3,7 @@
 #include "base/filesystem.h"
 #include "base/text.h"
 #include "io/json.h"
+#include "io/weights_files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -174,19 +175,19 @@ static bool is_folder_complete(const char *path)
 }
 
 /* Whether the folder path/name of a diffusers component is complete, weights (safetensors under
- * their usual names) included if the component is a transformer, text_encoder or vae. False for a
- * name that leads out of path. */
+ * their usual names, or those of variants) included if the component is a transformer, text_encoder
+ * or vae. False for a name that leads out of path. */
 static bool is_component_complete(const char *path, const char *name)
 {
-    static const char *const weights[] = {"diffusion_pytorch_model.safetensors",
-                                          "diffusion_pytorch_model.safetensors.index.json",
-                                          "model.safetensors", "model.safetensors.index.json"};
+    static const char *const stems[] = {"diffusion_pytorch_model", "model"};
+    char found[ZI_WEIGHTS_NAME];
     bool needs_weights =
         !strcmp(name, "transformer") || !strcmp(name, "text_encoder") || !strcmp(name, "vae");
     char *dir = zi_relative_path_is_safe(name) ? zi_path_join(path, name) : NULL;
-    bool ok = dir && is_folder_complete(dir), has_weights = false;
-    for (size_t i = 0; ok && i < sizeof weights / sizeof *weights; i++)
-        has_weights |= has_file(dir, weights[i]);
+    bool ok = dir && is_folder_complete(dir), has_weights = false, index;
+    for (size_t i = 0; ok && i < sizeof stems / sizeof *stems; i++)
+        if (zi_weights_find(dir, stems[i], found, &index))
+            has_weights |= !index || has_all_shards(dir, found);
     free(dir);
     return ok && (has_weights || !needs_weights);
 }

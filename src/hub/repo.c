@@ -242,16 +242,46 @@ bool zi_is_safetensors_name(const char *name)
     return ends_with(name, ".safetensors");
 }
 
-/* Whether a file is a variant (diffusers' term) beside the default weights: ".fp16", ".bf16" or
- * ".non_ema" is somewhere in its path, as in STEM.fp16.safetensors. */
-static bool is_variant(const char *name)
+/* Variants (diffusers' term) of weights, best first; NULL ends the list. */
+static const char *const variants[] = {".bf16", ".fp16", ".fp32", ".non_ema", NULL};
+
+/* Returns the number in `variants` of what is somewhere in the file's path, as in
+ * STEM.fp16.safetensors, or -1: it is of no variant, but of the default weights. */
+static int variant_of(const char *name)
 {
-    return strstr(name, ".fp16") || strstr(name, ".bf16") || strstr(name, ".non_ema");
+    for (int i = 0; variants[i]; i++)
+        if (strstr(name, variants[i])) return i;
+    return -1;
 }
 
-/* Whether a model needs this file: weights (.safetensors), .json files and those of a tokenizer, no
- * variants, at the root or directly in transformer, text_encoder, tokenizer, vae or scheduler.
- * diffusers: the repository has a model_index.json; then weights at its root are not needed. */
+/* Whether the folder of the file `name` has weights of this variant; -1: of none. */
+static bool has_weights_of(const zi_repo_info *info, const char *name, int variant)
+{
+    const char *slash = strrchr(name, '/');
+    size_t length = slash ? (size_t)(slash - name) + 1 : 0;
+    for (size_t i = 0; i < info->count; i++) {
+        const char *other = info->files[i].name;
+        if (strncmp(other, name, length) == 0 && !strchr(other + length, '/') &&
+            zi_is_safetensors_name(other) && variant_of(other) == variant)
+            return true;
+    }
+    return false;
+}
+
+/* Whether the file is of the default weights, or, where its folder has none, of the best variant
+ * there is; of weights that are not averaged (non_ema) never. */
+static bool is_best_variant(const zi_repo_info *info, const char *name)
+{
+    int variant = variant_of(name);
+    if (variant >= 0 && !variants[variant + 1]) return false;
+    for (int better = -1; better < variant; better++)
+        if (has_weights_of(info, name, better)) return false;
+    return true;
+}
+
+/* Whether a model needs this file: weights (.safetensors), .json files and those of a tokenizer, at
+ * the root or directly in transformer, text_encoder, tokenizer, vae or scheduler. diffusers: the
+ * repository has a model_index.json; then weights at its root are not needed. */
 static bool is_needed(const char *name, bool diffusers)
 {
     static const char *const folders[] = {"transformer", "text_encoder", "tokenizer", "vae",
@@ -267,7 +297,7 @@ static bool is_needed(const char *name, bool diffusers)
         has_ending |= ends_with(name, endings[i]);
     /* Weights at the root of a diffusers repository duplicate its components. */
     if (diffusers && !slash && ends_with(name, ".safetensors")) return false;
-    return in_folder && has_ending && !is_variant(name);
+    return in_folder && has_ending;
 }
 
 /* Whether the repository is one model in a folder layout, and not a collection of single-file
@@ -321,13 +351,20 @@ bool zi_repo_info_select_files(zi_repo_info *info, const char *repo, const char 
     for (size_t i = 0; i < info->count; i++)
         diffusers |= !strcmp(info->files[i].name, "model_index.json");
     if (!file && !is_model_folder(info)) return fail_collection(info, repo, error);
+    bool *keep = calloc(info->count + 1, sizeof *keep);
+    if (!keep) return zi_error_no_memory(error, info->count);
     for (size_t i = 0; i < info->count; i++) {
         const char *name = info->files[i].name;
-        if (file ? !strcmp(name, file) : is_needed(name, diffusers))
+        keep[i] =
+            file ? !strcmp(name, file) : is_needed(name, diffusers) && is_best_variant(info, name);
+    }
+    for (size_t i = 0; i < info->count; i++) {
+        if (keep[i])
             info->files[kept++] = info->files[i];
         else
             free(info->files[i].name);
     }
+    free(keep);
     info->count = kept;
     return kept ||
            zi_error_set_in(error, ZI_ERROR_NOT_FOUND, repo, file,

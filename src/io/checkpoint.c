@@ -1,7 +1,9 @@
 #include "io/checkpoint.h"
 #include "io/gguf.h"
+#include "io/gguf_split.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "io/weights_files.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,9 +16,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const zi_tensor *)a)->name, ((const zi_tensor *)b)->name);
 }
 
-/* Maps the file at path and appends it to the checkpoint's files. On failure the caller closes the
- * checkpoint, to which the file may have been added. */
-static bool map_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
+bool zi_checkpoint_map_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
     void *files = realloc(checkpoint->files,
                           ((size_t)checkpoint->file_count + 1) * sizeof *checkpoint->files);
@@ -35,20 +35,24 @@ static bool map_file(zi_checkpoint *checkpoint, const char *path, zi_error *erro
  * (unsorted) and metadata. On failure the caller closes the checkpoint. */
 static bool add_safetensors(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
-    if (!map_file(checkpoint, path, error)) return false;
+    if (!zi_checkpoint_map_file(checkpoint, path, error)) return false;
     int index = checkpoint->file_count - 1;
     return zi_safetensors_parse(path, &checkpoint->files[index].mapping, index, checkpoint, error);
 }
 
-/* Maps path as the only file of an empty checkpoint and adds its tensors (unsorted) and metadata,
- * safetensors or GGUF depending on its first bytes. On failure the caller closes the checkpoint. */
-static bool add_only_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
+/* Maps path as the first file of an empty checkpoint and adds its tensors (unsorted) and metadata,
+ * safetensors or GGUF depending on its first bytes, and the other files of a GGUF model in several.
+ * On failure the caller closes the checkpoint. */
+static bool add_first_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
-    if (!map_file(checkpoint, path, error)) return false;
+    if (!zi_checkpoint_map_file(checkpoint, path, error)) return false;
     const zi_mapping *mapping = &checkpoint->files[0].mapping;
-    if (!zi_gguf_is(mapping)) return zi_safetensors_parse(path, mapping, 0, checkpoint, error);
+    if (!zi_gguf_is(mapping))
+        return zi_check_no_pickle(path, mapping, error) &&
+               zi_safetensors_parse(path, mapping, 0, checkpoint, error);
     return zi_gguf_parse(checkpoint->files[0].path, mapping, &checkpoint->tensors,
-                         &checkpoint->tensor_count, &checkpoint->gguf, error);
+                         &checkpoint->tensor_count, &checkpoint->gguf, error) &&
+           zi_gguf_add_shards(checkpoint, error);
 }
 
 /* Sorts tensors by name. Fails with ZI_ERROR_BAD_FORMAT if a name occurs twice. */
@@ -70,7 +74,7 @@ static bool sort_tensors(zi_checkpoint *checkpoint, zi_error *error)
 bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error)
 {
     zi_checkpoint checkpoint = {0};
-    if (!add_only_file(&checkpoint, path, error) || !sort_tensors(&checkpoint, error)) {
+    if (!add_first_file(&checkpoint, path, error) || !sort_tensors(&checkpoint, error)) {
         zi_checkpoint_close(&checkpoint);
         return false;
     }
@@ -175,25 +179,17 @@ out:
 
 bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *out, zi_error *error)
 {
-    char file[256];
-    snprintf(file, sizeof file, "%s.safetensors", name);
-    char *single = zi_path_join(dir, file);
-    snprintf(file, sizeof file, "%s.safetensors.index.json", name);
-    char *index = zi_path_join(dir, file);
-    bool ok = false;
-    if (!single || !index)
-        zi_error_no_memory(error, strlen(dir));
-    else if (zi_is_file(index))
-        ok = open_sharded(dir, index, out, error);
-    else if (zi_is_file(single))
-        ok = zi_checkpoint_open(single, out, error);
-    else
-        zi_error_set(
+    char file[ZI_WEIGHTS_NAME];
+    bool index = false;
+    if (!zi_weights_find(dir, name, file, &index))
+        return zi_error_set(
             error, ZI_ERROR_NOT_FOUND, dir,
             "weights are missing (neither %s.safetensors nor its index is there); fetch them again",
             name);
-    free(single);
-    free(index);
+    char *path = zi_path_join(dir, file);
+    if (!path) return zi_error_no_memory(error, strlen(dir));
+    bool ok = index ? open_sharded(dir, path, out, error) : zi_checkpoint_open(path, out, error);
+    free(path);
     return ok;
 }
 

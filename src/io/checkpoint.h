@@ -42,16 +42,18 @@ typedef struct {
     atomic_int owners; /* of one on the heap, see zi_checkpoint_share */
 } zi_checkpoint;
 
-/* Opens one file by mapping it: as GGUF if it begins so, else as safetensors. Headers are untrusted
+/* Opens one file by mapping it: as GGUF if it begins so (with the other files of its model, see
+ * gguf_split.h), else as safetensors. Headers are untrusted
  * and checked; tensors must fill a safetensors file without gaps or overlaps, and no name may occur
  * twice, else ZI_ERROR_BAD_FORMAT. Unknown types and versions are ZI_ERROR_UNSUPPORTED. The caller
  * closes *out (zi_checkpoint_close); it is unchanged after a failure. */
 bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error) ZI_CHECKED;
 
 /* Opens all shards listed in DIR/NAME.safetensors.index.json if that exists, else
- * DIR/NAME.safetensors. Fails with ZI_ERROR_NOT_FOUND without either or without a listed shard,
- * with ZI_ERROR_BAD_FORMAT unless the shards contain exactly the tensors that the index assigns to
- * them, or as zi_checkpoint_open. The caller closes *out; it is unchanged after a failure. */
+ * DIR/NAME.safetensors, else those of a variant (see zi_weights_find). Fails with
+ * ZI_ERROR_NOT_FOUND without either or without a listed shard, with ZI_ERROR_BAD_FORMAT unless the
+ * shards contain exactly the tensors that the index assigns to them, or as zi_checkpoint_open. The
+ * caller closes *out; it is unchanged after a failure. */
 bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *out,
                             zi_error *error) ZI_CHECKED;
 
@@ -84,6 +86,11 @@ const zi_tensor *zi_checkpoint_find(const zi_checkpoint *checkpoint, const char 
 /* Returns the value of a key in the __metadata__ of safetensors files, from the first file that has
  * it, owned by the checkpoint; NULL: none has, as for GGUF (see zi_gguf_find). */
 const char *zi_checkpoint_metadata(const zi_checkpoint *checkpoint, const char *key);
+
+/* For readers of file formats: maps the file at path and appends it to the checkpoint's files. On
+ * failure the caller closes the checkpoint, to which the file may have been added. */
+bool zi_checkpoint_map_file(zi_checkpoint *checkpoint, const char *path,
+                            zi_error *error) ZI_CHECKED;
 
 /* For readers of file formats: appends a copy of key and value, even if the key is there already.
  * False: memory is short; *error is set, and the checkpoint can only be closed then, as the new

@@ -32,10 +32,10 @@ static const struct {
     {17, ZI_DTYPE_COUNT, "IQ2_XS"},
     {18, ZI_DTYPE_COUNT, "IQ3_XXS"},
     {19, ZI_DTYPE_COUNT, "IQ1_S"},
-    {20, ZI_DTYPE_COUNT, "IQ4_NL"},
+    {20, ZI_IQ4_NL, "IQ4_NL"},
     {21, ZI_DTYPE_COUNT, "IQ3_S"},
     {22, ZI_DTYPE_COUNT, "IQ2_S"},
-    {23, ZI_DTYPE_COUNT, "IQ4_XS"},
+    {23, ZI_IQ4_XS, "IQ4_XS"},
     {24, ZI_I8, "I8"},
     {25, ZI_I16, "I16"},
     {26, ZI_I32, "I32"},
@@ -462,20 +462,6 @@ static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
     return true;
 }
 
-/* Fails with ZI_ERROR_UNSUPPORTED if the file is one of several that make a model together
- * (split.count above 1), with ZI_ERROR_BAD_FORMAT if split.count is no integer from 0 to 65535. */
-static bool check_split(const zi_gguf *gguf, zi_error *error)
-{
-    int64_t files = 0;
-    if (!zi_gguf_find(gguf, "split.count")) return true;
-    if (!zi_gguf_integer(gguf, "split.count", 0, UINT16_MAX, &files, error)) return false;
-    return files <= 1 ||
-           zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "split.count",
-                           "one of %lld files that make a model together (split.count), which is "
-                           "not supported; merge them with gguf-split",
-                           (long long)files);
-}
-
 bool zi_gguf_parse(const char *path, const zi_mapping *mapping, zi_tensor **tensors, size_t *count,
                    zi_gguf **gguf, zi_error *error)
 {
@@ -485,7 +471,7 @@ bool zi_gguf_parse(const char *path, const zi_mapping *mapping, zi_tensor **tens
     *gguf = calloc(1, sizeof **gguf);
     if (!*gguf) return zi_error_no_memory(error, sizeof **gguf);
     (*gguf)->path = path;
-    return read_values(&r, values_declared, *gguf) && check_split(*gguf, error) &&
+    return read_values(&r, values_declared, *gguf) &&
            read_tensors(&r, tensors_declared, *gguf, tensors, count);
 }
 

@@ -1,4 +1,5 @@
 #include "io/keymap.h"
+#include "io/key_wrappers.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -71,7 +72,10 @@ static const struct rule rules[] = {
     T(ZI_TENSOR_VECTOR, 0, "@.#.%"),
     T(ZI_TENSOR_MATRIX, 0, "@.#.feed_forward.!"),
     T(ZI_TENSOR_MATRIX, HAS_BIAS, "@.#.adaLN_modulation.0", NULL, "@.#.adaLN_modulation"),
+    /* numbered with an activation before it, which the blocks do not have */
+    T(ZI_TENSOR_MATRIX, HAS_BIAS | READ_ONLY, "@.#.adaLN_modulation.0", "@.#.adaLN_modulation.1"),
     T(ZI_TENSOR_VECTOR, DROP, "norm_final"), /* of a layer norm that has no weight */
+    T(ZI_TENSOR_VECTOR, DROP, "all_final_layer.2-1.norm_final", "final_layer.norm_final"),
     T(ZI_TENSOR_VECTOR, DROP | BARE, "logit_scale"),
     T(ZI_TENSOR_VECTOR, DROP | BARE, "scaled_fp8"), /* redundant with the tensors' types */
 
@@ -154,12 +158,14 @@ static const struct rule rules[] = {
 enum { RULES = sizeof rules / sizeof *rules };
 
 /* Prefixes of a component's names; the first one is written. */
-static const char *const prefixes[ZI_WEIGHT_COMPONENTS][8] = {
+static const char *const prefixes[ZI_WEIGHT_COMPONENTS][9] = {
     [ZI_COMPONENT_TRANSFORMER] = {"model.diffusion_model.", "diffusion_model.", "diffusion_",
                                   "transformer.", "model."},
     [ZI_COMPONENT_TEXT_ENCODER] = {"text_encoders.qwen3_4b.transformer.", "text_encoders.qwen3_4b.",
                                    "text_encoders.llm.", "text_encoder.transformer.",
-                                   "text_encoder.", "transformer."},
+                                   "text_encoder.", "transformer.",
+                                   /* as ComfyUI's CLIPSave leaves them */
+                                   "qwen3_4b.transformer.", "qwen3_4b."},
     [ZI_COMPONENT_VAE] = {"vae.", "first_stage_model."},
 };
 
@@ -197,6 +203,8 @@ static const struct {
     {".svd_down", "SDNQ"},
     {".weight.absmax", "bitsandbytes"},
     {".weight.quant_map", "bitsandbytes"},
+    {".SCB", "bitsandbytes"},
+    {".weight._data", "optimum-quanto"},
 };
 
 /* ---- patterns ---- */
@@ -304,6 +312,8 @@ void zi_vae_depth_update(zi_vae_depth *depth, const char *name)
                                        "encoder.down_blocks.#.layers.#.&",
                                        "encoder.down.#.block.#."};
     pattern_captures found;
+    char plain[ZI_MAX_KEY];
+    name = zi_key_drop_wrappers(name, plain);
     const char *at = strstr(name, "decoder.");
     for (size_t i = 0; at && i < sizeof up / sizeof *up; i++)
         if (match_pattern(up[i], at, depth, &found) && found.values[0] >= depth->blocks)
@@ -393,7 +403,9 @@ static int parse_component_name(zi_component component, const char *name, const 
     return count;
 }
 
-int zi_key_parse(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_MAX_FUSED])
+/* Parses a name of any layout, without wrappers, with or without a component's prefix, as
+ * zi_key_parse does. */
+static int parse_name(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_MAX_FUSED])
 {
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
         int count = parse_component_name((zi_component)component, stored, depth, false, keys);
@@ -408,12 +420,24 @@ int zi_key_parse(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_M
     return 0;
 }
 
+int zi_key_parse(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_MAX_FUSED])
+{
+    char plain[ZI_MAX_KEY];
+    int count = 0;
+    for (const char *name = zi_key_drop_wrappers(stored, plain); name && !count;
+         name = zi_key_drop_holder(name))
+        count = parse_name(name, depth, keys);
+    return count;
+}
+
 bool zi_key_parse_lm_head(const char *stored, zi_key *key)
 {
     static const struct rule head = {
         ZI_COMPONENT_TEXT_ENCODER, ZI_TENSOR_MATRIX, 0, {"lm_head", NULL, NULL, NULL, "output"}};
     zi_key found;
-    if (!match_rule(&head, stored, &(zi_vae_depth){0}, &found)) return false;
+    char plain[ZI_MAX_KEY];
+    if (!match_rule(&head, zi_key_drop_wrappers(stored, plain), &(zi_vae_depth){0}, &found))
+        return false;
     *key = found;
     return true;
 }

@@ -69,10 +69,10 @@ typedef struct {
  * as {0}; call it for all names of a file. */
 void zi_vae_depth_update(zi_vae_depth *depth, const char *name);
 
-/* Parses a stored name of any layout, with or without a component's prefix, as the first
- * component's that has it. Sets one key (also for an unused tensor), or three for a fused one (q, k
- * and v), and returns their number; 0: the name is none of Z-Image's, and keys may be changed.
- * depth (not NULL) must have seen all names of the file. */
+/* Parses a stored name of any layout, with or without wrappers (key_wrappers.h) and a component's
+ * prefix, as the first component's that has it. Sets one key (also for an unused tensor), or three
+ * for a fused one (q, k and v), and returns their number; 0: the name is none of Z-Image's, and
+ * keys may be changed. depth (not NULL) must have seen all names of the file. */
 int zi_key_parse(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_MAX_FUSED]);
 
 /* Parses the name, without prefix, of a language model's output head (lm_head.* or GGUF's

@@ -1,5 +1,7 @@
 #include "io/layout.h"
+#include "io/key_wrappers.h"
 #include "io/recognise.h"
+#include "io/weights_files.h"
 
 #include <stdlib.h>
 
@@ -62,16 +64,24 @@ static bool has_file(const char *dir, const char *name)
     return is;
 }
 
-/* Whether dir has STEM.safetensors or its index; stem NULL: 0.safetensors, the first numbered file.
- * False also when memory is short. */
+/* Whether dir has STEM.safetensors or its index, or those of a variant; stem NULL: 0.safetensors,
+ * the first numbered file. False also when memory is short. */
 static bool has_weights(const char *dir, const char *stem)
 {
-    if (!stem) return has_file(dir, "0.safetensors");
-    char name[64];
-    snprintf(name, sizeof name, "%s.safetensors", stem);
-    if (has_file(dir, name)) return true;
-    snprintf(name, sizeof name, "%s.safetensors.index.json", stem);
-    return has_file(dir, name);
+    char name[ZI_WEIGHTS_NAME];
+    bool index;
+    return stem ? zi_weights_find(dir, stem, name, &index) : has_file(dir, "0.safetensors");
+}
+
+/* Sets *out to the path, in new memory, of a pickle in the folder; NULL: there is none. False: out
+ * of memory; *error is set. */
+static bool find_pickle(const char *dir, char **out, zi_error *error)
+{
+    zi_folder_weights files;
+    if (!zi_folder_weights_list(dir, &files, error)) return false;
+    bool ok = !files.pickle || join_path(dir, files.pickle, out, error);
+    zi_folder_weights_free(&files);
+    return ok;
 }
 
 /* Sets out's usual paths, which the layout has whether or not there are files, and its paths of
@@ -84,6 +94,7 @@ static bool find_folder_component(const char *path, size_t row, int component,
                *stem = folders[row].components[component].stem;
     const char *config = folders[row].components[component].config;
     char *dir;
+    bool ok = true;
     out->usual_path = folders[row].components[component].usual_path;
     out->usual_config = config;
     if (!join_path(path, folder, &dir, error)) return false;
@@ -91,8 +102,10 @@ static bool find_folder_component(const char *path, size_t row, int component,
         out->path = dir;
         out->stem = stem;
     } else {
+        ok = !*folder || find_pickle(dir, &out->pickle, error);
         free(dir);
     }
+    if (!ok) return false;
     return !config || find_path(path, config, false, &out->config, error);
 }
 
@@ -130,6 +143,28 @@ static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGH
     }
 }
 
+/* Sets ZI_ERROR_UNSUPPORTED for a checkpoint without a tensor whose name is known: all are behind
+ * an unknown prefix, though it looks like a Z-Image model, or it is another one. Returns false. */
+static bool fail_no_component(const zi_checkpoint *checkpoint, const char *path, zi_error *error)
+{
+    zi_vae_depth form = {0};
+    size_t prefix = 0;
+    for (size_t i = 0; i < checkpoint->tensor_count; i++)
+        zi_vae_depth_update(&form, checkpoint->tensors[i].name);
+    bool ours = zi_recognise_model(checkpoint) != NULL;
+    for (size_t i = 0; ours && i < checkpoint->tensor_count; i++) {
+        const char *name = checkpoint->tensors[i].name;
+        prefix = zi_key_unknown_prefix(name, &form);
+        if (prefix)
+            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, name,
+                                   "tensor %s begins with %.*s, a prefix that is not known; save "
+                                   "the file without it",
+                                   name, (int)prefix, name);
+    }
+    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                        "is of an unknown model; only Z-Image models are supported");
+}
+
 /* Fills in the naming, and the components that the layout's open checkpoint has. path: the file
  * (stem NULL) or the folder of the files STEM.* and, optionally, config.json. Fails with
  * ZI_ERROR_UNSUPPORTED when there are none or it is another model, or when memory is short; the
@@ -150,8 +185,7 @@ static bool find_components(const char *path, const char *stem, zi_layout *layou
     }
     if (!ok) return false;
     if (!zi_recognise_check(checkpoint, path, error)) return false;
-    return any || zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                               "is of an unknown model; only Z-Image models are supported");
+    return any || fail_no_component(checkpoint, path, error);
 }
 
 /* Opens a single file as layout->checkpoint and fills in its components. Fails as
@@ -176,9 +210,57 @@ static bool read_component_folder(const char *path, const char *stem, zi_layout 
            find_components(path, stem, layout, error);
 }
 
-/* Recognises a folder by its files and fills in the layout: a whole model's, or a single
- * component's. Fails with ZI_ERROR_NOT_FOUND when it is neither. After any failure the caller frees
- * the layout. */
+/* Sets *out to the path, in new memory, of the only file of weights in a folder, whatever its name.
+ * Fails with ZI_ERROR_INVALID_ARGUMENT for several, which no index joins, with ZI_ERROR_UNSUPPORTED
+ * if there are pickles alone, with ZI_ERROR_NOT_FOUND without any; *out is unchanged then. */
+static bool find_only_file(const char *path, char **out, zi_error *error)
+{
+    zi_folder_weights files;
+    char *pickle = NULL;
+    if (!zi_folder_weights_list(path, &files, error)) return false;
+    bool ok = false;
+    if (files.second)
+        zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, path,
+            "has several files of weights, such as %.80s and %.80s, and no index that says "
+            "that they belong together; name one of the files",
+            files.first, files.second);
+    else if (files.first)
+        ok = join_path(path, files.first, out, error);
+    else if (!files.pickle)
+        zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
+                     "is no model folder: neither model_index.json (diffusers) nor "
+                     "weights.safetensors (MLX) is in it; name the folder that has one of them");
+    else if (join_path(path, files.pickle, &pickle, error))
+        ok = zi_check_no_pickle(pickle, NULL, error);
+    free(pickle);
+    zi_folder_weights_free(&files);
+    return ok;
+}
+
+/* Reads the layout of a folder whose only file of weights has any name: as that of the file, with
+ * the folder's config.json if it has one component. Fails as find_only_file and read_file_layout
+ * do; the caller frees the layout then. */
+static bool read_only_file(const char *path, zi_layout *layout, zi_error *error)
+{
+    char *file = NULL;
+    int only = -1, count = 0;
+    if (!find_only_file(path, &file, error)) return false;
+    layout->folder = false;
+    bool ok = read_file_layout(file, layout, error);
+    free(file);
+    for (int component = 0; ok && component < ZI_WEIGHT_COMPONENTS; component++) {
+        if (!layout->components[component].path) continue;
+        only = component;
+        count++;
+    }
+    return ok && (count != 1 ||
+                  find_path(path, "config.json", false, &layout->components[only].config, error));
+}
+
+/* Recognises a folder by its files and fills in the layout: a whole model's, a single component's,
+ * or that of its only file of weights. Fails as read_only_file does when it is none of these. After
+ * any failure the caller frees the layout. */
 static bool read_any_folder(const char *path, zi_layout *layout, zi_error *error)
 {
     layout->folder = true;
@@ -188,9 +270,7 @@ static bool read_any_folder(const char *path, zi_layout *layout, zi_error *error
     for (int i = 0; stems[i]; i++)
         if (has_weights(path, stems[i]))
             return read_component_folder(path, stems[i], layout, error);
-    return zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
-                        "is no model folder: neither model_index.json (diffusers) nor "
-                        "weights.safetensors (MLX) is in it; name the folder that has one of them");
+    return read_only_file(path, layout, error);
 }
 
 /* Moves the layout to *out, or, if not ok, frees it and leaves *out unchanged. Returns ok. */
@@ -224,6 +304,7 @@ void zi_layout_free(zi_layout *layout)
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
         free(layout->components[component].path);
         free(layout->components[component].config);
+        free(layout->components[component].pickle);
     }
     free(layout->tokenizer);
     free(layout->scheduler);

@@ -12,6 +12,8 @@ typedef struct {
     const char
         *stem;    /* of file names in the folder, constant; NULL: 0.safetensors, 1.safetensors... */
     char *config; /* path of the config file; NULL: absent */
+    char *
+        pickle; /* if the component is absent: a pickle in its folder, which is not read; or NULL */
     /* Relative paths at which this layout has weights and config, present or not; constant. NULL:
      * the layout has no fixed place for them. */
     const char *usual_path, *usual_config;
@@ -27,7 +29,8 @@ typedef struct {
 } zi_layout;
 
 /* Reads the layout of path: a diffusers, MLX or mflux folder (any component may be absent), the
- * folder of a single component, or a file with one or all components; zi_layout_free() *out. Fails,
+ * folder of a single component, or of a single file of weights of any name, or a file with one or
+ * all components; zi_layout_free() *out. Fails,
  * *out unchanged, with ZI_ERROR_NOT_FOUND (no such path, or no known kind of folder), with
  * ZI_ERROR_UNSUPPORTED (another model, named if it was recognised), or as zi_checkpoint_open. */
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error) ZI_CHECKED;

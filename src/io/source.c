@@ -1,5 +1,6 @@
 #include "io/source.h"
 #include "io/formats.h"
+#include "io/key_wrappers.h"
 #include "io/recognise.h"
 
 #include <stdlib.h>
@@ -45,6 +46,23 @@ static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
     return true;
 }
 
+/* Sets ZI_ERROR_UNSUPPORTED for a tensor whose name zi_key_parse does not know: behind an unknown
+ * prefix, or of another model. Returns false. */
+static bool fail_unknown_name(const zi_checkpoint *checkpoint, const zi_source *source,
+                              const zi_tensor *tensor, zi_error *error)
+{
+    const char *name = tensor->name, *file = zi_tensor_file(checkpoint, tensor);
+    size_t prefix = zi_key_unknown_prefix(name, &source->vae_depth);
+    if (prefix)
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, name,
+                               "tensor %s begins with %.*s, a prefix that is not known; save the "
+                               "file without it",
+                               name, (int)prefix, name);
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, name,
+                           "tensor %s is not part of %s; use the file of such a model", name,
+                           source->language ? "a Qwen or Llama model" : "Z-Image");
+}
+
 /* Adds the pieces of the source's component in a checkpoint, and sets source->file, if it is NULL,
  * to the path (borrowed) of the file of the first one. Skips other components and unused tensors.
  * Fails for a model or format that is not supported, an unknown name, or short memory; the caller
@@ -59,11 +77,7 @@ static bool add_pieces(const zi_checkpoint *checkpoint, zi_source *source, struc
         const zi_tensor *tensor = &checkpoint->tensors[i];
         zi_key keys[ZI_MAX_FUSED];
         int count = zi_key_parse(tensor->name, &source->vae_depth, keys);
-        if (!count)
-            return zi_error_set_in(
-                error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor), tensor->name,
-                "tensor %s is not part of %s; use the file of such a model", tensor->name,
-                source->language ? "a Qwen or Llama model" : "Z-Image");
+        if (!count) return fail_unknown_name(checkpoint, source, tensor, error);
         if (source->language && zi_key_parse_lm_head(tensor->name, &keys[0])) count = 1;
         if (keys[0].component != source->component || keys[0].role == ZI_ROLE_UNUSED) continue;
         if (!source->file) source->file = zi_tensor_file(checkpoint, tensor);

@@ -105,12 +105,25 @@ static uint32_t xorshift(uint32_t *state)
     return *state;
 }
 
+/* Fills `bytes` bytes, whole blocks of IQ4_NL or IQ4_XS, at random, behind scales for which values
+ * are at most 0.025 in magnitude. */
+static void fill_table_blocks(zi_dtype type, char *data, size_t bytes, uint32_t *state)
+{
+    float scale = (type == ZI_IQ4_XS ? 1.0f / 32 : 1.0f) * 0.025f / 127;
+    for (size_t i = 0; i < bytes; i++) data[i] = (char)(xorshift(state) >> 24);
+    for (size_t i = 0; i < bytes; i += zi_dtype_size(type)) zi_narrow(ZI_F16, &scale, data + i, 1);
+}
+
 void *zi_values_random(zi_dtype type, size_t count)
 {
     enum { CHUNK = 256 };
-    size_t width = zi_dtype_size(type);
-    char *data = malloc(count * width);
+    size_t width = zi_dtype_size(type), bytes = zi_dtype_bytes(type, count);
+    char *data = malloc(bytes);
     uint32_t state = 2463534242u;
+    if (zi_dtype_block(type) > 1) {
+        if (data) fill_table_blocks(type, data, bytes, &state);
+        return data;
+    }
     for (size_t i = 0; data && i < count; i += CHUNK) {
         float values[CHUNK];
         size_t n = count - i < CHUNK ? count - i : CHUNK;

@@ -27,9 +27,9 @@ bool zi_source_check_values(const zi_source *source, zi_error *error) ZI_CHECKED
 /* Sets all n values to `value`. */
 void zi_values_fill(float *values, size_t n, float value);
 
-/* Returns `count` pseudorandom values in -0.025..0.025 of type F32, F16 or BF16, as weights for
- * benchmarks; the same ones in every call. The caller frees them with free(). NULL: memory is
- * short; no error is set. */
+/* Returns `count` pseudorandom values in -0.025..0.025 of type F32, F16, BF16, IQ4_NL or IQ4_XS
+ * (whole blocks), as weights for benchmarks; the same ones in every call. The caller frees them
+ * with free(). NULL: memory is short; no error is set. */
 void *zi_values_random(zi_dtype type, size_t count);
 
 #endif

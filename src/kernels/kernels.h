@@ -118,7 +118,7 @@ static inline size_t zi_qb_bytes(const zi_kernels *kernels, size_t group)
 static inline bool zi_kernels_dot(zi_dtype type)
 {
     bool rare = type == ZI_Q2_K || type == ZI_Q3_K;
-    return zi_dtype_computes(type) || (type >= ZI_Q4_0 && type < ZI_DTYPE_COUNT && !rare);
+    return zi_dtype_computes(type) || (type >= ZI_Q4_0 && type <= ZI_IQ4_XS && !rare);
 }
 
 /* Sets the whole table, with its name and sizes, to the portable kernels, which run on every

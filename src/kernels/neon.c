@@ -216,6 +216,13 @@ INLINE uint8x16_t high_bits(const uint8_t *from, size_t bit, uint8_t mask)
     return vandq_u8(vshlq_u8(vld1q_u8(from), vdupq_n_s8((int8_t)(4 - (int)bit))), vdupq_n_u8(mask));
 }
 
+/* Half h (16 values) of a group of IQ4_NL or IQ4_XS, whose nibbles begin at `from`, as the table's
+ * values, signed. */
+INLINE uint8x16_t table_values(const uint8_t *from, size_t h)
+{
+    return vreinterpretq_u8_s8(vqtbl1q_s8(vld1q_s8(zi_iq4_values), nibbles(from, h)));
+}
+
 /* Half h (16 values) of part p (32 values) of a block as bytes, without scale; sets *zero to what
  * is to be subtracted from them, after which they are signed: 8 (Q4_0), 16 (Q5_0), 32 (Q6_K) or
  * else 0. type: a block type of zi_kernels_dot. */
@@ -238,6 +245,10 @@ INLINE uint8x16_t half_bytes(zi_dtype type, const uint8_t *block, size_t p, size
         return nibbles(at + 16, p % 2);
     case ZI_Q5_K:
         return vorrq_u8(nibbles(at + 48, p % 2), high_bits(block + 16 + 16 * h, p, 16));
+    case ZI_IQ4_NL:
+        return table_values(block + 2, h);
+    case ZI_IQ4_XS:
+        return table_values(block + 8 + 16 * p, h);
     default:
         return vorrq_u8(nibbles(block + p / 4 * 64 + p % 2 * 32 + 16 * h, p % 4 > 1),
                         high_bits(block + 128 + p / 4 * 32 + 16 * h, p % 4 * 2, 48));
@@ -259,7 +270,8 @@ typedef struct {
 } block_scales;
 
 /* Sets the scales and minima that a block of this type has: Q4_K and Q5_K eight of each, of six
- * bits, Q6_K sixteen scales in bytes, other blocks one. Sets nothing for F32, F16 and BF16. */
+ * bits, Q6_K sixteen scales in bytes, IQ4_XS eight of six bits, other blocks one. Sets nothing for
+ * F32, F16 and BF16. */
 INLINE void read_scales(zi_dtype type, const uint8_t *block, block_scales *out)
 {
     const uint8_t *s = block + 4;
@@ -274,6 +286,12 @@ INLINE void read_scales(zi_dtype type, const uint8_t *block, block_scales *out)
             out->minima[i] = minimum * (float)(s[i + 4] & 63);
             out->scales[i + 4] = scale * (float)((s[i + 8] & 15) | (s[i] >> 2 & 48));
             out->minima[i + 4] = minimum * (float)(s[i + 8] >> 4 | (s[i + 4] >> 2 & 48));
+        }
+    } else if (type == ZI_IQ4_XS) {
+        float scale = half_at(block);
+        for (size_t i = 0; i < 8; i++) {
+            int low = s[i / 2] >> i % 2 * 4 & 15, high = block[2 + i / 4] >> i % 4 * 2 & 3;
+            out->scales[i] = scale * (float)((low | high << 4) - 32);
         }
     } else if (!zi_dtype_computes(type)) {
         out->scales[0] = half_at(block);

@@ -100,6 +100,13 @@ INLINE __m256i nibbles(const char *from, size_t h)
     return h ? high_nibbles(load_twice(from)) : low_nibbles(load_twice(from));
 }
 
+/* Half h (16 values) of a group of IQ4_NL or IQ4_XS, whose nibbles begin at `from`, as the table's
+ * values in both halves of the register. */
+INLINE __m256i table_values(const char *from, size_t h)
+{
+    return _mm256_shuffle_epi8(load_twice((const char *)zi_iq4_values), nibbles(from, h));
+}
+
 /* Half h (16 values) of part p (32 values) of a block as signed bytes in both halves of the
  * register, without scale: q less what stands for zero, which is 8 (Q4_0), 16 (Q5_0), 32 (Q6_K) or
  * else 0. type: a block type of zi_kernels_dot. */
@@ -122,6 +129,10 @@ INLINE __m256i half_bytes(zi_dtype type, const char *block, size_t p, size_t h)
     case ZI_Q5_K:
         return _mm256_or_si256(q4_k_values(block + 48, p, h),
                                move_bits(load_twice(block + 16 + 16 * h), (int)p, 4, 16));
+    case ZI_IQ4_NL:
+        return table_values(block + 2, h);
+    case ZI_IQ4_XS:
+        return table_values(block + 8 + 16 * p, h);
     default:
         return q6_k_values(block, p, h);
     }
@@ -175,11 +186,28 @@ INLINE void read_six_bit_scales(const char *block, block_scales *out)
     _mm256_storeu_ps(out->minima, _mm256_mul_ps(factor, bytes8(minima << 32 | (m & six))));
 }
 
-/* Sets what *out has of a block of Q4_K, Q5_K (8 scales, 8 minima) or Q6_K (16 scales); sets
- * nothing for other types, whose scales are read from the block where they are used. */
+/* Sets the eight scales of an IQ4_XS block, six bits each of which the upper two are apart, less
+ * 32, times the factor of the block. */
+INLINE void read_iq4_xs_scales(const char *block, block_scales *out)
+{
+    const __m256i by_four = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+    __m256i low = _mm256_set1_epi32((int32_t)word_at(block + 4));
+    __m256i high = _mm256_set1_epi32((int32_t)(word_at(block) >> 16));
+    low = _mm256_and_si256(_mm256_srlv_epi32(low, by_four), _mm256_set1_epi32(15));
+    high = _mm256_srlv_epi32(high, _mm256_srli_epi32(by_four, 1));
+    high = _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4);
+    __m256i scales = _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
+    _mm256_storeu_ps(out->scales,
+                     _mm256_mul_ps(half_everywhere(block), _mm256_cvtepi32_ps(scales)));
+}
+
+/* Sets what *out has of a block of Q4_K, Q5_K (8 scales, 8 minima), Q6_K (16 scales) or IQ4_XS (8
+ * scales); sets nothing for other types, whose scales are read from the block where they are
+ * used. */
 INLINE void read_scales(zi_dtype type, const char *block, block_scales *out)
 {
     if (type == ZI_Q4_K || type == ZI_Q5_K) read_six_bit_scales(block, out);
+    if (type == ZI_IQ4_XS) read_iq4_xs_scales(block, out);
     if (type != ZI_Q6_K) return;
     __m256 factor = half_everywhere(block + 208);
     for (size_t i = 0; i < 16; i += 8) {
@@ -193,7 +221,8 @@ INLINE void read_scales(zi_dtype type, const char *block, block_scales *out)
  * of widen8; s is as read_scales left it. */
 INLINE __m256 scale_of(zi_dtype type, const char *block, const block_scales *s, size_t p, size_t h)
 {
-    if (type == ZI_Q4_K || type == ZI_Q5_K) return _mm256_broadcast_ss(&s->scales[p]);
+    if (type == ZI_Q4_K || type == ZI_Q5_K || type == ZI_IQ4_XS)
+        return _mm256_broadcast_ss(&s->scales[p]);
     if (type == ZI_Q6_K) return _mm256_broadcast_ss(&s->scales[2 * p + h]);
     return half_everywhere(block);
 }

@@ -1,5 +1,6 @@
 #include "model/assembly.h"
 #include "base/file.h"
+#include "io/weights_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,13 +125,16 @@ static bool read_component_config(const zi_assembly *assembly, zi_component comp
 }
 
 /* Sets ZI_ERROR_INCOMPLETE, with the component's name as subject, the path at which the model
- * should have it, and what to name instead. Returns false. */
+ * should have it, and what to name instead; ZI_ERROR_UNSUPPORTED if a pickle is there. Returns
+ * false. */
 static bool fail_missing_component(const zi_assembly *assembly, zi_component component,
                                    zi_error *error)
 {
     const char *path = assembly->paths[ZI_ASSEMBLY_MODEL], *name = zi_component_title(component);
     const char *usual = assembly->layouts[ZI_ASSEMBLY_MODEL].components[component].usual_path;
+    const char *pickle = assembly->layouts[ZI_ASSEMBLY_MODEL].components[component].pickle;
     char what[128];
+    if (pickle && !zi_check_no_pickle(pickle, NULL, error)) return false;
     snprintf(what, sizeof what, usual ? "/%s is missing" : ": no %s in it", usual ? usual : name);
     if (component == ZI_COMPONENT_TRANSFORMER)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_component_name(component),

@@ -352,13 +352,28 @@ static bool read_config_file(const char *path, config_reader read, zi_config *co
     return ok;
 }
 
-/* Fails, as check_class_field does, unless a model_index.json names ZImagePipeline. Has a
- * config_reader's signature, but reads nothing: config may be NULL. */
+/* Fails with ZI_ERROR_UNSUPPORTED unless a model_index.json names a Z-Image pipeline, of text,
+ * images or masks, whose components are those of ZImagePipeline, and with ZI_ERROR_BAD_FORMAT if it
+ * names none. Has a config_reader's signature, but reads nothing: config may be NULL. */
 static bool check_index_class(const char *path, const cJSON *json, zi_config *config,
                               zi_error *error)
 {
+    static const char *const same[] = {"ZImagePipeline", "ZImageImg2ImgPipeline",
+                                       "ZImageInpaintPipeline"};
+    const char *name;
     (void)config; /* it names the pipeline, no shapes */
-    return check_class_field(path, json, "_class_name", "ZImagePipeline", error);
+    if (!zi_json_string(path, json, "_class_name", &name, error)) return false;
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        if (strcmp(name, same[i]) == 0) return true;
+    if (strncmp(name, "ZImageControlNet", strlen("ZImageControlNet")) == 0)
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "_class_name",
+                               "\"_class_name\" is %.60s, whose control net would be left out; "
+                               "write ZImagePipeline there to use the model without it",
+                               name);
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "_class_name",
+                           "\"_class_name\" is %.60s; only ZImagePipeline, ZImageImg2ImgPipeline "
+                           "and ZImageInpaintPipeline are supported",
+                           name);
 }
 
 bool zi_config_check_pipeline(const char *path, zi_error *error)

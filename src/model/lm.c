@@ -1,6 +1,7 @@
 #include "model/lm_config.h"
 #include "base/file.h"
 #include "base/machine.h"
+#include "io/gguf_split.h"
 #include "io/recognise.h"
 #include "model/assembly.h"
 
@@ -115,7 +116,8 @@ static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *sh
 }
 
 /* Sets *path to one of the files *.gguf in the folder, in new memory, or to NULL, and *count to how
- * many there are: 0 if the folder cannot be read. False: memory is short, and *path is NULL. */
+ * many there are, those of a model in several as one: 0 if the folder cannot be read. False: memory
+ * is short, and *path is NULL. */
 static bool find_gguf_file(const char *folder, char **path, int *count, zi_error *error)
 {
     DIR *dir = opendir(folder);
@@ -125,7 +127,9 @@ static bool find_gguf_file(const char *folder, char **path, int *count, zi_error
     *path = NULL;
     while (ok && dir && (entry = readdir(dir))) {
         size_t size = strlen(entry->d_name);
+        int number = 1, shards = 1;
         if (size < 5 || strcmp(entry->d_name + size - 5, ".gguf") != 0) continue;
+        if (zi_gguf_shard_parse(entry->d_name, &number, &shards) && number > 1) continue;
         if ((*count)++ == 0) ok = (*path = zi_path_join(folder, entry->d_name)) != NULL;
     }
     if (dir) closedir(dir);

@@ -54,7 +54,7 @@ bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *back
 {
     zi_weights weights = {.backend = backend, .noise_bits = bits, .noise_type = type};
     weights.noise = zi_values_random(type, largest);
-    if (!weights.noise) return zi_error_no_memory(error, largest * zi_dtype_size(type));
+    if (!weights.noise) return zi_error_no_memory(error, zi_dtype_bytes(type, largest));
     *out = weights;
     return true;
 }
@@ -267,6 +267,22 @@ static void bind_conv(zi_weights *weights, const char *name, size_t out_channels
     out->data = zi_view_reshape(out->data, out_channels, columns);
 }
 
+/* Binds new random data of BF16 as a matrix, for rows that the blocks of weights->noise_type do not
+ * divide. Failures set weights->failed. */
+static void bind_random_plain(zi_weights *weights, size_t rows, size_t columns, zi_weight *out)
+{
+    void **grown = grow_list(weights, weights->owned, weights->owned_count);
+    void *values = grown ? zi_values_random(ZI_BF16, rows * columns) : NULL;
+    if (grown) weights->owned = grown;
+    if (!values) {
+        fail_memory(weights, rows * columns * zi_dtype_size(ZI_BF16));
+        return;
+    }
+    weights->owned[weights->owned_count++] = values;
+    size_t bytes = rows * columns * zi_dtype_size(ZI_BF16);
+    out->data = import_view(weights, values, ZI_BF16, bytes, rows, columns);
+}
+
 /* Binds random data as a matrix, in MLX groups of 64 if weights->noise_bits is set, 64 divides
  * columns and it is no convolution; the same bytes then also serve as quantized values, scales and
  * biases. */
@@ -274,7 +290,11 @@ static void bind_random(zi_weights *weights, size_t rows, size_t columns, zi_wei
 {
     bool quantized = !out->kernel && weights->noise_bits && columns >= 64 && columns % 64 == 0;
     zi_dtype type = weights->noise_type;
-    size_t bytes = rows * columns * zi_dtype_size(type);
+    if (columns % zi_dtype_block(type)) {
+        bind_random_plain(weights, rows, columns, out);
+        return;
+    }
+    size_t bytes = zi_dtype_bytes(type, rows * columns);
     out->data = import_view(weights, weights->noise, type, bytes, rows, columns);
     if (!quantized) return;
     out->bits = weights->noise_bits;

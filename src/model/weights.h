@@ -44,9 +44,10 @@ bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backen
                               zi_weights *out, zi_error *error) ZI_CHECKED;
 
 /* Random weights, always the same, for any name that is bound: matrices of small values of `type`
- * (they share one array), vectors and pad tokens of ones. largest: elements of the largest matrix
- * that will be bound. bits: 8 or 4 to quantize matrices, but not convolutions, else 0. Ownership as
- * for zi_weights_open. False: memory is short, and *out is unchanged. */
+ * (they share one array; BF16 where its blocks do not divide the rows), vectors and pad tokens of
+ * ones. largest: elements of the largest matrix that will be bound, whole blocks. bits: 8 or 4 to
+ * quantize matrices, but not convolutions, else 0. Ownership as for zi_weights_open. False: memory
+ * is short, and *out is unchanged. */
 bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *backend,
                        zi_weights *out, zi_error *error) ZI_CHECKED;
 

@@ -6,6 +6,7 @@
 #include "base/temporary.h"
 #include "base/text.h"
 #include "hub/repo.h"
+#include "io/gguf_split.h"
 #include "registry/registry.h"
 
 #include <dirent.h>
@@ -321,12 +322,25 @@ static bool check_no_language_model(const zi_registry *registry, zi_error *error
     return !taken;
 }
 
+/* Fails with ZI_ERROR_UNSUPPORTED if the source is one of several GGUF files that make a model
+ * together, of which a copy or link would bring only one. Converting reads all of them. */
+static bool check_no_shard(const zi_import_options *o, zi_error *error)
+{
+    int number = 1, count = 1;
+    if (o->convert || !zi_gguf_shard_parse(o->source, &number, &count) || count == 1) return true;
+    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, o->source,
+                        "is one of %d files that make a model together, which are not imported one "
+                        "by one; put all of them into a folder of the models folder",
+                        count);
+}
+
 bool zi_registry_import(zi_registry *registry, const zi_import_options *options, char **path,
                         zi_error *error)
 {
     if (!ZI_CHECK_RESERVED(options, error)) return false;
     zi_section section;
     char *to = NULL;
+    if (!check_no_shard(options, error)) return false;
     if (!zi_registry_detect_section(options->source, &section, error)) return false;
     if (options->convert && section == ZI_SECTION_PROMPT_ENHANCER)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->source,

@@ -4,6 +4,7 @@
 #include "base/temporary.h"
 #include "base/text.h"
 #include "hub/cache.h"
+#include "io/gguf_split.h"
 #include "registry/registry.h"
 
 #include <dirent.h>
@@ -74,6 +75,8 @@ bool zi_path_may_be_model(const char *path, const char *name)
 {
     if (name[0] == '.' || zi_is_temporary_name(name)) return false;
     if (zi_is_dir(path)) return true;
+    int number = 1, count = 1;
+    if (zi_gguf_shard_parse(name, &number, &count) && number > 1) return false;
     return (has_extension(name, ".safetensors") || has_extension(name, ".gguf")) &&
            zi_is_file(path);
 }

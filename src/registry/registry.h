@@ -43,7 +43,8 @@ bool zi_registry_locate_models(const zi_registry *registry, zi_model_locations *
 void zi_model_locations_free(zi_model_locations *locations);
 
 /* Whether path, whose last component is name, may be a model: a folder or a file *.safetensors or
- * *.gguf, or a link to one, neither hidden nor temporary. Contents are not read. */
+ * *.gguf (of those that make a model together only the first), or a link to one, neither hidden nor
+ * temporary. Contents are not read. */
 bool zi_path_may_be_model(const char *path, const char *name);
 
 /* Fails with ZI_ERROR_INVALID_ARGUMENT, and says which rule is broken, unless name can be that of a

@@ -124,12 +124,68 @@ class Works(Converted):
         types = {row[0] for row in read_safetensors(self.path("s.safetensors")).values()}
         self.assertIn("F8_E4M3", types)
 
+    def test_the_extension_tells_the_layout(self):
+        self.good(self.convert(MODEL, "a.safetensors"))
+        self.good(self.convert(MODEL, "b.safetensors", "--to", "comfyui"))
+        self.assertEqual(self.read("a.safetensors"), self.read("b.safetensors"))
+        self.good(self.convert(MODEL, "a.gguf"))
+        self.assertEqual(self.read("a.gguf")[:4], b"GGUF")
+
+    def test_every_type_of_block(self):
+        """The golden model's rows of 128 are short: types with blocks of 256 get others there, with more bits."""
+        for precision, types in (("q2_k", {"IQ4_NL", "Q2_K"}), ("q3_k", {"IQ4_NL", "Q3_K"}), ("q4_k", {"Q5_0", "Q4_K"}),
+                                 ("q5_k", {"Q5_1", "Q5_K"}), ("q6_k", {"Q8_0", "Q6_K"}), ("q4_1", {"Q4_1"}),
+                                 ("q5_0", {"Q5_0"}), ("q5_1", {"Q5_1"}), ("iq4_nl", {"IQ4_NL"}),
+                                 ("iq4_xs", {"IQ4_NL", "IQ4_XS"})):
+            with self.subTest(precision):
+                name = precision + ".gguf"
+                self.good(self.convert(MODEL, name, "--precision", precision))
+                about = json.loads(self.good(self.zimage("inspect", "--json", name)).stdout)
+                found = set(about["components"]["transformer"]["types"])
+                self.assertEqual(found - types - {"Q8_0", "F32", "BF16", "F16"}, set())
+                self.assertTrue(found & types)
+                self.good(self.generate("--reference", MODEL, model=name, output="out.png"))
+
+    def test_a_text_encoder_in_blocks(self):
+        self.good(self.convert(os.path.join(MODEL, "text_encoder"), "te.gguf", "--precision", "q5_0", "--reference",
+                               MODEL))
+        self.good(self.generate("--text-encoder", "te.gguf", output="out.png"))
+
+    def test_all_in_32_bits(self):
+        self.good(self.convert(MODEL, "x.safetensors", "--precision", "fp32"))
+        tensors = read_safetensors(self.path("x.safetensors"))
+        self.assertEqual({row[0] for row in tensors.values()}, {"F32"})
+
+    def test_fp8_without_scales(self):
+        self.good(self.convert(MODEL, "x.safetensors", "--precision", "fp8_e4m3fn"))
+        tensors = read_safetensors(self.path("x.safetensors"))
+        self.assertIn("F8_E4M3", {row[0] for row in tensors.values()})
+        self.assertEqual([name for name in tensors if "scale" in name or "comfy_quant" in name], [])
+
+    def test_shards(self):
+        self.good(self.convert(MODEL, "whole", "--to", "diffusers"))
+        self.good(self.convert(MODEL, "shards", "--to", "diffusers", "--shard-size", "100KB"))
+        names = os.listdir(self.path("shards", "transformer"))
+        self.assertGreater(len(names), 3)
+        for name in names:
+            if name.endswith(".safetensors"):
+                tensors = read_safetensors(self.path("shards", "transformer", name))
+                size = sum(len(row[2]) for row in tensors.values())
+                self.assertTrue(size <= 100_000 or len(tensors) == 1, name)
+        for folder in "whole", "shards":
+            self.good(self.generate(model=folder, output=folder + ".png"))
+        pixels = [self.read(name).split(b"IDAT", 1)[1] for name in ("whole.png", "shards.png")]
+        self.assertEqual(*pixels)
+
     def test_the_same_bytes_from_any_number_of_threads(self):
         for threads in ("1", "3"):
             self.good(self.convert(MODEL, threads, "--to", "mlx", "--precision", "fp8",
                                    "--threads", threads))
         for name in ("weights.safetensors", "vae.safetensors"):
             self.assertEqual(self.read("1/" + name), self.read("3/" + name))
+        for threads in ("1", "3"):
+            self.good(self.convert(MODEL, threads + ".gguf", "--precision", "q4_k", "--threads", threads))
+        self.assertEqual(self.read("1.gguf"), self.read("3.gguf"))
 
 
 class Refused(Converted):
@@ -140,6 +196,12 @@ class Refused(Converted):
         self.refuses(2, ["SRC DST"], MODEL, "x", "y", "--to", "mlx")
         self.refuses(2, ["--to", "onnx"], MODEL, "x", "--to", "onnx")
         self.refuses(2, ["empty"], MODEL, "", "--to", "mlx")
+        self.refuses(2, ["--to", "x.gguf", "ComfyUI"], MODEL, "x.gguf", "--to", "comfyui")
+        self.refuses(2, ["--to", "x.safetensors", "MLX"], MODEL, "x.safetensors", "--to", "mlx")
+        self.refuses(2, ["x.gguf", "diffusers"], MODEL, "x.gguf", "--precision", "fp16", command="quantize")
+        self.refuses(2, ["--shard-size", "ComfyUI"], MODEL, "x.safetensors", "--shard-size", "1GB")
+        for wrong in "much", "-1GB", "0", "1PB", "GB", "nan", "1e30":
+            self.refuses(2, ["--shard-size", wrong, "5GB"], MODEL, "x", "--to", "diffusers", "--shard-size", wrong)
 
     def test_precisions(self):
         for layout, precision, can in (("diffusers", "q4", "fp8"), ("comfyui", "q8", "fp8"),
@@ -149,7 +211,7 @@ class Refused(Converted):
                 self.refuses(2, ["--precision: " + precision, can, call], MODEL, "x", "--to", layout,
                              "--precision", precision)
         self.refuses(2, ["--precision: ", VAE, "transformer"], VAE, "x", "--to", "mlx", "--precision", "q8")
-        self.refuses(2, ["transformer"], os.path.join(MODEL, "text_encoder"), "x", "--to", "gguf",
+        self.refuses(2, ["transformer"], os.path.join(MODEL, "text_encoder"), "x", "--to", "mlx",
                      "--precision", "q8")
 
     def test_precisions_of_what_is_quantized(self):

@@ -1,5 +1,5 @@
-"""Makes golden/gguf_blocks.safetensors, golden/tokenizer-*.gguf and golden/tokenizer_gguf.json, with
-gguf 0.19.0, torch 2.13.0, tokenizers 0.23.3, numpy 2.4.6 and safetensors 0.8.0: `python3 make_gguf.py`."""
+"""Makes golden/gguf_blocks.safetensors, golden/gguf_iq4.safetensors, golden/gguf_quantized.safetensors, golden/tokenizer-*.gguf and
+golden/tokenizer_gguf.json, with gguf 0.19.0, torch 2.13.0, tokenizers 0.23.3, numpy 2.4.6 and safetensors 0.8.0: `python3 make_gguf.py`."""
 
 import json
 import pathlib
@@ -20,18 +20,19 @@ HALVES = {
     Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q5_0: [0], Type.Q5_1: [0, 2], Type.Q8_0: [0],
     Type.Q2_K: [80, 82], Type.Q3_K: [108], Type.Q4_K: [0, 2], Type.Q5_K: [0, 2], Type.Q6_K: [208],
 }
+IQ4_HALVES = {Type.IQ4_NL: [0], Type.IQ4_XS: [0]}
 
 
-def random_blocks(rng, type):
+def random_blocks(rng, type, rows=ROWS):
     """Random bytes, with finite halves of all sizes, subnormal ones and zeros among them."""
     block, size = gguf.GGML_QUANT_SIZES[type]
-    blocks = rng.integers(0, 256, (ROWS * COLUMNS // block, size), dtype=np.uint8)
-    for at in HALVES[type]:
+    blocks = rng.integers(0, 256, (rows * COLUMNS // block, size), dtype=np.uint8)
+    for at in (HALVES | IQ4_HALVES)[type]:
         half = rng.integers(0, 0x7c00, len(blocks)).astype(np.uint16)
         half |= rng.integers(0, 2, len(blocks)).astype(np.uint16) << 15
         half[0], half[1] = 0x8000, 0x0001
         blocks[:, at:at + 2] = half.view(np.uint8).reshape(-1, 2)
-    return blocks.reshape(ROWS, -1)
+    return blocks.reshape(rows, -1)
 
 
 def rounding_inputs(rng):
@@ -71,6 +72,30 @@ def vectors():
     out["Q4_0.x"] = np.concatenate([out["Q8_0.x"][3:], np.zeros((1, 32), np.float32), np.float32([[0.5, -0.5] * 16, [-0.5, 0.5] * 16])])
     out["Q4_0.quantized"] = gguf.quants.quantize(out["Q4_0.x"], Type.Q4_0)
     save_file(out, HERE / "golden/gguf_blocks.safetensors")
+
+
+def quantized_vectors():
+    """What gguf-py's quantize gives for the other types of 32 that it has a quantizer for."""
+    rng = np.random.default_rng(20261201)
+    x = q8_0_inputs(rng)[3:]
+    x = np.concatenate([x, np.zeros((1, 32), np.float32), np.full((1, 32), 0.25, np.float32),
+                        np.float32([[0.5, -0.5] * 16, [-0.5, 0.5] * 16]), np.abs(x[:4]), -np.abs(x[4:8])])
+    out = {"x": x}
+    for type in (Type.Q4_1, Type.Q5_0, Type.Q5_1):
+        out[f"{type.name}.quantized"] = gguf.quants.quantize(x, type)
+    save_file(out, HERE / "golden/gguf_quantized.safetensors")
+
+
+def iq4_vectors():
+    """Blocks of the types whose codes number the values of a table; every code and every scale of
+    six bits is there."""
+    rng = np.random.default_rng(20261130)
+    out = {}
+    for type in IQ4_HALVES:
+        blocks = random_blocks(rng, type, 12)
+        out[f"{type.name}.blocks"] = blocks
+        out[f"{type.name}.values"] = gguf.quants.dequantize(blocks, type)
+    save_file(out, HERE / "golden/gguf_iq4.safetensors")
 
 
 QWEN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
@@ -167,4 +192,6 @@ def tokenizer_files():
 
 if __name__ == "__main__":
     vectors()
+    iq4_vectors()
+    quantized_vectors()
     tokenizer_files()

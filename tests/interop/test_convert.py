@@ -112,6 +112,16 @@ class Diffusers(Converted):
         got = convert_ldm_vae_checkpoint(vae, config)
         self.same(got, state_of(MODEL / "vae"))
 
+    def test_fp8_in_one_file(self):
+        """diffusers' loader of single files takes fp8 that has no scales."""
+        path = self.convert(MODEL, "plain.safetensors", "--precision", "fp8_e4m3fn")
+        got = ZImageTransformer2DModel.from_single_file(str(path), config=str(MODEL), subfolder="transformer",
+                                                        torch_dtype=torch.float32).state_dict()
+        for name, wanted in state_of(MODEL / "transformer").items():
+            if wanted.dim() == 2 and wanted.shape[1] % 64 == 0 and "pad_token" not in name:
+                wanted = wanted.to(torch.float8_e4m3fn)
+            self.assertTrue(torch.equal(got[name], wanted.float()), name)
+
     def test_scaled_fp8(self):
         """As ComfyUI reads it: numbers times weight_scale."""
         tensors = load_file(self.convert(MODEL, "f.safetensors", "--to", "comfyui", "--precision", "fp8"))
@@ -176,6 +186,25 @@ class Gguf(Converted):
                 self.assertEqual(tensor.data.tobytes(), blocks.tobytes(), tensor.name)
                 quantized += 1
             self.assertGreater(quantized, 20)
+
+    def test_every_type(self):
+        """gguf-py reads all block types that are written, as numbers close to those of the source."""
+        wanted = load_file(self.convert(MODEL, "types.safetensors", "--to", "comfyui"))
+        limits = {"Q2_K": 0.35, "Q3_K": 0.2, "Q4_K": 0.1, "Q5_K": 0.05, "Q6_K": 0.03, "Q4_1": 0.11, "Q5_0": 0.07,
+                  "Q5_1": 0.05, "IQ4_NL": 0.1, "IQ4_XS": 0.1, "Q8_0": 0.01}
+        for precision in "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q4_1", "q5_0", "q5_1", "iq4_nl", "iq4_xs":
+            reader = gguf.GGUFReader(self.convert(MODEL, precision + ".gguf", "--precision", precision))
+            kinds = set()
+            for tensor in reader.tensors:
+                kind = tensor.tensor_type.name
+                if kind not in limits:
+                    continue
+                source = wanted["model.diffusion_model." + tensor.name].float().numpy()
+                got = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(source.shape)
+                error = np.linalg.norm(got - source) / np.linalg.norm(source)
+                self.assertLess(error, limits[kind], f"{precision} {tensor.name} {kind}")
+                kinds.add(kind)
+            self.assertIn(precision.upper(), kinds)
 
     def test_text_encoder(self):
         reader = gguf.GGUFReader(self.convert(MODEL / "text_encoder", "text.gguf", "--to", "gguf",

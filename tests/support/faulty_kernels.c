@@ -152,6 +152,26 @@ static void dot_rows_mistakes_sixes(zi_dtype type, const void *w, size_t ldw, si
     right.dot_rows(type, blocks, bytes, 1, x, k, y);
 }
 
+/* Ignores that the upper two bits of an IQ4_XS scale are stored elsewhere. */
+static void dot_rows_mistakes_iq4_scales(zi_dtype type, const void *w, size_t ldw, size_t n,
+                                         const float *x, size_t k, float *y)
+{
+    char blocks[4096];
+    size_t bytes = zi_dtype_bytes(type, k);
+    right.dot_rows(type, w, ldw, n, x, k, y);
+    if (type != ZI_IQ4_XS || n == 0 || bytes > sizeof blocks) return;
+    memcpy(blocks, w, bytes);
+    for (size_t i = 0; i < bytes; i += zi_dtype_size(type)) memset(blocks + i + 2, 0, 2);
+    right.dot_rows(type, blocks, bytes, 1, x, k, y);
+}
+
+/* Takes the codes of IQ4_NL for values as in Q4_0, which has blocks of the same size. */
+static void dot_rows_lacks_table(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x,
+                                 size_t k, float *y)
+{
+    right.dot_rows(type == ZI_IQ4_NL ? ZI_Q4_0 : type, w, ldw, n, x, k, y);
+}
+
 /* Scales the sum of a block instead of its values. */
 static void dot_rows_rounds_by_type(zi_dtype type, const void *w, size_t ldw, size_t n,
                                     const float *x, size_t k, float *y)
@@ -425,6 +445,8 @@ const faulty_kernel faulty_kernels[] = {
     FAULT(dot_rows, dot_rows_forgets_block),
     FAULT(dot_rows, dot_rows_forgets_minima),
     FAULT(dot_rows, dot_rows_mistakes_sixes),
+    FAULT(dot_rows, dot_rows_mistakes_iq4_scales),
+    FAULT(dot_rows, dot_rows_lacks_table),
     FAULT(dot_rows, dot_rows_rounds_by_type),
     FAULT(dot_rows, dot_rows_ignores_stride),
     FAULT(dot_rows, dot_rows_reads_ahead),

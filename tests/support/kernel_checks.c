@@ -529,7 +529,7 @@ static bool qtile(const trial *t)
 
 /* ---- rows ---- */
 
-enum { DOT_TYPES = 11 };
+enum { DOT_TYPES = 13 };
 
 /* Converts row j of stored values to f32. */
 static void widen_row(zi_dtype type, const char *w, size_t ldw, size_t j, size_t k, float *out)
@@ -551,8 +551,9 @@ static void fill_blocks(zi_dtype type, char *blocks, size_t k)
 
 static bool dot_rows(const trial *t)
 {
-    static const zi_dtype types[DOT_TYPES] = {ZI_F32,  ZI_BF16, ZI_Q4_0, ZI_Q4_1, ZI_Q5_0, ZI_Q5_1,
-                                              ZI_Q4_K, ZI_Q5_K, ZI_Q6_K, ZI_Q8_0, ZI_F16};
+    static const zi_dtype types[DOT_TYPES] = {ZI_F32,  ZI_BF16,   ZI_Q4_0,  ZI_Q4_1, ZI_Q5_0,
+                                              ZI_Q5_1, ZI_Q4_K,   ZI_Q5_K,  ZI_Q6_K, ZI_Q8_0,
+                                              ZI_F16,  ZI_IQ4_NL, ZI_IQ4_XS};
     static float row[8192];
     zi_dtype type = types[t->variant];
     size_t block = zi_dtype_block(type), k = t->k / block * block;

@@ -1,4 +1,5 @@
 #include "variants.h"
+#include "base/blocks.h"
 #include "io/json.h"
 #include "io/quantize.h"
 
@@ -138,6 +139,65 @@ static void store_groups(job *j, int bits, size_t group)
     free(biases);
 }
 
+/* Number of the table's value that is nearest to x. */
+static uint8_t nearest_code(float x)
+{
+    int best = 0;
+    for (int i = 1; i < 16; i++)
+        if (fabsf(x - zi_iq4_values[i]) < fabsf(x - zi_iq4_values[best])) best = i;
+    return (uint8_t)best;
+}
+
+/* Writes 32 values as 16 bytes of codes; scale: of the table's values. */
+static void write_codes(const float *x, float scale, uint8_t *out)
+{
+    for (size_t i = 0; i < 16; i++) {
+        float low = scale != 0 ? x[i] / scale : 0, high = scale != 0 ? x[i + 16] / scale : 0;
+        out[i] = (uint8_t)(nearest_code(low) | nearest_code(high) << 4);
+    }
+}
+
+/* The f16 number nearest to a scale, which is written to out. */
+static float write_scale(float scale, uint8_t *out)
+{
+    zi_narrow(ZI_F16, &scale, out, 1);
+    zi_widen(ZI_F16, out, &scale, 1);
+    return scale;
+}
+
+static void store_iq4_nl(job *j)
+{
+    size_t n = j->rows * j->columns;
+    uint8_t *data = malloc(zi_dtype_bytes(ZI_IQ4_NL, n)), *at = data;
+    for (size_t i = 0; i < n; i += 32, at += 18)
+        write_codes(j->values + i, write_scale(largest(j->values + i, 32) / 127, at), at + 2);
+    zi_widen(ZI_IQ4_NL, data, j->values, n);
+    store(j, ".weight", ZI_IQ4_NL, j->columns, data);
+    free(data);
+}
+
+/* Groups' scales are whole shares, 1 to 31 (every other group negative), of the block's. */
+static void store_iq4_xs(job *j)
+{
+    size_t n = j->rows * j->columns;
+    uint8_t *data = calloc(1, zi_dtype_bytes(ZI_IQ4_XS, n)), *at = data;
+    for (size_t i = 0; i < n; i += 256, at += 136) {
+        float d = write_scale(largest(j->values + i, 256) / 127 / 31, at);
+        for (size_t g = 0; g < 8; g++) {
+            const float *x = j->values + i + 32 * g;
+            float share = d != 0 ? ceilf(largest(x, 32) / 127 / d) : 1;
+            int whole = share < 1 ? 1 : share > 31 ? 31 : (int)share;
+            int stored = (g % 2 ? -whole : whole) + 32;
+            at[4 + g / 2] |= (uint8_t)((stored & 15) << g % 2 * 4);
+            at[2 + g / 4] |= (uint8_t)(stored >> 4 << g % 4 * 2);
+            write_codes(x, d * (float)(stored - 32), at + 8 + 16 * g);
+        }
+    }
+    zi_widen(ZI_IQ4_XS, data, j->values, n);
+    store(j, ".weight", ZI_IQ4_XS, j->columns, data);
+    free(data);
+}
+
 static void store_matrix(job *j, zi_test_format format)
 {
     switch (format) {
@@ -167,6 +227,15 @@ static void store_matrix(job *j, zi_test_format format)
         break;
     case ZI_AS_Q8_0:
         store_rounded(j, ZI_Q8_0);
+        break;
+    case ZI_AS_IQ4_XS:
+        if (j->columns % 256 == 0) {
+            store_iq4_xs(j);
+            break;
+        }
+        /* fall through */
+    case ZI_AS_IQ4_NL:
+        store_iq4_nl(j);
         break;
     }
 }
@@ -223,8 +292,14 @@ static void make_tensor(const zi_source *source, const zi_entry *entry, const zi
 void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
                      zi_test_tensors *out, zi_test_tensors *meaning)
 {
+    zi_variant_make_of("model", part, naming, format, out, meaning);
+}
+
+void zi_variant_make_of(const char *model, zi_component part, zi_naming naming,
+                        zi_test_format format, zi_test_tensors *out, zi_test_tensors *meaning)
+{
     zi_weights weights;
-    zi_golden_component("model", part, &weights);
+    zi_golden_component(model, part, &weights);
     const zi_source *source = &weights.source;
     *out = (zi_test_tensors){0};
     if (meaning) *meaning = (zi_test_tensors){0};

@@ -14,7 +14,9 @@ typedef enum {
     ZI_AS_I8,          /* a scale per row, and markers comfy_quant */
     ZI_AS_Q4,          /* MLX, 4 bits in groups of 64 */
     ZI_AS_Q8_32,       /* MLX, 8 bits in groups of 32 */
-    ZI_AS_Q8_0         /* GGUF's blocks */
+    ZI_AS_Q8_0,        /* GGUF's blocks */
+    ZI_AS_IQ4_NL,
+    ZI_AS_IQ4_XS /* IQ4_NL where rows are no blocks of 256 */
 } zi_test_format;
 
 /* A list that owns its names and data. */
@@ -28,6 +30,10 @@ typedef struct {
  * zi_test_tensors_free. */
 void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
                      zi_test_tensors *out, zi_test_tensors *meaning);
+
+/* zi_variant_make for the model at a path below tests/data/golden. */
+void zi_variant_make_of(const char *model, zi_component part, zi_naming naming,
+                        zi_test_format format, zi_test_tensors *out, zi_test_tensors *meaning);
 
 /* Appends a tensor; copies name and data. */
 void zi_test_tensors_add(zi_test_tensors *tensors, const char *name, zi_dtype type, int dims,
