@@ -364,51 +364,19 @@ static void print_model_note(const generate_args *args)
         zi_print_note(args->quiet, "using %s", args->found.path);
 }
 
-/* Prints a note, unless --quiet, on the settings that follow from the base model. used: what is
- * used. */
-static void print_base_note(const generate_args *args, const zi_request *used)
-{
-    const zi_request *given = &args->generation.request;
-    char steps[32] = "", guidance[32] = "";
-    if (!given->steps) snprintf(steps, sizeof steps, "%d steps", used->steps);
-    if (!given->guidance_given) snprintf(guidance, sizeof guidance, "guidance %g", used->guidance);
-    if (*steps || *guidance)
-        zi_print_note(args->quiet, "this is Z-Image, the base model: using %s%s%s and shift %g",
-                      steps, *steps && *guidance ? ", " : "", guidance, used->shift);
-}
-
-/* Prints notes, unless --quiet, on options that have no effect. used: what is used. */
-static void print_effect_notes(const generate_args *args, const zi_request *used)
-{
-    const zi_request *r = &args->generation.request;
-    const struct {
-        bool given;
-        const char *option;
-    } options[] = {{r->negative != NULL, "negative"},
-                   {r->cfg_normalization > 0, "cfg-normalization"},
-                   {r->cfg_truncation > 0 && r->cfg_truncation < 1, "cfg-truncation"}};
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        if (options[i].given && used->guidance <= 0)
-            zi_print_note(args->quiet, "--%s has no effect without --guidance", options[i].option);
-    if (!args->enhance && (args->llm || args->template))
-        zi_print_note(args->quiet, "--%s has no effect without --enhance",
-                      args->llm ? "llm" : "template");
-}
-
 /* Prints notes, unless --quiet: the seed and the model if they were not given, the model's warning,
  * settings of the base model, options without effect. */
 static void print_notes(const generate_args *args, const zi_model *model)
 {
-    zi_request used = args->generation.request;
     const zi_request *r = &args->generation.request;
     const char *warning = zi_model_warning(model);
     if (!args->generation.seed_given) zi_print_note(args->quiet, "seed %" PRIu64, r->seed);
     if (!args->generation.model) print_model_note(args);
     if (warning) zi_print_note(args->quiet, "%s", warning);
-    /* The request is running, so that it resolves. */
-    if (!zi_request_resolve(model, r, &used, NULL)) return;
-    if (zi_model_variant(model) == ZI_VARIANT_BASE) print_base_note(args, &used);
-    print_effect_notes(args, &used);
+    zi_print_request_notes(args->quiet, r, model);
+    if (!args->enhance && (args->llm || args->template))
+        zi_print_note(args->quiet, "--%s has no effect without --enhance",
+                      args->llm ? "llm" : "template");
 }
 
 /* Notes are printed at the first progress, so that a failed call prints only its error. */
