@@ -159,6 +159,10 @@ void zi_flush_output(void);
  * Does not erase a progress bar. */
 void zi_print_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
 
+/* Prints notes, unless quiet, on what a request for the model does: settings of Z-Image (base) that
+ * it does not give, and options that have no effect. Nothing if it is not valid. (notes.c) */
+void zi_print_request_notes(bool quiet, const zi_request *request, const zi_model *model);
+
 /* The message of an error for the command line, for free(); NULL: out of memory. For an invalid
  * argument that an option of `command` sets it is "--OPTION: MESSAGE", else the error's text. Hints
  * such as "; see --reference" follow. command: the running one; NULL: the error's text alone, no

@@ -350,7 +350,7 @@ static bool print_result(const generate_args *args, const char *path, const zi_i
 }
 
 /* Prints notes, unless --quiet: the seed and the model if they were not given, the model's warning,
- * options without effect. */
+ * settings of the base model, options without effect. */
 static void print_notes(const generate_args *args, const zi_model *model)
 {
     const zi_request *r = &args->generation.request;
@@ -358,8 +358,7 @@ static void print_notes(const generate_args *args, const zi_model *model)
     if (!args->generation.seed_given) zi_print_note(args->quiet, "seed %" PRIu64, r->seed);
     if (!args->generation.model) zi_print_model_notes(args->models, &args->found, args->quiet);
     if (warning) zi_print_note(args->quiet, "%s", warning);
-    if (r->negative && r->guidance <= 0)
-        zi_print_note(args->quiet, "--negative has no effect without --guidance");
+    zi_print_request_notes(args->quiet, r, model);
     if (!args->enhance && (args->llm || args->template))
         zi_print_note(args->quiet, "--%s has no effect without --enhance",
                       args->llm ? "llm" : "template");

@@ -151,7 +151,11 @@ typedef struct {
     uint64_t seed;
     double cfg; /* A1111's scale, neg + cfg (pos - neg): 1 where zi_request.guidance is 0 */
     double shift;
-    void *reserved[4];
+    /* Name of the choice of zi_request.sampler, as `schedule` is of the schedule, or any other name
+     * that another program wrote. */
+    const char *sampler;
+    double cfg_normalization, cfg_truncation; /* as in zi_request; 0: absent */
+    void *reserved[1];
 } zi_infotext_fields;
 
 /* Parses any infotext. Absent fields become 0 or ""; unknown keys are ignored, the last of equal
@@ -242,6 +246,21 @@ ZI_API void zi_model_free(zi_model *model);
  * Z-Image-Turbo. */
 ZI_API int zi_model_native_size(const zi_model *model);
 
+/* Z-Image-Turbo is distilled: few steps, no guidance. Z-Image, the base model, needs more steps and
+ * guidance. Both have the same tensors. */
+typedef enum { ZI_VARIANT_UNKNOWN = 0, ZI_VARIANT_TURBO, ZI_VARIANT_BASE } zi_variant;
+
+/* Returns "Z-Image" (unknown), "Z-Image-Turbo" or "Z-Image (base)"; a constant. */
+ZI_API const char *zi_variant_name(zi_variant variant);
+
+/* Sets *steps and *guidance (as in zi_request) to the defaults for models of a variant: 9 and 0 for
+ * Turbo and unknown ones, 28 and 4 for the base model. */
+ZI_API void zi_variant_defaults(zi_variant variant, int *steps, double *guidance);
+
+/* Which of the two the model is, by the shift of its own scheduler config (5.5 and more: base),
+ * else by GGUF metadata, else by the file's name, else by the scheduler config of the reference. */
+ZI_API zi_variant zi_model_variant(const zi_model *model);
+
 /* The name in infotexts: the last component of options->path, with its extension, or NAME for a
  * snapshot of OWNER/NAME in a hub cache. Not NULL; valid until the model is freed. */
 ZI_API const char *zi_model_name(const zi_model *model);
@@ -279,7 +298,24 @@ typedef struct {
  * which then fails with ZI_ERROR_CANCELLED. */
 typedef bool (*zi_progress_fn)(void *user, const zi_progress *progress);
 
-typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
+/* How the steps are spaced. Diffusers: sigmas linspace(1, 1/steps, steps), then shifted, as its
+ * ZImagePipeline has them. MLX: set_timesteps(steps). Karras, exponential and beta: diffusers'
+ * sigmas of these families between the first and the last one of ZI_SCHEDULE_DIFFUSERS. Auto: as
+ * the model's scheduler config says. */
+typedef enum {
+    ZI_SCHEDULE_AUTO = 0,
+    ZI_SCHEDULE_MLX,
+    ZI_SCHEDULE_DIFFUSERS,
+    ZI_SCHEDULE_KARRAS,
+    ZI_SCHEDULE_EXPONENTIAL,
+    ZI_SCHEDULE_BETA
+} zi_schedule;
+
+/* How a step is computed, as by diffusers' FlowMatchEulerDiscreteScheduler,
+ * FlowMatchHeunDiscreteScheduler (which evaluates the transformer twice in each step but the last)
+ * and FlowMatchLCMScheduler (which adds new noise of the seed in each step but the last). Auto: as
+ * the model's scheduler config says. */
+typedef enum { ZI_SAMPLER_AUTO = 0, ZI_SAMPLER_EULER, ZI_SAMPLER_HEUN, ZI_SAMPLER_LCM } zi_sampler;
 
 /* Exact: f32 arithmetic. Fast: integer products for quantized weights. Auto is fast for models with
  * quantized weights, else exact. */
@@ -291,11 +327,13 @@ typedef struct {
     const char *original; /* the prompt before zi_enhance, for the infotext; NULL: none */
     const char *negative; /* has an effect only with guidance; NULL: empty */
     int width, height;    /* pixels, multiples of 16; 0: the model's native size */
-    int steps;            /* transformer evaluations; 0: 9 */
+    int steps;            /* 0: the model's own, see zi_variant_defaults */
     double shift;         /* time shift of the schedule; 0: the model's own */
     zi_schedule schedule;
-    double guidance; /* as in diffusers, pos + guidance (pos - neg); 0: off */
-    uint64_t seed;   /* as torch.manual_seed on the CPU */
+    /* As in diffusers, pos + guidance (pos - neg); 0: off if guidance_given, else the model's own,
+     * see zi_variant_defaults. */
+    double guidance;
+    uint64_t seed; /* as torch.manual_seed on the CPU */
     zi_compute compute;
     const char *trace_path;  /* safetensors file for intermediate tensors; NULL: none */
     zi_progress_fn progress; /* may be NULL */
@@ -303,12 +341,26 @@ typedef struct {
      * during the call. May be NULL. */
     void (*preview)(void *user, int step, const zi_image *image);
     void *user; /* passed to the callbacks */
-    void *reserved[8];
+    zi_sampler sampler;
+    bool guidance_given; /* a guidance of 0 is not replaced by the model's own */
+    /* As in diffusers: the largest norm of the prediction with guidance, as a multiple of the norm
+     * of that without. 0: no limit. */
+    double cfg_normalization;
+    /* As in diffusers: steps whose time, 1 - sigma, is above this are without guidance. 0: 1, all
+     * steps are with guidance. */
+    double cfg_truncation;
+    void *reserved[5];
 } zi_request;
 
 /* Returns a request with all defaults, which are all zero; set the prompt, which is NULL. Seed 0 is
  * a seed like the others. */
 ZI_API zi_request zi_request_default(void);
+
+/* Copies the request to *out with the model's defaults filled in, such that nothing is 0 or
+ * ZI_..._AUTO any more that has one, and checks it as zi_generate does. The strings are borrowed.
+ * False: *error is set, *out is unchanged. */
+ZI_API bool zi_request_resolve(const zi_model *model, const zi_request *request, zi_request *out,
+                               zi_error *error) ZI_CHECKED;
 
 /* Generates an image; zi_image_free() *out. Equal requests give equal images, for any number of
  * threads, with the same kernel tier. False, with *error set and *out unchanged: a parameter is out
@@ -482,8 +534,8 @@ ZI_API bool zi_parameter_choose(const zi_parameter *parameter, const char *choic
 ZI_API bool zi_generation_check(const zi_generation *generation, bool server,
                                 zi_error *error) ZI_CHECKED;
 
-/* Sets numbers that are not given (0) to their defaults, but for width, height and shift, whose
- * defaults depend on the model. Texts, choices and the seed stay as they are. */
+/* Sets numbers that are not given (0) to their defaults, but for those whose defaults depend on the
+ * model: width, height, steps, shift and guidance. Texts, choices and the seed stay as they are. */
 ZI_API void zi_generation_fill_defaults(zi_generation *generation);
 
 #ifdef __cplusplus

@@ -62,8 +62,10 @@ typedef struct {
 typedef struct {
     char *path;
     zi_model_kind kind;
-    char *layout;       /* "diffusers", "MLX", "ComfyUI file", ...; NULL: unknown */
-    char *architecture; /* "Z-Image", "Z-Image transformer", "Stable Diffusion XL", ...; NULL */
+    char *layout; /* "diffusers", "MLX", "ComfyUI file", ...; NULL: unknown */
+    /* "Z-Image-Turbo", "Z-Image (base)", "Z-Image-Turbo transformer", "Stable Diffusion XL", ...;
+     * "Z-Image" where the variant is not known; NULL */
+    char *architecture;
     /* Of the transformer, or else of the first component with tensors; NULL: none has. */
     const char *precision;
     int native_size; /* pixels; 0: unknown, as for the next four */
@@ -82,6 +84,8 @@ typedef struct {
     size_t problem_count;
     char **remarks; /* [remark_count] */
     size_t remark_count;
+    zi_variant variant; /* of a model with a transformer */
+    double shift;       /* that its scheduler has for images of the native size; 0: unknown */
 } zi_inspection;
 
 /* Inspects a model folder or file by its headers and configs; zi_inspection_free() *out. What is

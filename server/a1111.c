@@ -58,7 +58,9 @@ static zi_handler_result reply_null(zi_server_request *req)
 /* ---- constant replies ---- */
 
 static const char samplers_json[] =
-    "[{\"name\":\"Euler\",\"aliases\":[\"k_euler\",\"euler\"],\"options\":{}}]";
+    "[{\"name\":\"Euler\",\"aliases\":[\"k_euler\",\"euler\"],\"options\":{}},"
+    "{\"name\":\"Heun\",\"aliases\":[\"k_heun\",\"heun\"],\"options\":{}},"
+    "{\"name\":\"LCM\",\"aliases\":[\"k_lcm\",\"lcm\"],\"options\":{}}]";
 static const char upscalers_json[] = "[{\"name\":\"None\",\"model_name\":null,\"model_path\":null,"
                                      "\"model_url\":null,\"scale\":4}]";
 
@@ -71,6 +73,13 @@ static const struct {
     {"/sdapi/v1/embeddings", "{\"loaded\":{},\"skipped\":{}}"},
 };
 
+const char *zi_a1111_sampler_name(const char *choice)
+{
+    return choice && !strcmp(choice, "heun")  ? "Heun"
+           : choice && !strcmp(choice, "lcm") ? "LCM"
+                                              : "Euler";
+}
+
 /* Replies 200 with the JSON that constant_replies has for the route's path, or else with []. */
 static zi_handler_result reply_constant(zi_server_request *req)
 {
@@ -81,11 +90,11 @@ static zi_handler_result reply_constant(zi_server_request *req)
 }
 
 /* GET schedulers: an array of objects. Their names are "automatic", which clients expect and which
- * means the default, then the choices of --schedule; the other members are constant. */
+ * means the default, then the other choices of --schedule; the other members are constant. */
 static zi_handler_result get_schedulers(zi_server_request *req)
 {
     cJSON *list = cJSON_CreateArray();
-    const char *const *schedule = zi_parameter_find("schedule")->choices;
+    const char *const *schedule = zi_parameter_find("schedule")->choices + 1; /* without auto */
     for (const char *name = "automatic"; name; name = *schedule++) {
         cJSON *item = cJSON_CreateObject();
         cJSON_AddStringToObject(item, "name", name);

@@ -18,4 +18,8 @@ zi_handler_result zi_a1111_reply_error(zi_server_request *req, const zi_http_err
  * interrupted job gives its finished images, [] if none. */
 zi_handler_result zi_a1111_txt2img(zi_server_request *req);
 
+/* A1111's name of a choice of the parameter "sampler", as its API and infotexts have it; "Euler"
+ * for all others and NULL. A constant. */
+const char *zi_a1111_sampler_name(const char *choice);
+
 #endif

@@ -2,12 +2,12 @@
  *
  * Used fields: prompt, negative_prompt, seed, steps, cfg_scale (1 and below: off), width and height
  * (rounded down to multiples of 16), batch_size times n_iter, scheduler (a name in
- * /sdapi/v1/schedulers), send_images, override_settings.sd_model_checkpoint. The only sampler is
- * Euler: sampler_name is ignored, and the reply names Euler. Rejected with 422, since the result
- * would differ from the request: enable_hr, tiling, restore_faces, scripts of both kinds,
- * variations (subseed_strength, seed_resize_from_*), a refiner. All other fields are ignored, as
- * A1111 does. Absent fields have this model's defaults (9 steps, no guidance, native size), not
- * A1111's. */
+ * /sdapi/v1/schedulers) and sampler_name (one in /sdapi/v1/samplers), in any case; send_images,
+ * override_settings.sd_model_checkpoint. Other schedulers and samplers are ignored, and the reply
+ * names the sampler that was used. Rejected with 422, since the result would differ from the
+ * request: enable_hr, tiling, restore_faces, scripts of both kinds, variations (subseed_strength,
+ * seed_resize_from_*), a refiner. All other fields are ignored, as A1111 does. Absent fields have
+ * this model's defaults (steps, guidance, native size), not A1111's. */
 #include "server/a1111.h"
 
 #include <math.h>
@@ -15,11 +15,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define MAX_REPLY ((size_t)1 << 30)
 typedef struct {
     zi_generation generation;
-    const char *scheduler, *script, *refiner; /* borrowed from the request's JSON */
+    const char *scheduler, *sampler, *script, *refiner; /* borrowed from the request's JSON */
     int batch, rounds, resize_w, resize_h;
     double seed, cfg, variation;
     bool send, hires, tiling, faces, restore;
@@ -53,6 +54,7 @@ static const zi_parameter_alias parameter_fields[] = {
 static const zi_parameter other_fields[] = {
     ZI_COMPAT_SEED(AT(seed)),
     TEXT("scheduler", scheduler, 100),
+    TEXT("sampler_name", sampler, 100),
     FLAG("send_images", send),
     FLAG("enable_hr", hires),
     FLAG("tiling", tiling),
@@ -166,9 +168,20 @@ static int round_down_to_multiple(const char *parameter, int side)
     return side / multiple * multiple;
 }
 
+/* The index of the parameter's choice of that name, in any case ("Karras"); 0, auto, for other
+ * names and NULL. */
+static int choice_or_auto(const char *parameter, const char *name)
+{
+    const char *const *choices = zi_parameter_find(parameter)->choices;
+    for (int i = 0; name && choices[i]; i++)
+        if (!strcasecmp(choices[i], name)) return i;
+    return 0;
+}
+
 /* Reads and validates the body into r, except for the model; absent and null fields keep the values
  * in r. Its texts are borrowed from req->json. Rounds sizes down to valid multiples; unknown
- * schedulers are ignored. False: *http_error is filled (400 or 422), and r is partly filled. */
+ * schedulers and samplers are ignored. False: *http_error is filled (400 or 422), and r is partly
+ * filled. */
 static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     zi_generation *g = &r->generation;
@@ -181,10 +194,8 @@ static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_err
     g->request.height = round_down_to_multiple("height", g->request.height);
     zi_compat_set_seed(r->seed, g);
     zi_compat_set_cfg_scale(r->cfg, g);
-    int schedule; /* names of other schedulers are ignored */
-    if (r->scheduler &&
-        zi_parameter_choose(zi_parameter_find("schedule"), r->scheduler, &schedule, NULL))
-        g->request.schedule = (zi_schedule)schedule;
+    g->request.schedule = (zi_schedule)choice_or_auto("schedule", r->scheduler);
+    g->request.sampler = (zi_sampler)choice_or_auto("sampler", r->sampler);
     return true;
 }
 
@@ -275,18 +286,19 @@ static void add_nulls(cJSON *info, const char *const *names)
     for (; *names; names++) cJSON_AddNullToObject(info, *names);
 }
 
-/* Adds width, height, steps, sampler_name ("Euler"), cfg_scale (1 + guidance) and sd_model_name,
- * from the first image's history row; numbers that are null count as 0. Without a row (first is
- * NULL) they are 0, 0, 0, "Euler", 1 and "". */
+/* Adds width, height, steps, sampler_name ("Euler", ...), cfg_scale (1 + guidance) and
+ * sd_model_name, from the first image's history row; numbers that are null count as 0. Without a
+ * row (first is NULL) they are 0, 0, 0, "Euler", 1 and "". */
 static void add_first_row_fields(cJSON *info, const cJSON *first)
 {
     static const char *const names[] = {"width", "height", "steps"};
     const cJSON *guidance = json_get(first, "guidance"), *model = json_get(first, "model");
+    const char *sampler = cJSON_GetStringValue(json_get(first, "sampler"));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const cJSON *item = json_get(first, names[i]);
         cJSON_AddNumberToObject(info, names[i], item ? item->valuedouble : 0);
     }
-    cJSON_AddStringToObject(info, "sampler_name", "Euler");
+    cJSON_AddStringToObject(info, "sampler_name", zi_a1111_sampler_name(sampler));
     cJSON_AddNumberToObject(info, "cfg_scale", guidance ? 1 + guidance->valuedouble : 1);
     cJSON_AddStringToObject(info, "sd_model_name", model ? model->valuestring : "");
 }
@@ -401,7 +413,8 @@ zi_handler_result zi_a1111_txt2img(zi_server_request *req)
     if (req->job) return reply_when_done(req);
     txt2img_request *r = calloc(1, sizeof *r);
     if (!r) return MHD_NO;
-    *r = (txt2img_request){.seed = -1, .batch = 1, .rounds = 1, .send = true, .restore = true};
+    *r = (txt2img_request){
+        .seed = -1, .cfg = -1, .batch = 1, .rounds = 1, .send = true, .restore = true};
     req->user = r;
     req->free_user = free;
     return submit_job(req, r, &http_error) ? reply_when_done(req)

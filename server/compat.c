@@ -23,6 +23,8 @@ bool zi_compat_submit_generate(zi_server_request *req, const zi_generation *gene
     zi_job_request request = {.kind = zi_job_kind_find("generate"),
                               .params.generate = *generation,
                               .fields = zi_params_nonzero_fields(zi_parameters, generation)};
+    if (generation->request.guidance_given)
+        zi_fields_add(&request.fields, zi_parameters, "guidance");
     return zi_compat_submit(req, &request, http_error);
 }
 
@@ -173,5 +175,7 @@ void zi_compat_set_seed(double seed, zi_generation *generation)
 
 void zi_compat_set_cfg_scale(double cfg, zi_generation *generation)
 {
-    if (cfg > 1) generation->request.guidance = cfg - 1;
+    if (cfg < 0) return;
+    generation->request.guidance = cfg > 1 ? cfg - 1 : 0;
+    generation->request.guidance_given = true;
 }

@@ -51,8 +51,8 @@ char *zi_compat_short_name(const char *name);
  * -0.4, requests a random seed and changes nothing. */
 void zi_compat_set_seed(double seed, zi_generation *generation);
 
-/* Sets guidance to cfg - 1 from a CFG scale. A scale of 1 or less means no guidance and leaves
- * *generation as it is; guidance must be 0 before. */
+/* Sets guidance to cfg - 1 from a CFG scale, and guidance_given. A scale of 1 or less means no
+ * guidance; a negative one, that none was given, changes nothing. */
 void zi_compat_set_cfg_scale(double cfg, zi_generation *generation);
 
 /* The zi_parameter row of a "seed" field in these APIs: a number, -1 for a random seed. */

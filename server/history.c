@@ -155,6 +155,20 @@ const char zi_history_columns[] =
     " model, steps, seed, shift, guidance, schedule, seconds, recipe"
     " FROM images WHERE deleted = 0";
 
+/* Adds the parameters that have no column, as the infotext says. Out of memory: some are missing.
+ */
+static void add_infotext_fields(cJSON *image)
+{
+    zi_infotext_fields f = {.sampler = ""};
+    char *storage = NULL;
+    const char *infotext = cJSON_GetStringValue(cJSON_GetObjectItem(image, "recipe"));
+    if (infotext && !zi_infotext_parse(infotext, &f, &storage, NULL)) f.sampler = "";
+    cJSON_AddStringToObject(image, "sampler", f.sampler);
+    cJSON_AddNumberToObject(image, "cfg_normalization", f.cfg_normalization);
+    cJSON_AddNumberToObject(image, "cfg_truncation", f.cfg_truncation > 0 ? f.cfg_truncation : 1);
+    free(storage);
+}
+
 cJSON *zi_history_row_json(sqlite3_stmt *statement)
 {
     cJSON *image = cJSON_CreateObject();
@@ -168,6 +182,7 @@ cJSON *zi_history_row_json(sqlite3_stmt *statement)
         else
             cJSON_AddNumberToObject(image, name, sqlite3_column_double(statement, i));
     }
+    add_infotext_fields(image);
     return image;
 }
 

@@ -100,6 +100,21 @@ bool zi_model_can_generate(const zi_registry_entry *entry)
     return entry->kind == ZI_MODEL_IMAGE && (!entry->inspection || entry->inspection->usable);
 }
 
+/* The default parameters of a model as new JSON, schema ModelDefaults: steps, guidance and shift
+ * (null: unknown). JSON's null: not inspected yet, or no image model. */
+static cJSON *defaults_json(const zi_inspection *in)
+{
+    int steps;
+    double guidance;
+    if (!in || in->kind != ZI_MODEL_IMAGE) return cJSON_CreateNull();
+    zi_variant_defaults(in->variant, &steps, &guidance);
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddNumberToObject(json, "steps", steps);
+    cJSON_AddNumberToObject(json, "guidance", guidance);
+    zi_json_add_number(json, "shift", in->shift, in->shift > 0);
+    return json;
+}
+
 /* Adds native_size, usable, health, missing and problems to json. `in` NULL, not inspected yet:
  * they are null, false, null and two empty arrays. */
 static void add_inspection_fields(cJSON *json, const zi_inspection *in)
@@ -126,6 +141,7 @@ cJSON *zi_model_json(const zi_registry_entry *entry, const char *loaded)
     zi_json_add_text(json, "layout", in ? in->layout : NULL);
     zi_json_add_text(json, "precision", in ? in->precision : NULL);
     cJSON_AddNumberToObject(json, "bytes", (double)entry->bytes);
+    cJSON_AddItemToObject(json, "defaults", defaults_json(in));
     add_inspection_fields(json, in);
     cJSON_AddBoolToObject(json, "loaded", loaded && !strcmp(loaded, entry->name));
     return json;

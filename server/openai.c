@@ -300,7 +300,7 @@ static zi_handler_result post_generations(zi_server_request *req)
     if (req->job) return zi_openai_reply_when_done(req);
     zi_openai_request *r = calloc(1, sizeof *r);
     if (!r) return MHD_NO;
-    *r = (zi_openai_request){.generation.count = 1, .compression = 100, .seed = -1};
+    *r = (zi_openai_request){.generation.count = 1, .compression = 100, .seed = -1, .cfg = -1};
     req->user = r;
     req->free_user = free;
     uint64_t cursor = zi_events_latest(req->server->events);

@@ -84,6 +84,25 @@ static bool save_image(zi_job_reporter *reporter, const zi_request *request, con
     return ok;
 }
 
+/* Lowers the guidance of a request to the server's limit, if there is one for the worker's model,
+ * and logs that for the job's first image. False: the request is not valid; *error is set. */
+static bool cap_guidance(zi_job_reporter *reporter, zi_request *request, zi_error *error)
+{
+    const zi_server *s = reporter->worker->server;
+    const zi_model *model = reporter->worker->model;
+    const double max = s->options.max_guidance;
+    zi_request used;
+    if (!s->options.cap_guidance || zi_model_variant(model) == ZI_VARIANT_BASE) return true;
+    if (!zi_request_resolve(model, request, &used, error)) return false;
+    if (used.guidance <= max) return true;
+    request->guidance = max;
+    request->guidance_given = true;
+    if (reporter->progress.image == 1)
+        zi_log_line(s->log, ZI_LOG_WARNING, "generate %llx: guidance %g was lowered to %g",
+                    (unsigned long long)reporter->job->id, used.guidance, max);
+    return true;
+}
+
 /* Generates and saves image number reporter->progress.image of the job, with the job's seed plus
  * that number - 1 (modulo 2^64). False: *error is set; ZI_ERROR_CANCELLED: the job was cancelled
  * (job->cancel) or the image skipped (job->skip). */
@@ -97,7 +116,8 @@ static bool generate_image(zi_job_reporter *reporter, zi_error *error)
     request.preview = on_preview;
     request.user = reporter;
     reporter->encoded = false;
-    bool ok = zi_generate(reporter->worker->model, &request, &image, error);
+    bool ok = cap_guidance(reporter, &request, error) &&
+              zi_generate(reporter->worker->model, &request, &image, error);
     if (ok) {
         reporter->progress.stage = "save";
         ok = save_image(reporter, &request, image, zi_monotonic_seconds() - began, error);

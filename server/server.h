@@ -13,6 +13,10 @@ typedef struct {
     zi_registry_options registry; /* model registry; its folder is created, too */
     const char *import; /* clients may also import models from below this folder; NULL: only from
                            below the models folder */
+    /* If cap_guidance: models other than Z-Image (base) get at most this guidance, 0 and more,
+     * whatever clients request. */
+    bool cap_guidance;
+    double max_guidance;
     zi_engine_options engine; /* prompt embeddings are cached in the output folder */
     /* Sources of missing components: vae and text_encoder for registry.model, reference for all
      * models; path is ignored. */

@@ -1,10 +1,8 @@
 /* zi_generate: from a prompt to an image. */
-#include "internal.h"
+#include "generation_job.h"
 #include "base/file.h"
-#include "base/random.h"
 #include "base/text.h"
 #include "io/infotext.h"
-#include "model/sampler.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -31,11 +29,26 @@ static bool check_side(const char *name, int side, int positions, zi_error *erro
     return zi_parameter_check(p, side, known < max ? known : max, error);
 }
 
-/* Copies the request to *out with defaults filled in, those of the model included, and checks all
- * its parameters. *out is unchanged after a failure. Its strings are borrowed. */
-static bool resolve_request(const zi_model *model, const zi_request *request, zi_request *out,
-                            zi_error *error)
+/* Fills in the fields of the request whose defaults depend on the model, except width and height,
+ * which must be set. */
+static void fill_model_defaults(const zi_model *model, zi_request *r)
 {
+    const zi_scheduler_config *scheduler = &model->config.scheduler;
+    int steps, tokens = (int)((double)r->width / PIXELS * (r->height / PIXELS));
+    double guidance;
+    zi_variant_defaults(model->config.variant, &steps, &guidance);
+    if (!r->steps) r->steps = steps;
+    if (r->guidance == 0 && !r->guidance_given) r->guidance = guidance;
+    if (r->shift == 0) r->shift = zi_scheduler_shift(scheduler, tokens);
+    if (r->schedule == ZI_SCHEDULE_AUTO) r->schedule = scheduler->schedule;
+    if (r->sampler == ZI_SAMPLER_AUTO) r->sampler = scheduler->sampler;
+    r->guidance_given = true;
+}
+
+bool zi_request_resolve(const zi_model *model, const zi_request *request, zi_request *out,
+                        zi_error *error)
+{
+    if (!ZI_CHECK_RESERVED(request, error)) return false;
     zi_generation generation = {.request = *request};
     zi_request *r = &generation.request;
     const zi_config *c = &model->config;
@@ -44,48 +57,21 @@ static bool resolve_request(const zi_model *model, const zi_request *request, zi
     if (!r->negative) r->negative = "";
     if (!r->width) r->width = c->vae.native_size;
     if (!r->height) r->height = c->vae.native_size;
-    if (r->shift == 0) r->shift = c->scheduler.shift;
     zi_generation_fill_defaults(&generation);
     if (!check_side("width", r->width, c->transformer.lens[2], error) ||
-        !check_side("height", r->height, c->transformer.lens[1], error) ||
-        !zi_generation_check(&generation, false, error))
+        !check_side("height", r->height, c->transformer.lens[1], error))
         return false;
+    fill_model_defaults(model, r);
+    if (!zi_generation_check(&generation, false, error)) return false;
     *out = *r;
     return true;
 }
 
 /* ---- a request ---- */
 
-/* A tokenized and encoded prompt. */
-typedef struct {
-    int32_t *ids;
-    size_t count;
-    zi_view embeds; /* [count, hidden] */
-    zi_sequence sequence;
-} conditioning;
-
-typedef struct {
-    zi_model *model;
-    zi_request request;
-    zi_session session;
-    conditioning positive, negative; /* negative: only with guidance */
-    size_t height, width, size;      /* latents: rows, columns, elements */
-    zi_view latents, velocity;       /* [channels, height * width] */
-    zi_view negative_velocity;       /* of the negative prompt, only with guidance */
-    zi_view denoised;                /* estimate of the final latents, only for previews */
-    zi_view image;                   /* [3, 64 * height * width] */
-    /* Host memory. */
-    float *sigmas;        /* [steps + 1] */
-    float *values;        /* [channels, height, width]: initial noise, later `denoised` */
-    float *history;       /* [steps + 1, channels, height, width] when tracing */
-    uint8_t *preview_rgb; /* [height, width, 3] of a preview */
-    zi_progress progress;
-    double pass_count, passes_done; /* network calls of this stage: total and finished */
-} generation_job;
-
 /* Takes the embeddings and the sequence's tables of a tokenized prompt (c->count tokens) from the
  * arena, which may be measuring, and stores them in *c. */
-static void plan_conditioning(generation_job *j, conditioning *c, zi_arena *arena)
+static void plan_conditioning(zi_generation_job *j, zi_conditioning *c, zi_arena *arena)
 {
     const zi_model *m = j->model;
     c->embeds = zi_arena_floats(arena, c->count, (size_t)m->config.text.hidden);
@@ -96,7 +82,7 @@ static void plan_conditioning(generation_job *j, conditioning *c, zi_arena *aren
  * the stages' temporary memory, which they share. Called twice: first with a measuring arena. */
 static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
-    generation_job *j = user;
+    zi_generation_job *j = user;
     const zi_model *m = j->model;
     size_t channels = (size_t)m->config.transformer.channels, pixels = j->height * j->width;
     bool guided = j->request.guidance > 0;
@@ -105,6 +91,9 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
     j->latents = zi_arena_floats(arena, channels, pixels);
     j->velocity = zi_arena_floats(arena, channels, pixels);
     if (guided) j->negative_velocity = zi_arena_floats(arena, channels, pixels);
+    if (j->request.sampler == ZI_SAMPLER_HEUN)
+        j->first_velocity = zi_arena_floats(arena, channels, pixels);
+    if (j->request.sampler == ZI_SAMPLER_LCM) j->noise = zi_arena_floats(arena, channels, pixels);
     if (j->request.preview) j->denoised = zi_arena_floats(arena, channels, pixels);
     j->image = zi_arena_floats(arena, 3, 64 * pixels);
     zi_qwen_reserve(&m->text, j->positive.count, arena);
@@ -116,7 +105,7 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 
 /* Allocates the job's host memory and opens its session; the prompts are tokenized by then. The
  * caller calls free_memory, after a failure, too. */
-static bool allocate_memory(generation_job *j, zi_error *error)
+static bool allocate_memory(zi_generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
     size_t steps = (size_t)r->steps + 1;
@@ -133,7 +122,7 @@ static bool allocate_memory(generation_job *j, zi_error *error)
 
 /* Closes the session and frees the host memory and the token ids of the job (not NULL); members
  * that are not set yet are allowed. To be called once. */
-static void free_memory(generation_job *j)
+static void free_memory(zi_generation_job *j)
 {
     zi_session_close(&j->session);
     free(j->sigmas);
@@ -150,15 +139,13 @@ static void free_memory(generation_job *j)
  * whole stage to the caller's callback. False: it cancels. True if there is none. */
 static bool layer_done(void *user, double fraction)
 {
-    generation_job *j = user;
+    zi_generation_job *j = user;
     if (!j->request.progress) return true;
     j->progress.fraction = (j->passes_done + fraction) / j->pass_count;
     return j->request.progress(j->request.user, &j->progress);
 }
 
-/* Sets the stage, the number of network calls in it, a whole number, and zero finished ones.
- * Reports nothing itself. */
-static void begin_stage(generation_job *j, zi_stage stage, double pass_count)
+void zi_generation_begin_stage(zi_generation_job *j, zi_stage stage, double pass_count)
 {
     j->progress.stage = stage;
     j->pass_count = pass_count;
@@ -168,8 +155,8 @@ static void begin_stage(generation_job *j, zi_stage stage, double pass_count)
 /* Sets c->ids and count to the tokens of a prompt in the chat format, truncated to TOKENS. The ids
  * are freed with the job. False: *c is unchanged, and *error is set, with `field` as the subject if
  * the text is what is wrong. */
-static bool tokenize_field(const generation_job *j, const char *field, const char *text,
-                           conditioning *c, zi_error *error)
+static bool tokenize_field(const zi_generation_job *j, const char *field, const char *text,
+                           zi_conditioning *c, zi_error *error)
 {
     zi_error why = {0};
     if (zi_tokenizer_encode_chat(j->model->tokenizer, text, TOKENS, &c->ids, &c->count, &why))
@@ -182,7 +169,7 @@ static bool tokenize_field(const generation_job *j, const char *field, const cha
 
 /* Tokenizes the prompt, and the negative prompt (not NULL) if guidance is not 0, into the job.
  * False: *error is set; what was tokenized is freed with the job. */
-static bool tokenize_prompts(generation_job *j, zi_error *error)
+static bool tokenize_prompts(zi_generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
     return tokenize_field(j, "prompt", r->prompt, &j->positive, error) &&
@@ -192,7 +179,7 @@ static bool tokenize_prompts(generation_job *j, zi_error *error)
 /* Sets c->embeds to the text encoder's output: from the embedding cache, or else computed, with
  * progress.cached set to false, and added to the cache. False, with *error set: cancelled, out of
  * memory, or values that are not finite; nothing is cached then. */
-static bool embed_prompt(generation_job *j, conditioning *c, zi_error *error)
+static bool embed_prompt(zi_generation_job *j, zi_conditioning *c, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
     zi_embedding_cache *cache = j->model->engine->embeddings;
@@ -215,7 +202,7 @@ static bool embed_prompt(generation_job *j, conditioning *c, zi_error *error)
 /* Sets c->embeds by the text encoder or the cache, and the sequence of c by the context refiner.
  * Counts two network calls as done, also if the cache spared one. False, with *error set: cancelled
  * or failed. */
-static bool encode_prompt(generation_job *j, conditioning *c, zi_error *error)
+static bool encode_prompt(zi_generation_job *j, zi_conditioning *c, zi_error *error)
 {
     if (!embed_prompt(j, c, error)) return false;
     j->passes_done++;
@@ -225,83 +212,12 @@ static bool encode_prompt(generation_job *j, conditioning *c, zi_error *error)
     return ok;
 }
 
-/* Sets j->velocity to the transformer's velocity, towards the image, at the latents, with guidance
- * if requested; does not wait for it. sigma: noise level, 1 to 0. Counts one network call, or two,
- * as done. False, with *error set: cancelled or failed. */
-static bool predict_velocity(generation_job *j, float sigma, zi_error *error)
-{
-    const zi_transformer *t = &j->model->transformer;
-    const zi_run *run = &j->session.run;
-    float time = zi_model_time(sigma);
-    if (!zi_transformer_step(run, t, &j->positive.sequence, j->latents, time, j->velocity, error))
-        return false;
-    j->passes_done++;
-    if (j->request.guidance == 0) return true;
-    if (!zi_transformer_step(run, t, &j->negative.sequence, j->latents, time, j->negative_velocity,
-                             error))
-        return false;
-    j->passes_done++;
-    zi_extrapolate(run->exec, j->velocity, (float)j->request.guidance, j->negative_velocity);
-    return true;
-}
-
-/* Copies the latents to row `step` (0: the noise) of the trace's history. Without a trace it does
- * nothing and returns true. */
-static bool record_latents(generation_job *j, size_t step, zi_error *error)
-{
-    return !j->history || zi_read(j->session.exec, j->latents, j->history + step * j->size, error);
-}
-
-/* Calls the preview callback, if there is one, with an image of what the latents, now at sigma
- * after `step` (from 1) steps, are heading for by the latest velocity. The map must be fitted.
- * Overwrites denoised, values and preview_rgb. False, with *error set: an operation failed; the
- * callback cannot cancel. */
-static bool report_preview(generation_job *j, int step, float sigma, zi_error *error)
-{
-    zi_exec *exec = j->session.exec;
-    zi_model *m = j->model;
-    zi_image image = {j->request.width / 8, j->request.height / 8, j->preview_rgb};
-    if (!j->request.preview) return true;
-    zi_copy_rows(exec, j->latents, j->denoised);
-    zi_euler_step(exec, j->denoised, j->velocity, sigma, 0);
-    if (!zi_read(exec, j->denoised, j->values, error)) return false;
-    pthread_mutex_lock(&m->mutex);
-    zi_preview_render(&m->preview, j->values, j->height * j->width, j->preview_rgb);
-    pthread_mutex_unlock(&m->mutex);
-    j->request.preview(j->request.user, step, &image);
-    return true;
-}
-
-/* Sets the latents to noise from the seed and denoises them in request.steps Euler steps, with
- * progress, history and previews. Overwrites sigmas and values. False, with *error set: cancelled
- * (ZI_ERROR_CANCELLED) or failed. */
-static bool run_sampling(generation_job *j, zi_error *error)
-{
-    zi_random random;
-    zi_random_seed(&random, j->request.seed);
-    zi_random_normal(&random, j->values, j->size);
-    zi_write(j->session.exec, j->latents, j->values);
-    zi_sampler_sigmas(j->request.schedule, j->request.steps, j->request.shift, j->sigmas);
-    begin_stage(j, ZI_STAGE_STEP, j->request.steps * (j->request.guidance > 0 ? 2.0 : 1.0));
-    if (!record_latents(j, 0, error)) return false;
-    for (int i = 0; i < j->request.steps; i++) {
-        j->progress.step = i;
-        if (!predict_velocity(j, j->sigmas[i], error)) return false;
-        zi_euler_step(j->session.exec, j->latents, j->velocity, j->sigmas[i], j->sigmas[i + 1]);
-        if (!record_latents(j, (size_t)i + 1, error) ||
-            !report_preview(j, i + 1, j->sigmas[i + 1], error))
-            return false;
-    }
-    j->progress.step = j->request.steps;
-    return true;
-}
-
 /* ---- the result ---- */
 
 /* Converts values [3, H, W] in -1..1 (clipped) to a new 8-bit image, rounded half to even as in
  * diffusers. The caller calls zi_image_free. False, with *error set: out of memory; *out is
  * unchanged. */
-static bool quantize_pixels(const generation_job *j, const float *values, zi_image **out,
+static bool quantize_pixels(const zi_generation_job *j, const float *values, zi_image **out,
                             zi_error *error)
 {
     size_t pixels = 64 * j->height * j->width;
@@ -324,7 +240,7 @@ static bool quantize_pixels(const generation_job *j, const float *values, zi_ima
 
 /* Writes the trace file, if request.trace_path is set; else it does nothing and returns true. image
  * [3, H, W] is the decoder's output, not clipped; all else is the job's. False: *error is set. */
-static bool write_trace(const generation_job *j, const float *image, zi_error *error)
+static bool write_trace(const zi_generation_job *j, const float *image, zi_error *error)
 {
     zi_fetched_values embeds;
     if (!j->request.trace_path) return true;
@@ -348,7 +264,7 @@ static bool write_trace(const generation_job *j, const float *image, zi_error *e
 /* Refines the model's preview map, which is fitted then, with the final latents and the decoded
  * image [3, H, W], if previews are on. Overwrites j->values; locks the model's mutex. False, with
  * *error set: an earlier operation failed. */
-static bool update_preview(generation_job *j, const float *image, zi_error *error)
+static bool update_preview(zi_generation_job *j, const float *image, zi_error *error)
 {
     zi_model *m = j->model;
     if (!j->request.preview) return true;
@@ -361,7 +277,7 @@ static bool update_preview(generation_job *j, const float *image, zi_error *erro
 
 /* Reads the decoded image, refines the preview map, writes the trace, and sets *out to a new 8-bit
  * image, which the caller frees. False, with *error set and *out unchanged: one of these failed. */
-static bool read_result(generation_job *j, zi_image **out, zi_error *error)
+static bool read_result(zi_generation_job *j, zi_image **out, zi_error *error)
 {
     zi_fetched_values image;
     if (!zi_fetch_values(j->session.exec, j->image, &image, error)) return false;
@@ -375,7 +291,7 @@ static bool read_result(generation_job *j, zi_image **out, zi_error *error)
 
 /* Fails with ZI_ERROR_INVALID_ARGUMENT, with `field` as the subject, if the model has too few rope
  * positions for all of the caption's tokens, padded to a multiple of 32, and the image. */
-static bool check_caption(const generation_job *j, const char *field, const conditioning *c,
+static bool check_caption(const zi_generation_job *j, const char *field, const zi_conditioning *c,
                           zi_error *error)
 {
     size_t known = (size_t)j->model->config.transformer.lens[0];
@@ -398,7 +314,7 @@ static bool has_preview(zi_model *m)
 /* Fits the model's preview map, in a session of its own. When several threads do so at once, the
  * first result is kept, and all return true; they do not wait for each other, since callers'
  * callbacks run meanwhile. False, with *error set: cancelled or failed. */
-static bool fit_preview(generation_job *j, zi_error *error)
+static bool fit_preview(zi_generation_job *j, zi_error *error)
 {
     zi_model *m = j->model;
     zi_preview fitted;
@@ -418,7 +334,7 @@ static bool fit_preview(generation_job *j, zi_error *error)
 /* Runs a checked request, from tokenizing the prompts to the image *out, which the caller frees.
  * Checks first that the trace file can be written, without touching it. False, with *error set:
  * *out is unchanged. The caller calls free_memory in either case. */
-static bool run_generation(generation_job *j, zi_image **out, zi_error *error)
+static bool run_generation(zi_generation_job *j, zi_image **out, zi_error *error)
 {
     bool guided = j->request.guidance > 0;
     bool needs_preview_fit = j->request.preview && !has_preview(j->model);
@@ -430,11 +346,12 @@ static bool run_generation(generation_job *j, zi_image **out, zi_error *error)
     j->session.run.layer_done = layer_done;
     j->session.run.user = j;
     j->progress.cached = true;
-    begin_stage(j, ZI_STAGE_ENCODE, (guided ? 4 : 2) + (needs_preview_fit ? 1 : 0));
+    zi_generation_begin_stage(j, ZI_STAGE_ENCODE, (guided ? 4 : 2) + (needs_preview_fit ? 1 : 0));
     if (!encode_prompt(j, &j->positive, error)) return false;
     if (guided && !encode_prompt(j, &j->negative, error)) return false;
-    if ((needs_preview_fit && !fit_preview(j, error)) || !run_sampling(j, error)) return false;
-    begin_stage(j, ZI_STAGE_DECODE, 1);
+    if ((needs_preview_fit && !fit_preview(j, error)) || !zi_generation_denoise(j, error))
+        return false;
+    zi_generation_begin_stage(j, ZI_STAGE_DECODE, 1);
     return zi_vae_decode(&j->session.run, &j->model->vae, j->latents, j->height, j->width, j->image,
                          error) &&
            read_result(j, out, error);
@@ -442,9 +359,8 @@ static bool run_generation(generation_job *j, zi_image **out, zi_error *error)
 
 bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_error *error)
 {
-    if (!ZI_CHECK_RESERVED(request, error)) return false;
-    generation_job j = {.model = model};
-    if (!resolve_request(model, request, &j.request, error)) return false;
+    zi_generation_job j = {.model = model};
+    if (!zi_request_resolve(model, request, &j.request, error)) return false;
     j.height = (size_t)j.request.height / 8;
     j.width = (size_t)j.request.width / 8;
     j.size = (size_t)model->config.transformer.channels * j.height * j.width;
@@ -457,18 +373,21 @@ bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_
 char *zi_infotext_create(const zi_model *model, const zi_request *request)
 {
     zi_request r;
-    if (!resolve_request(model, request, &r, NULL)) return NULL;
+    if (!zi_request_resolve(model, request, &r, NULL)) return NULL;
     zi_infotext_fields fields = {.prompt = r.prompt,
                                  .original = r.original,
                                  .negative = r.negative,
                                  .model = model->name,
                                  .schedule = zi_parameter_find("schedule")->choices[r.schedule],
+                                 .sampler = zi_parameter_find("sampler")->choices[r.sampler],
                                  .steps = r.steps,
                                  .width = r.width,
                                  .height = r.height,
                                  .seed = r.seed,
                                  .cfg = 1 + r.guidance, /* A1111's scale, see docs */
                                  .shift = r.shift};
+    if (r.guidance > 0) fields.cfg_normalization = r.cfg_normalization;
+    if (r.guidance > 0 && r.cfg_truncation < 1) fields.cfg_truncation = r.cfg_truncation;
     return zi_infotext_format(&fields);
 }
 

@@ -2,6 +2,7 @@
 #include "internal.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "model/config_remarks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,19 +32,32 @@ zi_exec_limits zi_model_limits(const zi_config *config)
     return limits;
 }
 
-/* Sets model->warning, in new memory, if pad tokens were missing and replaced by zeros; it names
- * options->path. Else it stays NULL. False, with *error set: out of memory. */
-static bool set_warning(const zi_model_options *options, zi_model *model, zi_error *error)
+/* A zi_remark_fn: appends the text to the zi_text `user`, behind "; " if that has one already. */
+static void append_warning(void *user, const char *remark)
 {
-    if (!model->transformer.weights.zeros) return true;
+    zi_text *text = user;
+    zi_text_printf(text, "%s%s", text->size ? "; " : "", remark);
+}
+
+/* Sets model->warning, in new memory, if pad tokens were missing and replaced by zeros, or
+ * zi_config_each_warning has something to say; it names options->path. Else it stays NULL. False,
+ * with *error set: out of memory. */
+static bool set_warning(const zi_model_options *options, const zi_assembly *assembly,
+                        zi_model *model, zi_error *error)
+{
     zi_text text;
     zi_text_init(&text, 1 << 16);
-    zi_text_printf(&text,
-                   "%s: the pad tokens are missing, as in folders that an early converter wrote, "
-                   "and are replaced by zeros: images will differ from those of the original",
-                   options->path);
-    model->warning = zi_text_take(&text);
-    return model->warning || zi_error_no_memory(error, strlen(options->path));
+    if (model->transformer.weights.zeros)
+        zi_text_printf(&text,
+                       "%s: the pad tokens are missing, as in folders that an early converter "
+                       "wrote, and are replaced by zeros: images will differ from those of the "
+                       "original",
+                       options->path);
+    bool ok = zi_config_each_warning(assembly, &model->config, append_warning, &text, error);
+    bool any = text.size || text.failed;
+    if (ok && any) model->warning = zi_text_take(&text);
+    zi_text_free(&text);
+    return ok && (!any || model->warning || zi_error_no_memory(error, strlen(options->path)));
 }
 
 /* Opens and binds text encoder, transformer and VAE, sets model->config with the scheduler's, and
@@ -93,7 +107,7 @@ static bool load_parts(const zi_model_options *options, zi_model *model, zi_erro
     if (!zi_assembly_read(options, &assembly, error)) return false;
     bool ok = load_components(&assembly, model, error) &&
               zi_assembly_tokenizer(options, &assembly, &model->tokenizer, error) &&
-              set_warning(options, model, error);
+              set_warning(options, &assembly, model, error);
     zi_assembly_free(&assembly);
     return ok;
 }
@@ -134,6 +148,11 @@ void zi_model_free(zi_model *model)
 int zi_model_native_size(const zi_model *model)
 {
     return model->config.vae.native_size;
+}
+
+zi_variant zi_model_variant(const zi_model *model)
+{
+    return model->config.variant;
 }
 
 const char *zi_model_name(const zi_model *model)

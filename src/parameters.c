@@ -19,7 +19,8 @@ const zi_parameter zi_parameters[] = {
 
 _Static_assert(sizeof zi_parameters / sizeof *zi_parameters <= ZI_MAX_PARAMETERS,
                "a bit for each row");
-_Static_assert(sizeof(zi_schedule) == sizeof(int) && sizeof(zi_compute) == sizeof(int),
+_Static_assert(sizeof(zi_schedule) == sizeof(int) && sizeof(zi_sampler) == sizeof(int) &&
+                   sizeof(zi_compute) == sizeof(int),
                "choices are read and written as int");
 
 const zi_parameter *zi_parameter_at(size_t i)

@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "base/random.h"
 #include "io/values.h"
+#include "model/config_remarks.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -39,12 +40,25 @@ static bool set_passed_text(zi_error *result, const char *format, double number)
 
 /* ---- weights ---- */
 
+/* A zi_remark_fn: appends the text to that of the zi_error `user`, cut to its size. */
+static void append_remark(void *user, const char *text)
+{
+    zi_error *result = user;
+    size_t length = strlen(result->text);
+    snprintf(result->text + length, sizeof result->text - length, "; %s", text);
+}
+
 /* A check_fn: loads the model into v->model, which checks that every tensor is there and has the
- * right shape. After a failure v->model stays NULL. */
+ * right shape; names unknown fields of configs. After a failure v->model stays NULL. */
 static bool check_loads(verifier *v, zi_error *result)
 {
-    return zi_model_load(v->engine, v->options, &v->model, result) &&
-           set_passed_text(result, "every tensor is there, of the right shape", 0);
+    zi_assembly assembly;
+    if (!zi_model_load(v->engine, v->options, &v->model, result)) return false;
+    set_passed_text(result, "every tensor is there, of the right shape", 0);
+    if (!zi_assembly_read(v->options, &assembly, result)) return false;
+    bool ok = zi_config_each_unknown(&assembly, append_remark, result, result);
+    zi_assembly_free(&assembly);
+    return ok;
 }
 
 /* A check_fn: reads all weights; fails for a value that is not finite, or a norm that is all zeros.

@@ -275,6 +275,41 @@ static void any_text(void)
     }
 }
 
+/* A1111's names of samplers and schedules are the parameters' choices; others stay. */
+static void samplers_and_schedules(void)
+{
+    static const struct {
+        const char *sampler, *schedule, *text, *read_sampler, *read_schedule;
+    } rows[] = {
+        {"euler", "diffusers", "Sampler: Euler, Schedule type: diffusers,", "euler", "diffusers"},
+        {"heun", "karras", "Sampler: Heun, Schedule type: Karras,", "heun", "karras"},
+        {"lcm", "exponential", "Sampler: LCM, Schedule type: Exponential,", "lcm", "exponential"},
+        {NULL, "beta", "Sampler: Euler, Schedule type: Beta,", "euler", "beta"},
+        {"DPM++ 2M", "SGM Uniform", "Sampler: DPM++ 2M, Schedule type: SGM Uniform,", "DPM++ 2M",
+         "SGM Uniform"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_infotext_fields back, f = {.prompt = "a",
+                                      .steps = 3,
+                                      .sampler = rows[i].sampler,
+                                      .schedule = rows[i].schedule,
+                                      .cfg = 4,
+                                      .cfg_normalization = i * 0.25,
+                                      .cfg_truncation = i * 0.2};
+        char *storage = NULL, *text = zi_infotext_format(&f);
+        CHECK_MSG(strstr(text, rows[i].text), "%s", text);
+        CHECK((strstr(text, "CFG normalization") != NULL) == (i > 0));
+        CHECK(zi_infotext_parse(text, &back, &storage, NULL));
+        CHECK_MSG(!strcmp(back.sampler, rows[i].read_sampler) &&
+                      !strcmp(back.schedule, rows[i].read_schedule),
+                  "%s, %s", back.sampler, back.schedule);
+        CHECK(back.cfg_normalization == f.cfg_normalization &&
+              back.cfg_truncation == f.cfg_truncation);
+        free(storage);
+        free(text);
+    }
+}
+
 int main(void)
 {
     RUN(writes_the_known_form);
@@ -286,5 +321,6 @@ int main(void)
     RUN(settings_as_they_stand);
     RUN(refuses_non_numbers);
     RUN(any_text);
+    RUN(samplers_and_schedules);
     return zi_test_result();
 }

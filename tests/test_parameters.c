@@ -40,9 +40,15 @@ static void rows_are_complete(void)
 
 static void defaults_in_words(void)
 {
-    static const char *const rows[][2] = {{"steps", "9"},         {"shift", "the model's, 3"},
-                                          {"guidance", "0, off"}, {"compute", "auto"},
-                                          {"prompt", ""},         {"seed", "random, and reported"}};
+    static const char *const rows[][2] = {{"steps", "9; Z-Image base: 28"},
+                                          {"shift", "the model's: 3; Z-Image base: 6"},
+                                          {"guidance", "0, off; Z-Image base: 4"},
+                                          {"cfg_normalization", "0, off"},
+                                          {"cfg_truncation", "1"},
+                                          {"count", "1"},
+                                          {"compute", "auto"},
+                                          {"prompt", ""},
+                                          {"seed", "random, and reported"}};
     char text[64];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_parameter_print_default(zi_parameter_find(rows[i][0]), text);
@@ -54,11 +60,12 @@ static void defaults_are_filled_in(void)
 {
     zi_generation g = {.request.width = 64};
     zi_generation_fill_defaults(&g);
-    CHECK(g.request.steps == 9 && g.count == 1 && g.request.width == 64);
-    CHECK(g.request.height == 0 && g.request.shift == 0); /* the model's */
-    g.request.steps = 4;
+    CHECK(g.request.cfg_truncation == 1 && g.count == 1 && g.request.width == 64);
+    CHECK(g.request.height == 0 && g.request.shift == 0 && g.request.steps == 0); /* the model's */
+    CHECK(g.request.guidance == 0 && !g.request.guidance_given);
+    g.count = 4;
     zi_generation_fill_defaults(&g);
-    CHECK(g.request.steps == 4);
+    CHECK(g.count == 4);
 }
 
 /* ---- checks ---- */
@@ -108,7 +115,8 @@ static void texts_and_choices(void)
     CHECK(!zi_parameter_check_text(prompt, "\xff", 3, &error));
     CHECK(zi_parameter_choose(schedule, "mlx", &index, &error) && index == ZI_SCHEDULE_MLX);
     CHECK(!zi_parameter_choose(schedule, "ml", &index, &error) && index == ZI_SCHEDULE_MLX);
-    CHECK(!strcmp(error.text, "schedule: 'ml' is unknown; choose one of diffusers, mlx"));
+    CHECK(!strcmp(error.text, "schedule: 'ml' is unknown; choose one of auto, mlx, "
+                              "diffusers, karras, exponential, beta"));
 }
 
 static void servers_take_less(void)

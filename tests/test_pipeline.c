@@ -187,7 +187,7 @@ static void refuses_what_cannot_be(void)
         {{.prompt = "a", .shift = NAN}, "shift", "0.01 to 100"},
         {{.prompt = "a", .guidance = -1}, "guidance", "0 (off) to 100"},
         {{.prompt = "a", .guidance = INFINITY}, "guidance", "0 (off) to 100"},
-        {{.prompt = "a", .schedule = (zi_schedule)2}, "schedule", "0 to 1"},
+        {{.prompt = "a", .schedule = (zi_schedule)6}, "schedule", "0 to 5"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_image *image = NULL;

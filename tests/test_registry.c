@@ -282,9 +282,9 @@ static void kept_inspections(void)
     free(again);
     zi_registry_list_free(&list);
 
-    edit(cache_file, "\"Z-Image\"", "\"Z-image\"");
+    edit(cache_file, "\"Z-Image-Turbo\"", "\"Z-image-turbo\"");
     CHECK(inspect_anew(&list) == 0);
-    CHECK_MSG(!strcmp(list.entries[1].inspection->architecture, "Z-image"), "%s",
+    CHECK_MSG(!strcmp(list.entries[1].inspection->architecture, "Z-image-turbo"), "%s",
               list.entries[1].inspection->architecture);
     zi_registry_list_free(&list);
 
@@ -300,7 +300,7 @@ static void kept_inspections(void)
     edit(cache_file, "{\"version\"", "<\"version\""); /* damaged: as if it were not there */
     CHECK(inspect_anew(&list) == 2);
     zi_registry_list_free(&list);
-    edit(cache_file, "\"format\":1", "\"format\":9"); /* of another version */
+    edit(cache_file, "\"format\":2", "\"format\":9"); /* of another version */
     CHECK(inspect_anew(&list) == 2);
     zi_registry_list_free(&list);
 

@@ -16,15 +16,18 @@ static cJSON *describe_infotext(const char *text)
     if (!zi_infotext_parse(text, &f, &storage, NULL)) return cJSON_CreateNull();
     cJSON *fields = cJSON_CreateObject();
     snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
-    const char *const texts[][2] = {{"prompt", f.prompt},     {"original", f.original},
-                                    {"negative", f.negative}, {"model", f.model},
-                                    {"schedule", f.schedule}, {"seed", seed}};
+    const char *const texts[][2] = {
+        {"prompt", f.prompt}, {"original", f.original}, {"negative", f.negative},
+        {"model", f.model},   {"schedule", f.schedule}, {"sampler", f.sampler},
+        {"seed", seed}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         cJSON_AddStringToObject(fields, texts[i][0], texts[i][1] ? texts[i][1] : "");
     cJSON_AddNumberToObject(fields, "steps", f.steps);
     cJSON_AddNumberToObject(fields, "width", f.width);
     cJSON_AddNumberToObject(fields, "height", f.height);
     cJSON_AddNumberToObject(fields, "guidance", f.cfg > 1 ? f.cfg - 1 : 0);
+    cJSON_AddNumberToObject(fields, "cfg_normalization", f.cfg_normalization);
+    cJSON_AddNumberToObject(fields, "cfg_truncation", f.cfg_truncation > 0 ? f.cfg_truncation : 1);
     cJSON_AddNumberToObject(fields, "shift", f.shift);
     free(storage);
     return fields;

@@ -4,6 +4,7 @@
 #include "io/recognise.h"
 #include "io/json.h"
 #include "model/assembly.h"
+#include "model/config_remarks.h"
 #include "model/lm.h"
 #include "model/transformer.h"
 #include "model/vae.h"
@@ -177,7 +178,51 @@ static void inspect_scheduler(inspector *in)
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
     zi_error why;
     in->out->components[ZI_COMPONENT_SCHEDULER].present = layout->scheduler != NULL;
-    if (!zi_assembly_scheduler(&in->assembly, &in->config, &why)) add_problem(in, &why);
+    if (!zi_assembly_scheduler(&in->assembly, &in->config, &why)) {
+        add_problem(in, &why);
+        return;
+    }
+    if (!in->out->components[ZI_COMPONENT_TRANSFORMER].present) return;
+    in->out->variant = in->config.variant;
+}
+
+/* Sets the shift of the inspection, from the scheduler's and the VAE's config, of a model with a
+ * transformer that has one or whose variant is known. */
+static void inspect_shift(inspector *in)
+{
+    const zi_config *c = &in->config;
+    int side = in->configs_read & 1 << ZI_COMPONENT_VAE ? c->vae.native_size : 1024;
+    if (in->out->variant || c->scheduler.dynamic)
+        in->out->shift = zi_scheduler_shift(&c->scheduler, side / 16 * (side / 16));
+}
+
+/* A zi_remark_fn: adds the text to the remarks of the inspector `user`. */
+static void add_remark(void *user, const char *text)
+{
+    inspector *in = user;
+    in->failed |= !zi_inspection_add_remark(in->out, text);
+}
+
+/* Adds remarks on config fields that nobody knows and on what may not be meant. Sets in->failed
+ * when memory is short. */
+static void inspect_remarks(inspector *in)
+{
+    bool ok = zi_config_each_unknown(&in->assembly, add_remark, in, NULL) &&
+              zi_config_each_warning(&in->assembly, &in->config, add_remark, in, NULL);
+    in->failed |= !ok;
+}
+
+/* Sets the architecture to `name`, in which the model's variant stands for "Z-Image" at its start.
+ */
+static void set_architecture(inspector *in, const char *name)
+{
+    static const char generic[] = "Z-Image";
+    char text[200];
+    size_t size = sizeof generic - 1;
+    bool replaced = in->out->variant && !strncmp(name, generic, size);
+    snprintf(text, sizeof text, "%s%s", replaced ? zi_variant_name(in->out->variant) : "",
+             replaced ? name + size : name);
+    set_text(in, &in->out->architecture, text);
 }
 
 /* Sets native size, layers and widths of the inspection from the configs that were read; the others
@@ -216,12 +261,14 @@ static void inspect_model(inspector *in)
              layout->folder ? "" : " file");
     in->out->has_components = true;
     set_text(in, &in->out->layout, name);
-    set_text(in, &in->out->architecture, architecture ? architecture : "Z-Image");
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
         inspect_component(in, (zi_component)component);
     inspect_tokenizer(in);
     inspect_scheduler(in);
+    inspect_shift(in);
     inspect_configs(in);
+    inspect_remarks(in);
+    set_architecture(in, architecture ? architecture : "Z-Image");
 }
 
 /* Describes a diffusers folder that did not read as a model: its layout, and as architecture the

@@ -44,6 +44,9 @@ static const struct {
 };
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
+static const char *const variants[] = {
+    [ZI_VARIANT_UNKNOWN] = "", [ZI_VARIANT_TURBO] = "turbo", [ZI_VARIANT_BASE] = "base"};
+
 /* Adds the integer fields in `sizes` that are not 0. */
 static void write_sizes(cJSON *root, const zi_inspection *in)
 {
@@ -93,6 +96,8 @@ static cJSON *view_json(const zi_inspection *in)
         write_summary(root, &in->other);
     else
         add_text(root, "precision", in->precision);
+    if (in->variant) cJSON_AddStringToObject(root, "variant", variants[in->variant]);
+    if (in->shift > 0) cJSON_AddNumberToObject(root, "shift", in->shift);
     write_sizes(root, in);
     write_components(root, in);
     cJSON_AddBoolToObject(root, "usable", in->usable);
@@ -229,6 +234,10 @@ static bool read_fields(const cJSON *root, zi_inspection *in)
     bool ok = zi_inspection_set(&in->layout, string_field(root, "layout")) &&
               zi_inspection_set(&in->architecture, string_field(root, "architecture"));
     in->kind = (zi_model_kind)int_field(root, "kind");
+    in->shift = number_field(root, "shift");
+    const char *variant = string_field(root, "variant");
+    for (int i = ZI_VARIANT_TURBO; variant && i <= ZI_VARIANT_BASE; i++)
+        if (!strcmp(variant, variants[i])) in->variant = (zi_variant)i;
     for (size_t i = 0; i < SIZES; i++)
         *(int *)(void *)((char *)in + sizes[i].offset) = int_field(root, sizes[i].name);
     cJSON_ArrayForEach(remark, zi_json_find(root, "remarks")) ok =

@@ -111,8 +111,46 @@ static void put_value(zi_text *out, const char *key, const char *value)
     cJSON_Delete(string);
 }
 
+/* A1111's names of samplers and schedules, and the choices of the parameters that they are. */
+static const struct {
+    const char *label, *choice;
+} known_names[] = {
+    {"Euler", "euler"},
+    {"Heun", "heun"},
+    {"LCM", "lcm"},
+    {"Karras", "karras"},
+    {"Exponential", "exponential"},
+    {"Beta", "beta"},
+};
+enum { KNOWN_NAMES = sizeof known_names / sizeof *known_names };
+
+/* A1111's name for a choice; the text itself if it has none. */
+static const char *label_of_choice(const char *choice)
+{
+    for (size_t i = 0; choice && i < KNOWN_NAMES; i++)
+        if (!strcmp(choice, known_names[i].choice)) return known_names[i].label;
+    return choice;
+}
+
+/* The choice that A1111 gives this name; the text itself if there is none. */
+static const char *choice_of_label(const char *label)
+{
+    for (size_t i = 0; i < KNOWN_NAMES; i++)
+        if (!strcmp(label, known_names[i].label)) return known_names[i].choice;
+    return label;
+}
+
+/* Appends ", KEY: VALUE" with a number, but nothing for 0. */
+static void put_number(zi_text *out, const char *key, double value)
+{
+    if (value == 0) return;
+    zi_text_printf(out, ", %s: ", key);
+    put_double(out, value);
+}
+
 char *zi_infotext_format(const zi_infotext_fields *fields)
 {
+    const char *sampler = fields->sampler && *fields->sampler ? fields->sampler : "euler";
     zi_text out;
     zi_text_init(&out, SIZE_MAX / 2);
     if (fields->prompt) zi_text_puts(&out, fields->prompt);
@@ -123,8 +161,9 @@ char *zi_infotext_format(const zi_infotext_fields *fields)
         zi_text_puts(&out, fields->negative);
         zi_text_puts(&out, "\n");
     }
-    zi_text_printf(&out, "Steps: %d, Sampler: Euler", fields->steps);
-    put_value(&out, "Schedule type", fields->schedule);
+    zi_text_printf(&out, "Steps: %d", fields->steps);
+    put_value(&out, "Sampler", label_of_choice(sampler));
+    put_value(&out, "Schedule type", label_of_choice(fields->schedule));
     zi_text_puts(&out, ", CFG scale: ");
     put_double(&out, fields->cfg);
     zi_text_printf(&out, ", Seed: %" PRIu64 ", Size: %dx%d", fields->seed, fields->width,
@@ -132,6 +171,8 @@ char *zi_infotext_format(const zi_infotext_fields *fields)
     put_value(&out, "Model", fields->model);
     zi_text_puts(&out, ", Shift: ");
     put_double(&out, fields->shift);
+    put_number(&out, "CFG normalization", fields->cfg_normalization);
+    put_number(&out, "CFG truncation", fields->cfg_truncation);
     put_value(&out, "Original prompt", fields->original);
     zi_text_puts(&out, ", Version: zimage " ZI_VERSION);
     return zi_text_take(&out);
@@ -226,6 +267,16 @@ static bool key_is(span key, const char *name)
     return key.size == strlen(name) && memcmp(key.data, name, key.size) == 0;
 }
 
+/* The field of *out for a key whose value is a number, not necessarily a whole one; NULL: none. */
+static double *number_field(span key, zi_infotext_fields *out)
+{
+    return key_is(key, "CFG scale")           ? &out->cfg
+           : key_is(key, "Shift")             ? &out->shift
+           : key_is(key, "CFG normalization") ? &out->cfg_normalization
+           : key_is(key, "CFG truncation")    ? &out->cfg_truncation
+                                              : NULL;
+}
+
 /* Stores any value in *storage, which must have room and is moved behind it, and in the field of
  * *out that the key names; unknown keys set no field. Fails with ZI_ERROR_BAD_FORMAT for a value
  * that should be a number or a size and is none; *out may be partly set then. */
@@ -243,13 +294,15 @@ static bool read_setting(span key, span from, zi_infotext_fields *out, char **st
     else if (key_is(key, "Original prompt"))
         out->original = value;
     else if (key_is(key, "Schedule type"))
-        out->schedule = value;
+        out->schedule = choice_of_label(value);
+    else if (key_is(key, "Sampler"))
+        out->sampler = choice_of_label(value);
     else if (key_is(key, "Size")) {
         kind = "a size like 1024x1024";
         ok = read_size(value, &out->width, &out->height);
-    } else if (key_is(key, "CFG scale") || key_is(key, "Shift")) {
+    } else if (number_field(key, out)) {
         kind = "a number";
-        ok = read_double(value, *key.data == 'S' ? &out->shift : &out->cfg);
+        ok = read_double(value, number_field(key, out));
     }
     return ok || zi_error_set(error, ZI_ERROR_BAD_FORMAT, "infotext",
                               "%.*s is \"%.60s\" and should be %s; correct or remove it",
@@ -307,7 +360,7 @@ bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage
     span prompt, negative, line, key, value;
     cut_settings(text, &prompt, &line);
     cut_negative(&prompt, &negative);
-    zi_infotext_fields fields = {.model = "", .schedule = "", .original = ""};
+    zi_infotext_fields fields = {.model = "", .schedule = "", .original = "", .sampler = ""};
     fields.prompt = store_string(&next, prompt);
     fields.negative = store_string(&next, negative);
     while (next_pair(&line, &key, &value)) {

@@ -1,6 +1,7 @@
 #include "model/assembly.h"
 #include "base/file.h"
 #include "io/weights_files.h"
+#include "model/variant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,22 +159,44 @@ bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_ba
     return ok;
 }
 
+/* Fills in scheduler, variant and foreign_shift of a model without a scheduler config, whose
+ * variant, perhaps unknown, is given: from that of the reference at `path`, unless it is of the
+ * other variant. */
+static bool read_lent_scheduler(const char *path, zi_variant variant, zi_config *config,
+                                zi_error *error)
+{
+    if (!zi_config_read_scheduler(path, &config->scheduler, error)) return false;
+    zi_variant lent = zi_variant_of_shift(config->scheduler.shift);
+    config->variant = variant ? variant : lent;
+    if (config->variant == lent || config->scheduler.dynamic) return true;
+    config->foreign_shift = config->scheduler.shift;
+    config->scheduler = zi_variant_scheduler(variant);
+    return true;
+}
+
 bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_error *error)
 {
-    static const zi_assembly_input inputs[] = {ZI_ASSEMBLY_MODEL, ZI_ASSEMBLY_REFERENCE};
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
-        const char *path = assembly->layouts[inputs[i]].scheduler;
-        if (path) return zi_config_read_scheduler(path, config, error);
-    }
-    /* Diffusers folders always have one; models in other layouts are Z-Image-Turbo. */
     const zi_layout *model = &assembly->layouts[ZI_ASSEMBLY_MODEL];
+    const char *lent = assembly->layouts[ZI_ASSEMBLY_REFERENCE].scheduler;
+    zi_scheduler_config *scheduler = &config->scheduler;
+    zi_variant variant = zi_variant_recognise(assembly->paths[ZI_ASSEMBLY_MODEL],
+                                              model->checkpoint ? model->checkpoint->gguf : NULL);
+    config->foreign_shift = 0;
+    if (model->scheduler) {
+        if (!zi_config_read_scheduler(model->scheduler, scheduler, error)) return false;
+        config->variant = scheduler->dynamic ? variant : zi_variant_of_shift(scheduler->shift);
+        return true;
+    }
+    if (lent) return read_lent_scheduler(lent, variant, config, error);
+    /* Diffusers folders always have one; models in other layouts are Z-Image-Turbo by default. */
     if (model->naming == ZI_NAMES_DIFFUSERS &&
         model->components[ZI_COMPONENT_TRANSFORMER].usual_path)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "scheduler",
                                "%s/scheduler/scheduler_config.json is missing; fetch it again, or "
                                "take it from a reference model (a complete Z-Image model)",
                                assembly->paths[ZI_ASSEMBLY_MODEL]);
-    config->scheduler = zi_config_z_image_turbo().scheduler;
+    config->variant = variant;
+    *scheduler = zi_variant_scheduler(variant);
     return true;
 }
 

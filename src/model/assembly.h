@@ -56,9 +56,10 @@ const char *zi_assembly_config(const zi_assembly *assembly, zi_component compone
 bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_backend *backend,
                       zi_config *config, zi_weights *weights, zi_error *error) ZI_CHECKED;
 
-/* Fills in config->scheduler from the first scheduler config there is: the model's, else the
- * reference's. If neither has one, it is Z-Image-Turbo's, but ZI_ERROR_INCOMPLETE for a diffusers
- * folder as the model. config->scheduler may have changed after a failure. */
+/* Fills in scheduler, variant and foreign_shift of *config from the first scheduler config there
+ * is: the model's, else the reference's, unless the model is known to be of the other variant. If
+ * neither has one, it is the variant's, but ZI_ERROR_INCOMPLETE for a diffusers folder as the
+ * model. They may have changed after a failure. */
 bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config,
                            zi_error *error) ZI_CHECKED;
 

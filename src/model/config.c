@@ -1,12 +1,14 @@
 #include "model/config.h"
 #include "backend/backend.h"
 #include "io/json.h"
+#include "model/config_fields.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_CONFIG = 1 << 20, MAX_WIDTH = 65536, MAX_LAYERS = 512 };
+enum { TEXT_ENCODER_THETA = 1000000 }; /* rope_theta of Qwen3-4B, where a config has none */
 
 /* Fails with ZI_ERROR_UNSUPPORTED unless the string field has the value wanted, and with
  * ZI_ERROR_BAD_FORMAT if it is missing or no string. */
@@ -48,14 +50,14 @@ static bool read_text_encoder(const char *path, const cJSON *json, zi_config *co
                                "\"model_type\" is %.60s; only qwen3 is supported as text encoder",
                                type);
     config->text.qk_norm = true;
-    return zi_config_read_qwen(path, json, &config->text, error) &&
+    return zi_config_read_qwen(path, json, TEXT_ENCODER_THETA, &config->text, error) &&
            read_mlx_group_size(path, json, &config->group[ZI_COMPONENT_TEXT_ENCODER], error);
 }
 
-bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *out, zi_error *error)
+bool zi_config_read_qwen(const char *path, const cJSON *json, double theta, zi_qwen_config *out,
+                         zi_error *error)
 {
     double eps;
-    bool biased;
     if (!zi_json_int(path, json, "num_hidden_layers", 2, MAX_LAYERS, &out->layers, error) ||
         !zi_json_int(path, json, "hidden_size", 1, MAX_WIDTH, &out->hidden, error) ||
         !zi_json_int(path, json, "num_attention_heads", 1, 1024, &out->heads, error) ||
@@ -65,15 +67,12 @@ bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *ou
         !zi_json_int(path, json, "intermediate_size", 1, 1 << 20, &out->ffn, error) ||
         !zi_json_int(path, json, "vocab_size", 1, 1 << 24, &out->vocab, error) ||
         !zi_json_double(path, json, "rms_norm_eps", 0, 1, &eps, error) ||
-        !zi_json_double_or(path, json, "rope_theta", 1, 1e12, 1e6, &out->rope_theta, error) ||
         !zi_json_int_or(path, json, "max_position_embeddings", 1, 1 << 30, 1 << 30, &out->context,
                         error) ||
-        !zi_json_bool_or(path, json, "attention_bias", false, &biased, error))
+        !zi_config_check_fields(ZI_CONFIG_QWEN, path, json, error) ||
+        !zi_config_read_rope_theta(path, json, theta, &out->rope_theta, error))
         return false;
     out->eps = (float)eps;
-    if (biased)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "attention_bias",
-                               "\"attention_bias\" is true; only models without it are supported");
     return true;
 }
 
@@ -233,13 +232,14 @@ static bool read_optional_fields(const char *path, const cJSON *json, bool mlx,
 
 /* Reads a transformer's config.json into config->transformer, and its MLX group size into
  * config->group; some may be set after a failure. It is MLX's if it has hidden_size and no
- * _class_name, else diffusers'. Fails with ZI_ERROR_UNSUPPORTED if qk_norm is false and for
- * Z-Image-Omni (siglip_feat_dim). Leaves head_dim and modulation to check_transformer. */
+ * _class_name, else diffusers'. Fails, too, as zi_config_check_fields and, with
+ * ZI_ERROR_UNSUPPORTED, for Z-Image-Omni (siglip_feat_dim). Leaves head_dim and modulation to
+ * check_transformer. */
 static bool read_transformer(const char *path, const cJSON *json, zi_config *config,
                              zi_error *error)
 {
     zi_transformer_config *c = &config->transformer;
-    bool qk_norm, mlx = !zi_json_find(json, "_class_name") && zi_json_find(json, "hidden_size");
+    bool mlx = !zi_json_find(json, "_class_name") && zi_json_find(json, "hidden_size");
     const char *const *names = field_names[mlx];
     if (!mlx && !check_class_field(path, json, "_class_name", "ZImageTransformer2DModel", error))
         return false;
@@ -251,12 +251,9 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
         !zi_json_int(path, json, "in_channels", 1, 64, &c->channels, error) ||
         !(mlx ? read_mlx_fields : read_diffusers_fields)(path, json, c, error) ||
         !read_optional_fields(path, json, mlx, c, error) ||
-        !zi_json_bool_or(path, json, "qk_norm", true, &qk_norm, error) ||
-        !read_mlx_group_size(path, json, &config->group[ZI_COMPONENT_TRANSFORMER], error))
+        !read_mlx_group_size(path, json, &config->group[ZI_COMPONENT_TRANSFORMER], error) ||
+        !zi_config_check_fields(ZI_CONFIG_TRANSFORMER, path, json, error))
         return false;
-    if (!qk_norm)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "qk_norm",
-                               "\"qk_norm\" is false; only true is supported");
     return !zi_json_find(json, "siglip_feat_dim") ||
            zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "siglip_feat_dim",
                            "is of Z-Image-Omni (it has \"siglip_feat_dim\"); only Z-Image models "
@@ -305,7 +302,8 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
         !zi_json_double_or(path, json, "shift_factor", -1e6, 1e6, 0, &shift, error) ||
         !zi_json_bool_or(path, json, "use_quant_conv", true, &quant, error) ||
         !zi_json_bool_or(path, json, "use_post_quant_conv", true, &post_quant, error) ||
-        !zi_json_bool_or(path, json, "mid_block_add_attention", true, &attention, error))
+        !zi_json_bool_or(path, json, "mid_block_add_attention", true, &attention, error) ||
+        !zi_config_check_fields(ZI_CONFIG_VAE, path, json, error))
         return false;
     c->scaling = (float)scaling;
     c->shift = (float)shift;
@@ -321,22 +319,6 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     return true;
 }
 
-/* Reads shift (1 if absent) into config->scheduler. Fails with ZI_ERROR_UNSUPPORTED for a class
- * other than FlowMatchEulerDiscreteScheduler and for dynamic shifting; shift may then be set. */
-static bool read_scheduler(const char *path, const cJSON *json, zi_config *config, zi_error *error)
-{
-    zi_scheduler_config *c = &config->scheduler;
-    bool dynamic;
-    if (!check_class_field(path, json, "_class_name", "FlowMatchEulerDiscreteScheduler", error) ||
-        !zi_json_double_or(path, json, "shift", 0.01, 100, 1.0, &c->shift, error) ||
-        !zi_json_bool_or(path, json, "use_dynamic_shifting", false, &dynamic, error))
-        return false;
-    if (dynamic)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "use_dynamic_shifting",
-                               "\"use_dynamic_shifting\" is true; only false is supported");
-    return true;
-}
-
 /* Reads the fields of one component from JSON into *config. */
 typedef bool (*config_reader)(const char *path, const cJSON *json, zi_config *config,
                               zi_error *error);
@@ -347,7 +329,9 @@ static bool read_config_file(const char *path, config_reader read, zi_config *co
                              zi_error *error)
 {
     cJSON *json = NULL;
-    bool ok = zi_json_read(path, MAX_CONFIG, &json, error) && read(path, json, config, error);
+    bool ok = zi_json_read(path, MAX_CONFIG, &json, error) &&
+              zi_json_check_unique_keys(path, json, "the file", error) &&
+              read(path, json, config, error);
     cJSON_Delete(json);
     return ok;
 }
@@ -387,11 +371,6 @@ bool zi_config_read(zi_component component, const char *path, zi_config *config,
                                                                 read_vae};
     return read_config_file(path, readers[component], config, error) &&
            zi_config_check(component, path, false, config, error);
-}
-
-bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error)
-{
-    return read_config_file(path, read_scheduler, config, error);
 }
 
 bool zi_config_check(zi_component component, const char *where, bool inferred, zi_config *config,
@@ -454,6 +433,6 @@ zi_config zi_config_z_image_turbo(void)
                 .native_size = 1024,
                 .scaling = 0.3611f,
                 .shift = 0.1159f},
-        .scheduler = {.shift = 3},
+        .scheduler = {.sampler = ZI_SAMPLER_EULER, .schedule = ZI_SCHEDULE_DIFFUSERS, .shift = 3},
     };
 }

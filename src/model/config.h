@@ -37,9 +37,18 @@ typedef struct {
     float scaling, shift;
 } zi_vae_config;
 
-/* scheduler/scheduler_config.json (FlowMatchEulerDiscreteScheduler). */
+/* scheduler/scheduler_config.json (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
+ * or FlowMatchLCMScheduler). */
 typedef struct {
+    zi_sampler sampler;   /* by the class; not ZI_SAMPLER_AUTO */
+    zi_schedule schedule; /* by use_karras_sigmas and so on; not ZI_SCHEDULE_AUTO */
     double shift;
+    double terminal; /* shift_terminal: the last sigma before 0; 0: as it comes */
+    /* use_dynamic_shifting: instead of `shift`, mu follows from the number of image tokens, on a
+     * line through base_shift at base_tokens and max_shift at max_tokens. */
+    bool dynamic, linear; /* linear: the shift is mu, not e^mu */
+    double base_shift, max_shift;
+    int base_tokens, max_tokens;
 } zi_scheduler_config;
 
 typedef struct {
@@ -47,6 +56,10 @@ typedef struct {
     zi_transformer_config transformer;
     zi_vae_config vae;
     zi_scheduler_config scheduler;
+    zi_variant variant;
+    /* Shift of the reference's scheduler if that is not used, as it is of the other variant; 0:
+     * there is none such. */
+    double foreign_shift;
     size_t group[ZI_WEIGHT_COMPONENTS]; /* MLX group size that the config states; 0: none */
 } zi_config;
 
@@ -64,11 +77,6 @@ bool zi_config_check_pipeline(const char *path, zi_error *error) ZI_CHECKED;
 bool zi_config_read(zi_component component, const char *path, zi_config *config,
                     zi_error *error) ZI_CHECKED;
 
-/* Reads config->scheduler from a scheduler_config.json; the shift is 1 if it is absent. Fails with
- * ZI_ERROR_UNSUPPORTED for another class of schedulers and for dynamic shifting, with
- * ZI_ERROR_BAD_FORMAT without a class. The shift may have changed after a failure. */
-bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error) ZI_CHECKED;
-
 /* Validates a component's fields; for the transformer, also sets head_dim, modulation and, when
  * axes[0] is 0, axes, perhaps before a failure. where: the source named in errors. inferred: the
  * fields come from weights, so that rope axes or norm groups that do not fit are
@@ -81,11 +89,11 @@ bool zi_config_check(zi_component component, const char *where, bool inferred, z
 bool zi_config_check_components(const char *where, const zi_config *config,
                                 zi_error *error) ZI_CHECKED;
 
-/* Reads the shape fields, eps, rope_theta (1e6 if absent) and context of a parsed Qwen or Llama
+/* Reads the shape fields, eps, rope_theta (`theta` if absent) and context of a parsed Qwen or Llama
  * config.json, without zi_config_check_qwen. The caller sets qk_norm, biases and interleaved, which
- * depend on the architecture. Fails with ZI_ERROR_BAD_FORMAT for a missing field,
- * ZI_ERROR_UNSUPPORTED if attention_bias is true; *out may have changed. path: for errors only. */
-bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *out,
+ * depend on the architecture. Fails with ZI_ERROR_BAD_FORMAT for a missing field, and as
+ * zi_config_check_fields; *out may have changed. path: for errors only. */
+bool zi_config_read_qwen(const char *path, const cJSON *json, double theta, zi_qwen_config *out,
                          zi_error *error) ZI_CHECKED;
 
 /* Fails with ZI_ERROR_BAD_FORMAT unless kv_heads, which is not 0, divides heads and head_dim is
@@ -96,6 +104,19 @@ bool zi_config_check_qwen(const char *path, const zi_qwen_config *config,
 /* The config of the published Z-Image-Turbo model, all components and the scheduler; no MLX groups.
  */
 zi_config zi_config_z_image_turbo(void);
+
+/* ---- scheduler_config.c ---- */
+
+/* Reads a scheduler_config.json; the shift is 1 if it is absent. Fails with ZI_ERROR_UNSUPPORTED
+ * for another class of schedulers and as zi_config_check_fields, with ZI_ERROR_BAD_FORMAT without a
+ * class, for values out of range and for several families of sigmas. *out may have changed then. */
+bool zi_config_read_scheduler(const char *path, zi_scheduler_config *out,
+                              zi_error *error) ZI_CHECKED;
+
+/* The shift for an image of this many tokens (of 16 x 16 pixels): scheduler->shift or, if it is
+ * dynamic, the one that follows from their number, which need not be in the range of the parameter
+ * "shift". */
+double zi_scheduler_shift(const zi_scheduler_config *scheduler, int tokens);
 
 /* ---- infer.c: from what the weights are ---- */
 

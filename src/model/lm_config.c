@@ -73,46 +73,6 @@ static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_er
     return true;
 }
 
-/* Fails with ZI_ERROR_UNSUPPORTED if the config asks for scaled rope (for long contexts): a type
- * other than "default". */
-static bool check_rope_scaling(const char *path, const cJSON *json, zi_error *error)
-{
-    static const char *const fields[] = {"rope_scaling", "rope_parameters"};
-    for (int i = 0; i < 2; i++) {
-        const cJSON *rope = zi_json_find(json, fields[i]);
-        const cJSON *type = zi_json_find(rope, "rope_type");
-        if (!type) type = zi_json_find(rope, "type");
-        if (!cJSON_IsString(type) || strcmp(type->valuestring, "default") == 0) continue;
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, fields[i],
-                               "\"%s\" asks for rope scaling of type %.60s, which is not "
-                               "supported; use another language model",
-                               fields[i], type->valuestring);
-    }
-    return true;
-}
-
-/* Fails with ZI_ERROR_UNSUPPORTED for features that are not implemented: MLP biases, sliding
- * windows, activations other than silu, scaled rope. */
-static bool check_unsupported_fields(const char *path, const cJSON *json, zi_error *error)
-{
-    static const char *const off[] = {"mlp_bias", "use_sliding_window"};
-    const char *act;
-    bool on;
-    for (int i = 0; i < 2; i++) {
-        if (!zi_json_bool_or(path, json, off[i], false, &on, error)) return false;
-        if (on)
-            return zi_error_set_in(
-                error, ZI_ERROR_UNSUPPORTED, path, off[i],
-                "\"%s\" is true, which is not supported; use another language model", off[i]);
-    }
-    if (!zi_json_string_or(path, json, "hidden_act", "silu", &act, error)) return false;
-    if (strcmp(act, "silu") != 0)
-        return zi_error_set_in(
-            error, ZI_ERROR_UNSUPPORTED, path, "hidden_act",
-            "\"hidden_act\" is %.60s, which is not supported; use another language model", act);
-    return check_rope_scaling(path, json, error);
-}
-
 /* Reads a parsed config.json into *out, which the caller has zeroed, and adds its end-of-sequence
  * tokens to lm; both may have changed after a failure. interleaved stays false, as it is for GGUF
  * only. rope_theta defaults to the architecture's. */
@@ -122,19 +82,13 @@ static bool read_lm_config(const char *path, const cJSON *json, zi_lm *lm, zi_lm
     const char *type;
     if (!zi_json_string(path, json, "model_type", &type, error)) return false;
     const struct architecture *architecture = find_architecture(path, type, strlen(type), error);
-    if (!architecture || !check_unsupported_fields(path, json, error) ||
-        !zi_config_read_qwen(path, json, &out->qwen, error) ||
+    if (!architecture || !zi_config_read_qwen(path, json, architecture->theta, &out->qwen, error) ||
         !zi_config_check_qwen(path, &out->qwen, error) ||
         !zi_json_bool_or(path, json, "tie_word_embeddings", false, &out->tied, error) ||
         !add_eos_tokens(path, json, lm, error))
         return false;
     set_norms_and_biases(architecture, &out->qwen);
     out->untied = zi_json_find(json, "tie_word_embeddings") && !out->tied;
-    const cJSON *rope = zi_json_find(json, "rope_parameters"); /* of newer transformers */
-    double theta = architecture->theta;
-    if (!zi_json_double_or(path, rope ? rope : json, "rope_theta", 1, 1e12, theta,
-                           &out->qwen.rope_theta, error))
-        return false;
     const cJSON *groups = zi_json_find(json, "quantization");
     int group = 0;
     if (groups && !zi_json_int(path, groups, "group_size", 1, 1024, &group, error)) return false;

@@ -123,9 +123,16 @@ class A1111(Case):
         self.assertEqual((pictures, len(info["infotexts"])), ([], 1))
 
     def test_scheduler(self):
-        for name, used in (("mlx", "mlx"), ("Karras", "diffusers"), (None, "diffusers")):
-            self.assertIn(f"Schedule type: {used}",
+        for name, used in (("mlx", "mlx"), ("Karras", "Karras"), ("exponential", "Exponential"), ("Beta", "Beta"),
+                           ("Automatic", "diffusers"), ("SGM Uniform", "diffusers"), (None, "diffusers")):
+            self.assertIn(f"Schedule type: {used},",
                           self.draw(WHOLE, scheduler=name)[1]["infotexts"][0])
+
+    def test_sampler(self):
+        for name, used in (("Euler", "Euler"), ("Heun", "Heun"), ("lcm", "LCM"), ("DPM++ 2M", "Euler"), (None, "Euler")):
+            _, info, _ = self.draw(WHOLE, sampler_name=name)
+            self.assertEqual(info["sampler_name"], used)
+            self.assertIn(f"Sampler: {used},", info["infotexts"][0])
 
     def test_refused(self):
         for field, values in {
@@ -197,9 +204,10 @@ class A1111(Case):
 
     def test_lists(self):
         self.assertEqual(self.get("samplers"),
-                         [{"name": "Euler", "aliases": ["k_euler", "euler"], "options": {}}])
+                         [{"name": name, "aliases": [f"k_{name.lower()}", name.lower()], "options": {}}
+                          for name in ("Euler", "Heun", "LCM")])
         self.assertEqual([s["name"] for s in self.get("schedulers")],
-                         ["automatic", "diffusers", "mlx"])
+                         ["automatic", "mlx", "diffusers", "karras", "exponential", "beta"])
         self.assertEqual(sorted(self.get("schedulers")[0]), ["aliases", "default_rho", "label",
                                                              "name", "need_inner_model"])
         self.assertEqual(sorted(self.get("upscalers")[0]), ["model_name", "model_path", "model_url",

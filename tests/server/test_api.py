@@ -385,7 +385,7 @@ class Requests(Api):
                 ("colour: unknown field; there are no fields here", "unload", {"colour": 1}),
                 ("prompt: must be text, not a number", "generate", {"prompt": 7}),
                 ("steps: must be a whole number from 1 to 100, not text", "generate", {"steps": "3"}),
-                ("schedule: '7' is unknown; choose one of diffusers, mlx", "generate", {"schedule": 7}),
+                ("schedule: '7' is unknown; choose one of auto, mlx, diffusers, karras, exponential, beta", "generate", {"schedule": 7}),
                 ("seed: '1e3' is not a whole number from 0 to 18446744073709551615", "generate", {"seed": "1e3"}),
                 ("seed: 1.5 is not a whole number", "generate", {"seed": 1.5}),
                 ("seed: must be a whole number from 0 to 18446744073709551615, not a list", "generate", {"seed": []}),

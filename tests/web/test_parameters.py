@@ -1,10 +1,15 @@
 """Controls made from the table of generation parameters, and their values."""
 
 import json
+import os
+import shutil
+import subprocess
 import unittest
 import urllib.request
 
-from support import RED, ZIMAGE_MORE, PageCase, expect
+from support import DATA, RED, ZIMAGE_MORE, PageCase, expect
+
+SMALL = os.path.join(DATA, "golden", "model")
 
 
 class Parameters(PageCase):
@@ -96,6 +101,52 @@ class Controls(Parameters):
         self.assertEqual(facts[:-1], [
             ["Prompt", RED], ["Original prompt", "a circle"], ["Model", "demo-model"], ["Size", "64 × 64"], ["Steps", "1"],
             ["Seed", "77"], ["Shift", "3"], ["Guidance scale", "2"], ["Negative prompt", "green"], ["Schedule", "mlx"]])
+
+
+class Base(Parameters):
+    """Steps, guidance and shift follow the defaults of the selected model, until the user changes them."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = os.path.join(cls.server.models, "pytorch", "base")
+        shutil.copytree(SMALL, folder)
+        subprocess.run(["chmod", "-R", "u+w", folder], check=True)
+        config = os.path.join(folder, "scheduler", "scheduler_config.json")
+        with open(config, encoding="utf-8") as file:
+            fields = json.load(file)
+        with open(config, "w", encoding="utf-8") as file:
+            json.dump(dict(fields, shift=6), file)
+
+    def shown(self):
+        return [self.page.text_content(f"#{name}-value") for name in ("steps", "guidance", "shift")]
+
+    def select(self, model):
+        expect(self.page.locator(f"#model option[value='{model}']")).to_have_count(1)
+        self.page.select_option("#model", model)
+
+    def test_defaults_follow_the_model(self):
+        self.select("demo")
+        self.assertEqual(self.shown(), ["9", "off", "3.0"])
+        self.select("pytorch/base")
+        self.assertEqual(self.shown(), ["28", "4.0", "6.0"])
+        self.select("demo")
+        self.assertEqual(self.shown(), ["9", "off", "3.0"])
+        self.page.fill("#steps", "12")
+        self.select("pytorch/base")
+        self.assertEqual(self.shown(), ["12", "4.0", "6.0"])
+        self.page.reload()
+        self.wait_until_loaded(self.page)
+        self.assertEqual(self.shown(), ["12", "4.0", "6.0"])
+        self.select("demo")
+        self.assertEqual(self.shown(), ["12", "off", "3.0"])
+
+    def test_settings_of_an_image(self):
+        self.select("pytorch/base")
+        self.generate_by_api(steps=28, shift=6)  # by the demo model
+        self.page.click("#run >> text=Use these settings")
+        self.assertEqual(self.page.input_value("#model"), "demo")
+        self.assertEqual(self.shown(), ["28", "off", "6.0"])
 
 
 class More(Parameters):

@@ -11,6 +11,10 @@ const SPECIAL = {
   original: (image) => image.original !== image.prompt && image.original,
   width: (image) => image.width && formatSize(image),
   height: () => null, // shown with the width
+  // Only what is not usual:
+  cfg_truncation: (image) => image.cfg_truncation < 1 && image.cfg_truncation,
+  sampler: (image) => image.sampler !== 'euler' && image.sampler,
+  schedule: (image) => image.schedule !== 'diffusers' && image.schedule,
 };
 
 // The text for a parameter; null or false if it is unknown, off, or the first (usual) one of its choices.

@@ -120,15 +120,15 @@ function showValues() {
 function saveSettings() {
   const values = formParameters.map(({ name, type }) =>
     [name, type === 'boolean' ? fields[name].checked : fields[name].value]);
-  storage.set('settings',
-    { ...Object.fromEntries(values), model: modelName(), locked: isSeedLocked(), sized: isSizeChosen });
+  const others = { model: modelName(), locked: isSeedLocked(), sized: isSizeChosen, defaults: shownDefaults };
+  storage.set('settings', { ...Object.fromEntries(values), ...others });
 }
 
 // Sets the fields to the values of an image or of saved settings, by parameter name. See applyValue() for those that
-// are missing or unknown.
+// are missing or unknown. The model comes first, since it has defaults.
 function applyValues(values) {
-  for (const parameter of formParameters) applyValue(parameter, fields[parameter.name], values[parameter.name]);
   if (values.model) selectModel(values.model);
+  for (const parameter of formParameters) applyValue(parameter, fields[parameter.name], values[parameter.name]);
   if (values.width) isSizeChosen = true;
   setOriginal(values.original || null);
   sizeChanged();
@@ -151,7 +151,25 @@ function restoreSettings() {
   if (!saved) return;
   applyValues(saved);
   isSizeChosen = saved.sized;
+  shownDefaults = saved.defaults ?? shownDefaults;
   setSeedLocked(saved.locked);
+}
+
+/* ---- defaults of the model ---- */
+
+// Defaults of steps, guidance and shift, by name, that the fields follow until the user changes them.
+let shownDefaults =
+  Object.fromEntries(['steps', 'guidance', 'shift'].map((name) => [name, findParameter(name).default ?? 0]));
+
+// Sets the fields that have the defaults of the model that was selected before to those of this one. A default that is
+// not known (null) leaves the field as it is.
+function showDefaults(defaults) {
+  for (const [name, value] of Object.entries(defaults ?? {})) {
+    if (value === null) continue;
+    if (Number(fields[name].value) === shownDefaults[name]) applyValue(findParameter(name), fields[name], value);
+    shownDefaults[name] = value;
+  }
+  showValues();
 }
 
 /* ---- models ---- */
@@ -208,6 +226,7 @@ function listPrecisions() {
 function modelSelected() {
   const model = models.find(({ name }) => name === fields.model.value), nativeSize = model?.native_size;
   emit('modelSelected', model);
+  showDefaults(model?.defaults);
   showNativeSize(nativeSize);
   if (nativeSize && !isSizeChosen) setSize(nativeSize, nativeSize);
   else sizeChanged();
