@@ -211,8 +211,8 @@ static bool read_component_folder(const char *path, const char *stem, zi_layout 
 }
 
 /* Sets *out to the path, in new memory, of the only file of weights in a folder, whatever its name.
- * Fails with ZI_ERROR_INVALID_ARGUMENT for several, which no index joins, with ZI_ERROR_UNSUPPORTED
- * if there are pickles alone, with ZI_ERROR_NOT_FOUND without any; *out is unchanged then. */
+ * Fails with ZI_ERROR_UNSUPPORTED for several, which no index joins, and for pickles alone, with
+ * ZI_ERROR_NOT_FOUND without any; *out is unchanged then. */
 static bool find_only_file(const char *path, char **out, zi_error *error)
 {
     zi_folder_weights files;
@@ -221,7 +221,7 @@ static bool find_only_file(const char *path, char **out, zi_error *error)
     bool ok = false;
     if (files.second)
         zi_error_set(
-            error, ZI_ERROR_INVALID_ARGUMENT, path,
+            error, ZI_ERROR_UNSUPPORTED, path,
             "has several files of weights, such as %.80s and %.80s, and no index that says "
             "that they belong together; name one of the files",
             files.first, files.second);
