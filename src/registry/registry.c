@@ -4,6 +4,7 @@
 #include "base/temporary.h"
 #include "base/text.h"
 #include "hub/cache.h"
+#include "io/gguf_split.h"
 #include "registry/partial_download.h"
 #include "registry/stale_temporary.h"
 
@@ -381,11 +382,31 @@ static bool names_section(const char *name)
     return false;
 }
 
-/* Removes FOLDER/NAME: a link itself, not what it points to, which the path for callers may be. */
+/* Removes those files of a GGUF model in several that are there; path: of one of them. */
+static bool remove_shards(const char *path, int count, zi_error *error)
+{
+    bool ok = true;
+    for (int i = 1; ok && i <= count; i++) {
+        char *shard = zi_gguf_shard_path(path, i);
+        struct stat st;
+        if (!shard) return zi_error_no_memory(error, strlen(path));
+        ok = lstat(shard, &st) != 0 || zi_remove_tree(shard, error);
+        free(shard);
+    }
+    return ok;
+}
+
+/* Removes FOLDER/NAME, with all files of a GGUF model in several: a link itself, not what it points
+ * to, which the path for callers may be. */
 static bool remove_from_folder(const char *folder, const char *name, zi_error *error)
 {
     char *path = zi_path_join(folder, name);
-    bool ok = path ? zi_remove_tree(path, error) : zi_error_no_memory(error, strlen(folder));
+    int number, count = 1;
+    bool ok = path || zi_error_no_memory(error, strlen(folder));
+    if (ok && zi_gguf_shard_parse(path, &number, &count))
+        ok = remove_shards(path, count, error);
+    else
+        ok = ok && zi_remove_tree(path, error);
     free(path);
     return ok;
 }

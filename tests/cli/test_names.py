@@ -395,6 +395,12 @@ class Shards(Names):
         listed = json.loads(self.good(self.zimage("models", "--models", "models", "--json")).stdout)["models"]
         self.assertEqual([row["name"] for row in listed if row["name"].startswith("comfyui/")],
                          ["comfyui/z-00001-of-00003.gguf"])
+        self.assertGreater(listed[0]["bytes"], 2800000)  # of all files
+        os.remove(self.path("models", "comfyui", "z-00003-of-00003.gguf"))
+        listed = json.loads(self.good(self.zimage("models", "--models", "models", "--json")).stdout)["models"]
+        self.assertIn("z-00003-of-00003.gguf", json.dumps(listed[0]))
+        self.good(self.zimage("models", "remove", "-y", "--models", "models", "comfyui/z-00001-of-00003.gguf"))
+        self.assertEqual(self.files(), [])
 
 
 class Others(Names):
