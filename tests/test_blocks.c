@@ -3,6 +3,7 @@
 #include "base/blocks.h"
 #include "base/random.h"
 #include "golden.h"
+#include "io/values.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -212,6 +213,27 @@ static void quantizing_what_is_no_number(void)
     }
 }
 
+/* Weights for benchmarks are small and of all codes, in every type that has them. */
+static void random_weights(void)
+{
+    static const zi_dtype types[] = {ZI_F32, ZI_F16, ZI_BF16, ZI_IQ4_NL, ZI_IQ4_XS};
+    enum { COUNT = 256 * 40 };
+    static float values[COUNT];
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        void *data = zi_values_random(types[i], COUNT);
+        float most = 0;
+        double sum = 0;
+        zi_widen(types[i], data, values, COUNT);
+        for (size_t j = 0; j < COUNT; j++) {
+            most = fmaxf(most, fabsf(values[j]));
+            sum += fabs((double)values[j]);
+        }
+        CHECK_MSG(most <= 0.0252f && most > 0.02f && sum / COUNT > 0.003,
+                  "%s: up to %g, on average %g", zi_dtype_name(types[i]), most, sum / COUNT);
+        free(data);
+    }
+}
+
 /* Names of block types mean nothing in a safetensors header. */
 static void names(void)
 {
@@ -234,6 +256,7 @@ int main(void)
     RUN(quantizing_more);
     RUN(quantizing_by_search);
     RUN(quantizing_what_is_no_number);
+    RUN(random_weights);
     RUN(names);
     zi_checkpoint_close(&golden);
     zi_checkpoint_close(&golden_iq4);

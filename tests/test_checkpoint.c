@@ -350,6 +350,40 @@ static void models_are_told_apart(void)
     }
 }
 
+/* Autoencoders are told apart by the channels of their latents, the second side of the decoder's
+ * first convolution, or, in MLX, the last. */
+static void autoencoders_are_told_apart(void)
+{
+    static const struct {
+        const char *first, *second;
+        size_t shape[4];
+        const char *name;
+        bool foreign;
+    } rows[] = {
+        {"decoder.conv_in.weight", "decoder.mid.x", {512, 16, 3, 3}, "autoencoder", false},
+        {"decoder.conv_in.conv.weight", "decoder.mid_x", {512, 3, 3, 16}, "autoencoder", false},
+        {"decoder.conv_in.weight", "encoder.conv_in.x", {512, 4, 3, 3}, "4 latent", true},
+        {"decoder.conv_in.conv.weight", "encoder.conv_in.x", {64, 3, 3, 4}, "4 latent", true},
+        {"decoder.conv_in.weight", "post_quant_conv.x", {512, 4, 3, 3}, "4 latent", true},
+        {"decoder.conv_in.weight", "post_quant_conv.x", {512, 16, 3, 3}, "autoencoder of S", true},
+        {"decoder.conv_in.weight", "decoder.mid.x", {512, 32, 3, 3}, "FLUX.2", true},
+        {"decoder.conv_in.weight", "bn.running_mean", {512, 16, 3, 3}, "FLUX.2", true},
+        {"1.weight", "3.conv.0.weight", {64, 16, 3, 3}, "TAEF1", true},
+        {"1.weight", "3.conv.0.weight", {64, 4, 3, 3}, "TAESD", true},
+        {"1.weight", "3.conv.0.weight", {64, 128, 3, 3}, "tiny autoencoder", true},
+        {"decoder.layers.0.weight", "decoder.layers.2.conv.0.x", {64, 16, 3, 3}, "TAEF1", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_tensor tensors[2] = {{.name = (char *)(uintptr_t)rows[i].first, .dims = 4},
+                                {.name = (char *)(uintptr_t)rows[i].second}};
+        zi_checkpoint checkpoint = {.tensors = tensors, .tensor_count = 2};
+        memcpy(tensors[0].shape, rows[i].shape, sizeof rows[i].shape);
+        const char *name = zi_recognise_model(&checkpoint);
+        CHECK_MSG(name && strstr(name, rows[i].name), "row %zu: %s", i, name ? name : "?");
+        CHECK_MSG(!zi_recognise_unsupported(&checkpoint) == !rows[i].foreign, "row %zu", i);
+    }
+}
+
 int main(void)
 {
     RUN(damaged_headers);
@@ -362,5 +396,6 @@ int main(void)
     RUN(numbered_files);
     RUN(foreign_models_are_named);
     RUN(models_are_told_apart);
+    RUN(autoencoders_are_told_apart);
     return zi_test_result();
 }

@@ -2,6 +2,7 @@
 #include "harness.h"
 #include "io/checkpoint.h"
 #include "io/json.h"
+#include "io/key_wrappers.h"
 #include "io/keymap.h"
 
 #include <string.h>
@@ -156,6 +157,8 @@ static void rules_one_by_one(void)
         {"t_embedder.mlp.layers.1.weight", "t_embedder.mlp.2.weight", -1},
         {"t_embedder.mlp.layers.2.bias", "t_embedder.mlp.2.bias", -1},
         {"layers.29.adaLN_modulation.weight", "layers.29.adaLN_modulation.0.weight", -1},
+        {"layers.29.adaLN_modulation.1.weight", "layers.29.adaLN_modulation.0.weight", -1},
+        {"noise_refiner.0.adaLN_modulation.1.bias", "noise_refiner.0.adaLN_modulation.0.bias", -1},
         {"noise_refiner.1.adaLN_modulation.0.bias", "noise_refiner.1.adaLN_modulation.0.bias", -1},
         {"final_layer.adaLN_modulation.bias", "all_final_layer.2-1.adaLN_modulation.1.bias", -1},
         {"final_layer.adaLN_modulation.1.weight", "all_final_layer.2-1.adaLN_modulation.1.weight",
@@ -236,10 +239,11 @@ static void rules_one_by_one(void)
 
 static void prefixes(void)
 {
-    static const char *const rows[ZI_WEIGHT_COMPONENTS][8] = {
+    static const char *const rows[ZI_WEIGHT_COMPONENTS][10] = {
         {"", "model.diffusion_model.", "diffusion_model.", "diffusion_", "transformer.", "model."},
         {"", "text_encoders.qwen3_4b.transformer.", "text_encoders.qwen3_4b.", "text_encoders.llm.",
-         "text_encoder.transformer.", "text_encoder.", "transformer."},
+         "text_encoder.transformer.", "text_encoder.", "transformer.", "qwen3_4b.transformer.",
+         "qwen3_4b."},
         {"", "vae.", "first_stage_model."},
     };
     static const char *const names[ZI_WEIGHT_COMPONENTS] = {
@@ -253,6 +257,77 @@ static void prefixes(void)
             reads_as(stored, &real_form, (zi_component)part, names[part], 0, 1);
             CHECK(zi_key_parse(stored, &real_form, keys) == 1 && keys[0].prefixed == (i > 0));
         }
+}
+
+/* Wrappers may stand anywhere, holders at the start; neither makes a name one of a file with
+ * several components. */
+static void wrappers(void)
+{
+    static const struct {
+        const char *stored, *canonical;
+        zi_component part;
+        bool prefixed;
+    } rows[] = {
+        {"module.layers.0.attention.to_k.weight", "layers.0.attention.to_k.weight", 0, false},
+        {"_orig_mod.layers.0.attention.to_k.weight", "layers.0.attention.to_k.weight", 0, false},
+        {"net.layers.0.attention.to_k.weight", "layers.0.attention.to_k.weight", 0, false},
+        {"net.net.layers.0.attention.to_k.weight", "layers.0.attention.to_k.weight", 0, false},
+        {"model.model.layers.0.attention.to_k.weight", "layers.0.attention.to_k.weight", 0, true},
+        {"module._orig_mod.net.x_pad_token", "x_pad_token", 0, false},
+        {"_fsdp_wrapped_module.layers.0._fsdp_wrapped_module._orig_mod.ffn_norm1.weight",
+         "layers.0.ffn_norm1.weight", 0, false},
+        {"layers.1._checkpoint_wrapped_module.feed_forward.w2.weight",
+         "layers.1.feed_forward.w2.weight", 0, false},
+        {"module.model.diffusion_model.cap_pad_token", "cap_pad_token", 0, true},
+        {"model.diffusion_model._orig_mod.cap_pad_token", "cap_pad_token", 0, true},
+        {"net.transformer.t_embedder.mlp.2.bias", "t_embedder.mlp.2.bias", 0, true},
+        {"module.model.norm.weight", "model.norm.weight", ZI_COMPONENT_TEXT_ENCODER, false},
+        {"model.model.layers.3.mlp.up_proj.weight", "model.layers.3.mlp.up_proj.weight",
+         ZI_COMPONENT_TEXT_ENCODER, false},
+        {"text_encoder._orig_mod.model.norm.weight", "model.norm.weight", ZI_COMPONENT_TEXT_ENCODER,
+         true},
+        {"module.decoder.up.3.block.2.norm1.weight", "decoder.up_blocks.0.resnets.2.norm1.weight",
+         ZI_COMPONENT_VAE, false},
+        {"vae.module.decoder.conv_in.bias", "decoder.conv_in.bias", ZI_COMPONENT_VAE, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_key keys[ZI_MAX_FUSED];
+        reads_as(rows[i].stored, &real_form, rows[i].part, rows[i].canonical, 0, 1);
+        CHECK_MSG(zi_key_parse(rows[i].stored, &real_form, keys) == 1 &&
+                      keys[0].prefixed == rows[i].prefixed,
+                  "%s", rows[i].stored);
+    }
+    zi_key key;
+    CHECK(zi_key_parse_lm_head("module.lm_head.weight", &key));
+    zi_vae_depth form = {0};
+    zi_vae_depth_update(&form, "module.decoder.up_blocks.2._orig_mod.resnets.0.conv1.weight");
+    zi_vae_depth_update(&form, "encoder.down_blocks.0._orig_mod.resnets.1.conv1.weight");
+    CHECK(form.blocks == 3 && form.layers == 2);
+}
+
+/* Prefixes that are not known are told from names of other models. */
+static void unknown_prefixes(void)
+{
+    static const struct {
+        const char *name;
+        size_t length;
+    } rows[] = {
+        {"ema.layers.0.attention.to_q.weight", 4},
+        {"a.b.layers.0.attention.to_q.weight", 4},
+        {"module.ema.layers.0.attention.to_q.weight", 11},
+        {"x.model.diffusion_model.cap_embedder.1.bias", 2},
+        {"vae2.decoder.up_blocks.1.resnets.0.conv2.bias", 5},
+        {"layers.0.attention.to_q.weight", 0},
+        {"module.layers.0.attention.to_q.weight", 0},
+        {"some.norm.weight", 0}, /* may be of any model */
+        {"ema.", 0},
+        {"", 0},
+        {"double_blocks.0.img_attn.qkv.weight", 0},
+        {"a.b.c.d.e.f.g", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        CHECK_MSG(zi_key_unknown_prefix(rows[i].name, &real_form) == rows[i].length, "%s: %zu",
+                  rows[i].name, zi_key_unknown_prefix(rows[i].name, &real_form));
 }
 
 static void companions(void)
@@ -283,6 +358,9 @@ static void companions(void)
          "model.layers.1.mlp.up_proj.weight", ZI_ROLE_SCALE, 1},
         {"norm_final.weight", "", ZI_ROLE_UNUSED, 1},
         {"model.diffusion_model.norm_final.weight", "", ZI_ROLE_UNUSED, 1},
+        {"final_layer.norm_final.weight", "", ZI_ROLE_UNUSED, 1},
+        {"model.diffusion_model.final_layer.norm_final.weight", "", ZI_ROLE_UNUSED, 1},
+        {"all_final_layer.2-1.norm_final.weight", "", ZI_ROLE_UNUSED, 1},
         {"lm_head.weight", "", ZI_ROLE_UNUSED, 1},
         {"text_encoders.qwen3_4b.transformer.lm_head.weight", "", ZI_ROLE_UNUSED, 1},
         {"output.weight", "", ZI_ROLE_UNUSED, 1},
@@ -291,6 +369,11 @@ static void companions(void)
         {"scaled_fp8", "", ZI_ROLE_UNUSED, 1},
         {"model.diffusion_model.scaled_fp8", "", ZI_ROLE_UNUSED, 1},
         {"text_encoders.qwen3_4b.logit_scale", "", ZI_ROLE_UNUSED, 1},
+        {"qwen3_4b.logit_scale", "", ZI_ROLE_UNUSED, 1},
+        {"qwen3_4b.transformer.model.layers.1.mlp.up_proj.weight_scale",
+         "model.layers.1.mlp.up_proj.weight", ZI_ROLE_SCALE, 1},
+        {"module.layers.1.feed_forward.w1.weight_scale", "layers.1.feed_forward.w1.weight",
+         ZI_ROLE_SCALE, 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_key keys[ZI_MAX_FUSED];
@@ -328,6 +411,10 @@ static void strangers(void)
     static const char *const rows[] = {
         "",
         "weight",
+        "module",
+        "module.",
+        "_orig_mod.module.net.model.",
+        "modules.layers.0.attention.to_q.weight",
         ".weight",
         "layers",
         "layers.0",
@@ -436,6 +523,8 @@ static void foreign_formats(void)
         {"layers.0.attention.to_q.zero_point", "SDNQ"},
         {"layers.0.feed_forward.w1.weight_codebook", "convrot"},
         {"layers.0.feed_forward.w1.weight.absmax", "bitsandbytes"},
+        {"layers.0.feed_forward.w1.SCB", "bitsandbytes"},
+        {"layers.0.feed_forward.w1.weight._data", "quanto"},
         {"layers.0.feed_forward.w1.weight", NULL},
         {"layers.0.feed_forward.w1.weight_scale", NULL},
         {".scale", NULL},
@@ -454,6 +543,8 @@ int main(void)
     RUN(every_naming_comes_back);
     RUN(rules_one_by_one);
     RUN(prefixes);
+    RUN(wrappers);
+    RUN(unknown_prefixes);
     RUN(companions);
     RUN(strangers);
     RUN(heads);

@@ -3,6 +3,7 @@
 #include "harness.h"
 #include "io/layout.h"
 #include "io/source.h"
+#include "io/weights_files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +115,68 @@ static void mflux_folder(void)
     zi_layout_free(&layout);
 }
 
+/* The order in which files of one component are preferred. */
+static void weights_of_a_stem(void)
+{
+    static const char *const names[] = {
+        "m.fp32.safetensors",
+        "m.fp16.safetensors",
+        "m.fp16.safetensors.index.json",
+        "m.safetensors.index.fp16.json",
+        "m.bf16.safetensors",
+        "m.bf16.safetensors.index.json",
+        "m.safetensors.index.bf16.json",
+        "m.safetensors",
+        "m.safetensors.index.json",
+    };
+    char folder[256], path[320], found[ZI_WEIGHTS_NAME] = "unchanged";
+    bool index = true;
+    snprintf(folder, sizeof folder, "%s", zi_test_path("stem"));
+    mkdir(folder, 0700);
+    zi_test_write_file(zi_test_path("stem/m.ema.safetensors"), "", 0);
+    zi_test_write_file(zi_test_path("stem/n.safetensors"), "", 0);
+    CHECK(!zi_weights_find(folder, "m", found, &index) && !strcmp(found, "unchanged") && index);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) { /* each goes before those so far */
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        zi_test_write_file(path, "", 0);
+        CHECK_MSG(zi_weights_find(folder, "m", found, &index) && !strcmp(found, names[i]) &&
+                      index == (strstr(names[i], "index") != NULL),
+                  "%s: %s", names[i], found);
+    }
+}
+
+static void files_of_a_folder(void)
+{
+    static const char *const names[] = {"z.ckpt",
+                                        "b.pt",
+                                        ".a.safetensors",
+                                        "c.txt",
+                                        "q.gguf",
+                                        "p-00002-of-00003.gguf",
+                                        "a.safetensors.part-123-4"};
+    char folder[256], path[320];
+    zi_folder_weights files;
+    zi_error error = {0};
+    snprintf(folder, sizeof folder, "%s", zi_test_path("some"));
+    CHECK(zi_folder_weights_list(folder, &files, &error) && !files.first && !files.pickle);
+    mkdir(folder, 0700);
+    mkdir(zi_test_path("some/d.safetensors"), 0700);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        zi_test_write_file(path, "", 0);
+    }
+    if (CHECK_OK(zi_folder_weights_list(folder, &files, &error), error))
+        CHECK(files.first && !strcmp(files.first, "q.gguf") && !files.second && files.pickle &&
+              !strcmp(files.pickle, "b.pt"));
+    zi_folder_weights_free(&files);
+    zi_test_write_file(zi_test_path("some/r.SAFETENSORS"), "", 0);
+    zi_test_write_file(zi_test_path("some/p-00001-of-00003.gguf"), "", 0);
+    if (CHECK_OK(zi_folder_weights_list(folder, &files, &error), error))
+        CHECK(files.second && !strcmp(files.first, "p-00001-of-00003.gguf") &&
+              !strcmp(files.second, "q.gguf"));
+    zi_folder_weights_free(&files);
+}
+
 static void what_is_none(void)
 {
     static const char *const lora[] = {"layers.0.attention.to_q.lora_A.weight"};
@@ -157,6 +220,8 @@ int main(void)
 {
     RUN(reference_layouts);
     RUN(mflux_folder);
+    RUN(weights_of_a_stem);
+    RUN(files_of_a_folder);
     RUN(what_is_none);
     return zi_test_result();
 }

@@ -24,6 +24,15 @@ bool zi_gguf_shard_parse(const char *path, int *number, int *count)
     return true;
 }
 
+char *zi_gguf_shard_path(const char *path, int number)
+{
+    size_t size = strlen(path) + 1, stem = size - 1 - ENDING_LENGTH;
+    char *out = malloc(size);
+    int count = atoi(path + size - 1 - strlen("NNNNN.gguf"));
+    if (out) snprintf(out, size, "%.*s" SHARD_ENDING, (int)stem, path, number, count);
+    return out;
+}
+
 /* Sets *out to split.count of a file's metadata; 1: it is not there, or says that the file is the
  * only one. Fails with ZI_ERROR_BAD_FORMAT if it is no integer from 0 to 65535. */
 static bool read_count(const zi_gguf *gguf, int *out, zi_error *error)
@@ -142,13 +151,11 @@ bool zi_gguf_add_shards(zi_checkpoint *checkpoint, zi_error *error)
                                "others; give them the names that they had",
                                files, files);
     if (!check_numbers(checkpoint->gguf, number, count, error)) return false;
-    size_t size = strlen(given) + 1;
-    char *path = malloc(size);
-    if (!path) return zi_error_no_memory(error, size);
     for (int i = 1; ok && i <= count; i++) {
-        snprintf(path, size, "%.*s" SHARD_ENDING, (int)(size - 1 - ENDING_LENGTH), given, i, count);
-        ok = i == number || add_shard(checkpoint, path, i, count, error);
+        char *path = i == number ? NULL : zi_gguf_shard_path(given, i);
+        ok = i == number || (path ? add_shard(checkpoint, path, i, count, error)
+                                  : zi_error_no_memory(error, strlen(given)));
+        free(path);
     }
-    free(path);
     return ok && check_tensor_count(checkpoint, error);
 }

@@ -422,10 +422,11 @@ static int parse_name(const char *stored, const zi_vae_depth *depth, zi_key keys
 
 int zi_key_parse(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_MAX_FUSED])
 {
+    enum { MAX_HOLDERS = 4 }; /* so that no name takes much time */
     char plain[ZI_MAX_KEY];
-    int count = 0;
-    for (const char *name = zi_key_drop_wrappers(stored, plain); name && !count;
-         name = zi_key_drop_holder(name))
+    const char *name = zi_key_drop_wrappers(stored, plain);
+    int count = parse_name(name, depth, keys);
+    for (int i = 0; i < MAX_HOLDERS && !count && (name = zi_key_drop_holder(name)); i++)
         count = parse_name(name, depth, keys);
     return count;
 }

@@ -147,12 +147,13 @@ static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGH
  * an unknown prefix, though it looks like a Z-Image model, or it is another one. Returns false. */
 static bool fail_no_component(const zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
+    enum { MOST_NAMES = 100 }; /* that are looked at for a prefix */
     zi_vae_depth form = {0};
     size_t prefix = 0;
     for (size_t i = 0; i < checkpoint->tensor_count; i++)
         zi_vae_depth_update(&form, checkpoint->tensors[i].name);
     bool ours = zi_recognise_model(checkpoint) != NULL;
-    for (size_t i = 0; ours && i < checkpoint->tensor_count; i++) {
+    for (size_t i = 0; ours && i < checkpoint->tensor_count && i < MOST_NAMES; i++) {
         const char *name = checkpoint->tensors[i].name;
         prefix = zi_key_unknown_prefix(name, &form);
         if (prefix)
@@ -211,8 +212,8 @@ static bool read_component_folder(const char *path, const char *stem, zi_layout 
 }
 
 /* Sets *out to the path, in new memory, of the only file of weights in a folder, whatever its name.
- * Fails with ZI_ERROR_INVALID_ARGUMENT for several, which no index joins, with ZI_ERROR_UNSUPPORTED
- * if there are pickles alone, with ZI_ERROR_NOT_FOUND without any; *out is unchanged then. */
+ * Fails with ZI_ERROR_UNSUPPORTED for several, which no index joins, and for pickles alone, with
+ * ZI_ERROR_NOT_FOUND without any; *out is unchanged then. */
 static bool find_only_file(const char *path, char **out, zi_error *error)
 {
     zi_folder_weights files;
@@ -221,7 +222,7 @@ static bool find_only_file(const char *path, char **out, zi_error *error)
     bool ok = false;
     if (files.second)
         zi_error_set(
-            error, ZI_ERROR_INVALID_ARGUMENT, path,
+            error, ZI_ERROR_UNSUPPORTED, path,
             "has several files of weights, such as %.80s and %.80s, and no index that says "
             "that they belong together; name one of the files",
             files.first, files.second);

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/filesystem.h"
 #include "base/text.h"
+#include "io/gguf_split.h"
 #include "io/json.h"
 
 #include <inttypes.h>
@@ -63,8 +64,18 @@ static bool add_file_state(void *user, const char *name, const struct stat *st, 
 
 bool zi_files_state_read(const char *path, zi_files_state *out, zi_error *error)
 {
+    int number, count = 1;
     *out = (zi_files_state){0};
-    return zi_walk_files(path, false, add_file_state, out, error);
+    if (!zi_gguf_shard_parse(path, &number, &count) || count == 1)
+        return zi_walk_files(path, false, add_file_state, out, error);
+    bool ok = true;
+    for (int i = 1; ok && i <= count; i++) { /* missing ones leave their mark, too */
+        char *shard = zi_gguf_shard_path(path, i);
+        if (!shard) return zi_error_no_memory(error, strlen(path));
+        ok = !zi_is_file(shard) || zi_walk_files(shard, false, add_file_state, out, error);
+        free(shard);
+    }
+    return ok;
 }
 
 /* Returns the absolute path in new memory, links resolved except for the last component. NULL: its

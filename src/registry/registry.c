@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "hub/cache.h"
 #include "io/layout.h"
+#include "io/gguf_split.h"
 #include "registry/partial_download.h"
 #include "registry/stale_temporary.h"
 
@@ -477,6 +478,29 @@ bool zi_registry_find_removable(zi_registry *registry, const char *name, char **
     return ok;
 }
 
+/* Removes those files of a GGUF model in several that are there; path: of one of them. */
+static bool remove_shards(const char *path, int count, zi_error *error)
+{
+    bool ok = true;
+    for (int i = 1; ok && i <= count; i++) {
+        char *shard = zi_gguf_shard_path(path, i);
+        struct stat st;
+        if (!shard) return zi_error_no_memory(error, strlen(path));
+        ok = lstat(shard, &st) != 0 || zi_remove_tree(shard, error);
+        free(shard);
+    }
+    return ok;
+}
+
+/* Removes the model at path, with all files of a GGUF model in several: a link itself, not what it
+ * points to. */
+static bool remove_model(const char *path, zi_error *error)
+{
+    int number, count;
+    return zi_gguf_shard_parse(path, &number, &count) ? remove_shards(path, count, error)
+                                                      : zi_remove_tree(path, error);
+}
+
 /* Removes what find_removable has found: in the models folder a link itself, not what it points
  * to. */
 static bool remove_found(const zi_registry *r, const char *name, const char *path, zi_error *error)
@@ -485,7 +509,7 @@ static bool remove_found(const zi_registry *r, const char *name, const char *pat
     const char *partial = zi_partial_download_parse_name(name);
     if (partial) return zi_partial_download_remove(o->folder, partial, error);
     if (zi_is_temporary_name(name)) return zi_stale_temporary_remove(o->folder, name, error);
-    return zi_remove_tree(path, error);
+    return remove_model(path, error);
 }
 
 bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error)

@@ -106,6 +106,25 @@ class Download(HubCase):
             self.good(self.zimage("generate", *words, *args, "-o", "out.png", env=self.env))
             self.assertIn("Model: Z-Image-Turbo", png_infotext(self.read("out.png")))
 
+    def test_variants(self):
+        """Where a component has no plain weights, the best variant comes, and only that."""
+        files = model_files()
+        for stem in "vae/diffusion_pytorch_model", "transformer/diffusion_pytorch_model":
+            for name in [name for name in files if name.startswith(stem) and name.endswith(".safetensors")]:
+                data = files[name] if stem.startswith("transformer") else files.pop(name)
+                files[name.replace(".safetensors", ".bf16.safetensors")] = data
+                files[name.replace(".safetensors", ".fp16.safetensors")] = data
+                files[name.replace(".safetensors", ".non_ema.safetensors")] = data
+        self.repo = self.hub.add(REPO, files)
+        self.good(self.download(REPO))
+        got = {os.path.join(os.path.relpath(folder, self.snapshot()), name)
+               for folder, _, names in os.walk(self.snapshot()) for name in names}
+        self.assertIn("vae/diffusion_pytorch_model.bf16.safetensors", got)
+        self.assertEqual([name for name in got if "fp16" in name or "non_ema" in name], [])
+        self.assertEqual([name for name in got if "transformer" in name and "bf16" in name], [])
+        self.good(self.zimage("generate", "-q", "-m", REPO, "-p", "a", "-s1", "-W64", "-H64", "-o", "out.png",
+                              env=self.env))
+
     def test_what_is_there_is_not_fetched_again(self):
         self.add_model()
         self.good(self.download())

@@ -1,4 +1,5 @@
-/* GGUF files: metadata, tensors, and the tokenizer that may be in them. */
+/* GGUF files: metadata, tensors, and the tokenizer that may be in them. Where a second file begins
+ * in an input, they are the two files of one model. */
 #include "fuzz.h"
 #include "io/gguf.h"
 
@@ -40,6 +41,17 @@ static void read_metadata(const zi_gguf *gguf)
     }
 }
 
+/* Adds the input as one file, or as two, and returns the name of the first one. */
+static const char *add_files(const uint8_t *data, size_t size)
+{
+    static const char first[] = "model-00001-of-00002.gguf";
+    const uint8_t *second = size > 4 ? memmem(data + 4, size - 4, "GGUF", 4) : NULL;
+    size_t length = second ? (size_t)(second - data) : size;
+    fuzz_file(second ? first : "model.gguf", data, length);
+    if (second) fuzz_file("model-00002-of-00002.gguf", second, size - length);
+    return second ? first : "model.gguf";
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -47,8 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     zi_tokenizer *tokenizer;
     zi_error error = {0};
     fuzz_begin();
-    fuzz_file("model.gguf", data, size);
-    if (fuzz_ok(zi_checkpoint_open("model.gguf", &checkpoint, &error), &error)) {
+    const char *path = add_files(data, size);
+    if (fuzz_ok(zi_checkpoint_open(path, &checkpoint, &error), &error)) {
         fuzz_checkpoint(&checkpoint);
         if (checkpoint.gguf) read_metadata(checkpoint.gguf);
         if (checkpoint.gguf &&

@@ -3,6 +3,7 @@
 #include "fuzz.h"
 #include "inspect/inspection.h"
 #include "io/source.h"
+#include "io/values.h"
 #include "model/config.h"
 
 #include <cjson/cJSON.h>
@@ -33,6 +34,7 @@ static void check_part(const zi_checkpoint *checkpoint, zi_component part)
         check_rows(&entry->biases);
         FUZZ_EXPECT(zi_source_find(&source, entry->name) == entry);
     }
+    fuzz_ok(zi_source_check_values(&source, &error), &error);
     if (source.count) fuzz_ok(zi_config_infer(&source, checkpoint->gguf, &config, &error), &error);
     zi_source_free(&source);
 }
