@@ -289,6 +289,44 @@ bool zi_component_config_json(const zi_source *source, const char *config, cJSON
     return true;
 }
 
+/* Adds what MLX's configs say of values in groups: size, bits, and the mode unless it is affine. */
+static void add_groups(const zi_value_storage *storage, cJSON *json)
+{
+    cJSON_AddNumberToObject(json, "group_size", (double)storage->group);
+    cJSON_AddNumberToObject(json, "bits", storage->bits);
+    if (storage->codes != ZI_CODES_INTEGER)
+        cJSON_AddStringToObject(json, "mode",
+                                storage->codes == ZI_CODES_E4M3 ? "mxfp8"
+                                : storage->group == 16          ? "nvfp4"
+                                                                : "mxfp4");
+}
+
+/* Adds "quantization" to a config of MLX if the plan has groups: those of the first weight that is
+ * in groups, and by their modules' names those that differ from it. */
+static void add_quantization(const zi_write_plan *plan, cJSON *config)
+{
+    static const char suffix[] = ".weight";
+    const zi_value_storage *usual = NULL;
+    cJSON *quantization = NULL;
+    for (size_t i = 0; i < plan->count; i++) {
+        const zi_write_item *item = &plan->items[i];
+        const zi_value_storage *storage = &item->storage;
+        size_t length = strlen(item->name), end = sizeof suffix - 1;
+        if (storage->packing != ZI_GROUPED || item->role != ZI_ROLE_WEIGHT) continue;
+        if (!usual) {
+            usual = storage;
+            quantization = cJSON_AddObjectToObject(config, "quantization");
+            add_groups(usual, quantization);
+        } else if (length > end &&
+                   (storage->bits != usual->bits || storage->group != usual->group ||
+                    storage->codes != usual->codes)) {
+            char name[ZI_MAX_KEY];
+            snprintf(name, sizeof name, "%.*s", (int)(length - end), item->name);
+            add_groups(storage, cJSON_AddObjectToObject(quantization, name));
+        }
+    }
+}
+
 /* Returns the MLX form of a diffusers transformer config, with the precision, and with
  * "quantization" if the plan has MLX groups. Takes json, also after a failure; the caller frees the
  * result. NULL: out of memory. */
@@ -309,14 +347,7 @@ static cJSON *config_to_mlx(const zi_component_config *of, cJSON *json)
     }
     cJSON_Delete(json);
     cJSON_AddStringToObject(out, "precision", names[of->precision]);
-    for (size_t i = 0; i < of->plan->count; i++) {
-        const zi_value_storage *storage = &of->plan->items[i].storage;
-        if (storage->packing != ZI_GROUPED) continue;
-        cJSON *quantization = cJSON_AddObjectToObject(out, "quantization");
-        cJSON_AddNumberToObject(quantization, "group_size", (double)storage->group);
-        cJSON_AddNumberToObject(quantization, "bits", storage->bits);
-        break;
-    }
+    add_quantization(of->plan, out);
     return out;
 }
 
@@ -346,5 +377,5 @@ size_t zi_mlx_config_group_size(const char *config)
     const cJSON *size = zi_json_find(zi_json_find(json, "quantization"), "group_size");
     if (zi_json_is_int(size, 1, 128)) group = size->valueint;
     cJSON_Delete(json);
-    return group == 32 || group == 64 || group == 128 ? (size_t)group : 0;
+    return group == 32 || group == 64 || group == 128 ? (size_t)group : 0; /* not nvfp4's 16 */
 }

@@ -112,8 +112,16 @@ static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t 
                     zi_shape_text(shape, dims, wanted));
 }
 
-/* The entry of this canonical name, which it marks as used; it must have exactly this shape. NULL:
- * it is missing or has another shape, and weights->failed and the error are set. */
+/* Whether the entry's side i is `wanted`, or that padded as the entry's format does. */
+static bool side_matches(const zi_entry *entry, int i, size_t wanted)
+{
+    size_t side = entry->shape[i], padding = entry->padding;
+    return side == wanted ||
+           (padding && side % padding == 0 && wanted < side && side - wanted < padding);
+}
+
+/* The entry of this canonical name, which it marks as used; it must have this shape, or be padded
+ * from it. NULL: it is missing or has another shape, and weights->failed and the error are set. */
 static const zi_entry *use_entry(zi_weights *weights, const char *name, const size_t *shape,
                                  int dims)
 {
@@ -123,7 +131,7 @@ static const zi_entry *use_entry(zi_weights *weights, const char *name, const si
         return NULL;
     }
     bool matches = entry->dims == dims;
-    for (int i = 0; matches && i < dims; i++) matches = entry->shape[i] == shape[i];
+    for (int i = 0; matches && i < dims; i++) matches = side_matches(entry, i, shape[i]);
     if (!matches) {
         fail_shape(weights, entry, shape, dims);
         return NULL;
@@ -187,25 +195,43 @@ static zi_view import_floats(zi_weights *weights, const float *values, size_t n)
 
 /* ---- binding by kind ---- */
 
-/* Sets *out to an entry as it is stored, as a matrix [rows, columns] with its scales and biases (of
- * MLX groups) or its factors (copied as f32). Failures set weights->failed. */
+/* Sets out->factors to a copy, as f32, of an entry's scales per row or tensor, or of the factor of
+ * its groups' scales. Failures set weights->failed. */
+static void bind_factors(zi_weights *weights, const zi_rows *stored, zi_weight *out)
+{
+    float *factors = allocate_floats(weights, stored->count);
+    if (factors) zi_widen(stored->tensor->type, stored->data, factors, stored->count);
+    out->factors = import_floats(weights, factors, stored->count);
+}
+
+/* Sets out's scales and biases, and what says how codes and scales lie, to those of an entry in
+ * groups. Failures set weights->failed. */
+static void bind_groups(zi_weights *weights, const zi_entry *entry, size_t rows, zi_weight *out)
+{
+    zi_dtype type = entry->scale_type;
+    size_t groups = entry->padded_columns / entry->group;
+    size_t bytes = (entry->swizzled ? entry->scales.count : rows * groups) * zi_dtype_size(type);
+    out->codes = entry->codes;
+    out->bits = entry->bits;
+    out->group = entry->group;
+    out->padded_columns = entry->padded_columns;
+    out->swizzled = entry->swizzled;
+    out->first_row = entry->swizzled ? entry->row : 0;
+    out->scales = import_view(weights, entry->scales.data, type, bytes, rows, groups);
+    if (entry->biases.tensor)
+        out->biases = import_view(weights, entry->biases.data, type, bytes, rows, groups);
+    if (entry->factor.tensor) bind_factors(weights, &entry->factor, out);
+}
+
+/* Sets *out to an entry as it is stored, as a matrix [rows, columns], with what belongs to its
+ * groups, or its factors (copied as f32). Failures set weights->failed. */
 static void bind_as_stored(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
                            zi_weight *out)
 {
     out->data = import_view(weights, entry->data, entry->tensor->type, entry->bytes, rows, columns);
-    if (entry->packing == ZI_GROUPED) {
-        zi_dtype type = entry->scales.tensor->type;
-        size_t groups = columns / entry->group, bytes = rows * groups * zi_dtype_size(type);
-        out->bits = entry->bits;
-        out->group = entry->group;
-        out->scales = import_view(weights, entry->scales.data, type, bytes, rows, groups);
-        out->biases = import_view(weights, entry->biases.data, type, bytes, rows, groups);
-    } else if (entry->packing == ZI_SCALED) {
-        size_t count = entry->scales.count;
-        float *factors = allocate_floats(weights, count);
-        if (factors) zi_widen(entry->scales.tensor->type, entry->scales.data, factors, count);
-        out->factors = import_floats(weights, factors, count);
-    }
+    out->rotation = entry->rotation;
+    if (entry->packing == ZI_GROUPED) bind_groups(weights, entry, rows, out);
+    if (entry->packing == ZI_SCALED) bind_factors(weights, &entry->scales, out);
 }
 
 /* Sets out->data to a copy of an entry's values [rows, columns] as one row of f32, with scales
