@@ -93,9 +93,11 @@ int cmd_bench(int argc, char **argv)
         {"layers", 0, ZI_OPTION_INT, &o.layers, 1, 1e6, "N",
          "number of transformer layers, of 30 (all)", NULL},
         {"precision", 0, ZI_OPTION_TEXT, &o.weights, 0, 0, "P",
-         "precision of the transformer's weights: bf16, fp16, fp32, fp8, q4 (bf16)", NULL},
+         "precision of the transformer's weights: bf16, fp16, fp32, fp8, q2 to q6, mxfp4, mxfp8, "
+         "nvfp4, int8, convrot (bf16)",
+         NULL},
         {"compute", 0, ZI_OPTION_CHOICE, &compute, 0, 0, computes,
-         "arithmetic (auto: fast for fp8 and q4)", NULL},
+         "arithmetic (auto: fast for quantized weights)", NULL},
         {"repeat", 0, ZI_OPTION_INT, &o.repeat, 1, 1000, "N", "repetitions, for a median (1)",
          NULL},
         {"threads", 0, ZI_OPTION_INT, &o.threads, 1, 1024, "N",

@@ -12,7 +12,8 @@ typedef struct {
     int width, height;   /* pixels; 0: 512 */
     int layers;          /* of 30 in the transformer and 35 in the text encoder; 0: all */
     const char *weights; /* storage of the transformer's random weights: "bf16" (NULL), "fp16",
-                            "fp32", "fp8" (8 bits in groups of 64) or "q4" */
+                            "fp32", "fp8" (8 bits in MLX's groups of 64), "q2" to "q6" (fewer bits
+                            in such groups), "mxfp4", "mxfp8", "nvfp4", "int8" or "convrot" */
     int threads;         /* threads, cpu and scratch: as in zi_engine_options */
     const char *cpu, *scratch;
     zi_compute compute;

@@ -24,18 +24,30 @@ typedef struct {
     zi_bench_result result;
 } bench;
 
-/* How weights are stored, by the precision names of zi_convert. */
+/* How weights are stored, by the precision names of zi_convert and the names of formats. */
 typedef struct {
     const char *name;
-    zi_dtype type; /* of unquantized weights and of scales */
-    int bits;      /* of the transformer's matrices, in groups of 64; 0: not quantized */
+    zi_dtype type;           /* of unquantized weights */
+    bool quantized;          /* the transformer's matrices are quantized as `format` says */
+    zi_random_format format; /* its scales of integer codes are biases, too */
 } precision;
 
-static const precision precisions[] = {{"bf16", ZI_BF16, 0},
-                                       {"fp16", ZI_F16, 0},
-                                       {"fp32", ZI_F32, 0},
-                                       {"fp8", ZI_BF16, 8},
-                                       {"q4", ZI_BF16, 4}};
+static const precision precisions[] = {
+    {"bf16", ZI_BF16, false, {0}},
+    {"fp16", ZI_F16, false, {0}},
+    {"fp32", ZI_F32, false, {0}},
+    {"fp8", ZI_BF16, true, {ZI_CODES_INTEGER, 8, 64, ZI_BF16, false, 0}},
+    {"q2", ZI_BF16, true, {ZI_CODES_INTEGER, 2, 64, ZI_BF16, false, 0}},
+    {"q3", ZI_BF16, true, {ZI_CODES_INTEGER, 3, 64, ZI_BF16, false, 0}},
+    {"q4", ZI_BF16, true, {ZI_CODES_INTEGER, 4, 64, ZI_BF16, false, 0}},
+    {"q5", ZI_BF16, true, {ZI_CODES_INTEGER, 5, 64, ZI_BF16, false, 0}},
+    {"q6", ZI_BF16, true, {ZI_CODES_INTEGER, 6, 64, ZI_BF16, false, 0}},
+    {"mxfp4", ZI_BF16, true, {ZI_CODES_E2M1, 4, 32, ZI_F8_E8M0, false, 0}},
+    {"mxfp8", ZI_BF16, true, {ZI_CODES_E4M3, 8, 32, ZI_F8_E8M0, true, 0}},
+    {"nvfp4", ZI_BF16, true, {ZI_CODES_E2M1_HIGH, 4, 16, ZI_F8_E4M3, true, 0}},
+    {"int8", ZI_BF16, true, {ZI_CODES_INTEGER, 0, 0, ZI_F32, false, 0}},
+    {"convrot", ZI_BF16, true, {ZI_CODES_INTEGER, 0, 0, ZI_F32, false, 256}},
+};
 
 /* Returns the constant row of that name; name NULL: the first row, bf16. NULL: the name is unknown;
  * *error is set (ZI_ERROR_INVALID_ARGUMENT, the subject "weights"). */
@@ -43,14 +55,17 @@ static const precision *find_precision(const char *name, zi_error *error)
 {
     for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
         if (!name || strcmp(name, precisions[i].name) == 0) return &precisions[i];
-    zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "weights",
-                 "\"%s\" is unknown; choose bf16, fp16, fp32, fp8 or q4", name);
+    zi_error_set(
+        error, ZI_ERROR_INVALID_ARGUMENT, "weights",
+        "\"%s\" is unknown; choose bf16, fp16, fp32, fp8, q2, q3, q4, q5, q6, mxfp4, mxfp8, "
+        "nvfp4, int8 or convrot",
+        name);
     return NULL;
 }
 
 /* Creates text encoder, transformer and VAE of b->config with random weights of type p->type; the
- * transformer's matrices are quantized to p->bits, if not 0. After a failure, which sets *error,
- * the caller frees the three models, too. */
+ * transformer's matrices are quantized if p says so. After a failure, which sets *error, the caller
+ * frees the three models, too. */
 static bool create_random_models(bench *b, const precision *p, zi_error *error)
 {
     const zi_config *c = &b->config;
@@ -59,11 +74,12 @@ static bool create_random_models(bench *b, const precision *p, zi_error *error)
     size_t wide = (size_t)c->vae.channels[c->vae.blocks - 1];
     zi_backend *backend = b->engine->backend;
     zi_weights weights;
-    return zi_weights_random(p->type, 0, text, backend, &weights, error) &&
+    return zi_weights_random(p->type, NULL, text, backend, &weights, error) &&
            zi_qwen_bind(&weights, &c->text, &b->text, error) &&
-           zi_weights_random(p->type, p->bits, block, backend, &weights, error) &&
+           zi_weights_random(p->type, p->quantized ? &p->format : NULL, block, backend, &weights,
+                             error) &&
            zi_transformer_bind(&weights, &c->transformer, &b->transformer, error) &&
-           zi_weights_random(p->type, 0, wide * wide * 9, backend, &weights, error) &&
+           zi_weights_random(p->type, NULL, wide * wide * 9, backend, &weights, error) &&
            zi_vae_bind(&weights, &c->vae, &b->vae, error);
 }
 
@@ -351,7 +367,7 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
     if (options->repeat < 0 || options->repeat > 1000)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; it must be from 0 to 1000", options->repeat);
-    b->fast = options->compute != ZI_COMPUTE_EXACT && p->bits;
+    b->fast = options->compute != ZI_COMPUTE_EXACT && p->quantized;
     if (options->layers) {
         b->config.transformer.layers = options->layers;
         b->config.text.layers = options->layers + 1; /* the last one is not computed */

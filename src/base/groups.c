@@ -18,6 +18,23 @@ static inline uint64_t spread_codes(uint64_t x, int bits)
     return (x & single) | ((x >> bits) & single) << 8;
 }
 
+/* Loads the `bits` bytes (a constant where it is inlined) that hold eight codes, in at most two
+ * parts: copied byte by byte to memory and read back as a word, they would have to be waited for.
+ */
+static inline __attribute__((always_inline)) uint64_t load_codes(int bits, const uint8_t *from)
+{
+    uint32_t four;
+    uint16_t two;
+    if (bits >= 4) memcpy(&four, from, sizeof four);
+    if (bits == 2 || bits == 3) memcpy(&two, from, sizeof two);
+    if (bits == 2) return two;
+    if (bits == 3) return two | (uint64_t)from[2] << 16;
+    if (bits == 4) return four;
+    if (bits == 5) return four | (uint64_t)from[4] << 32;
+    memcpy(&two, from + 4, sizeof two); /* 6 bits */
+    return four | (uint64_t)two << 32;
+}
+
 /* Unpacks `eights` times eight codes of `bits` bits (a constant below 8 where it is inlined) from
  * `from`, to one byte each. swap: exchanges the halves of each byte first. */
 static inline __attribute__((always_inline)) void
@@ -25,8 +42,7 @@ unpack_eights(int bits, bool swap, const uint8_t *from, size_t eights, uint8_t *
 {
     const uint64_t low = UINT64_C(0x0f0f0f0f0f0f0f0f);
     for (size_t i = 0; i < eights; i++) {
-        uint64_t x = 0;
-        memcpy(&x, from + i * (size_t)bits, (size_t)bits);
+        uint64_t x = load_codes(bits, from + i * (size_t)bits);
         if (swap) x = (x & low) << 4 | (x >> 4 & low);
         x = spread_codes(x, bits);
         memcpy(out + 8 * i, &x, sizeof x);
@@ -106,7 +122,8 @@ static float round_e2m1(uint8_t *q, size_t n, size_t group, const float *scales,
     float steps = group == 16 ? 10 : 8; /* groups of 32 have powers of two: 8 keeps them exact */
     float inverse = most >= 0x1p-100f ? steps * 256 / most : 0;
     for (size_t g = 0; g < n / group; g++, q += group) {
-        int16_t factor = (int16_t)lrintf(scales[g] * inverse);
+        float exact = scales[g] * inverse;
+        int16_t factor = (int16_t)(exact < 0 ? exact - 0.5f : exact + 0.5f);
         for (size_t i = 0; i < group; i++)
             q[i] = (uint8_t)(((int16_t)(doubled_e2m1(q[i]) * factor + 128) >> 8) + ZERO);
     }
@@ -124,6 +141,22 @@ static uint8_t largest_code(const uint8_t *q, size_t n)
     return most;
 }
 
+/* Returns the value of an E4M3 code that is no NaN. Neither branches nor subnormal floats, which
+ * are slow: for codes without exponent, m * 2^-9, 2^-6 is added in the exponent and subtracted. */
+static inline float e4m3_value(uint8_t code)
+{
+    uint32_t magnitude = code & 0x7f, tiny = magnitude < 8;
+    uint32_t bits = (magnitude << 20) + ((120 + tiny) << 23), offset = tiny ? 121u << 23 : 0;
+    float value, subtracted;
+    memcpy(&value, &bits, sizeof value);
+    memcpy(&subtracted, &offset, sizeof subtracted);
+    value -= subtracted;
+    memcpy(&bits, &value, sizeof bits);
+    bits |= (uint32_t)(code & 0x80) << 24;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 /* Replaces n E4M3 codes (no NaN) by bytes around ZERO in steps of most / 127, which it returns;
  * most: the largest magnitude of a value. Adding 1.5 * 2^23 lets the machine round. */
 static float round_e4m3(uint8_t *q, size_t n, size_t group, const float *scales, float most)
@@ -132,10 +165,8 @@ static float round_e4m3(uint8_t *q, size_t n, size_t group, const float *scales,
     for (size_t g = 0; g < n / group; g++, q += group) {
         float factor = scales[g] * inverse;
         for (size_t i = 0; i < group; i++) {
-            uint32_t bits = (uint32_t)(q[i] & 0x80) << 24 | (uint32_t)(q[i] & 0x7f) << 20;
-            float value;
-            memcpy(&value, &bits, sizeof value);
-            value = value * 0x1p120f * factor + 0x1.8p23f;
+            float value = e4m3_value(q[i]) * factor + 0x1.8p23f;
+            uint32_t bits;
             memcpy(&bits, &value, sizeof bits);
             q[i] = (uint8_t)(bits + ZERO);
         }

@@ -4,12 +4,18 @@
  * library takes an exponent of 0 for the scale 0, not 2^-127. */
 static void read_swizzled(const zi_matrix *w, size_t row, size_t first, size_t n, float *scales)
 {
+    enum { CHUNK = 64 };
     size_t groups = zi_matrix_stride(w) / w->group;
-    for (size_t g = 0; g < n; g++) {
-        const uint8_t *code =
-            (const uint8_t *)w->scales + zi_swizzled_place(w->first_row + row, first + g, groups);
-        zi_widen(w->scale_type, code, &scales[g], 1);
-        if (w->scale_type == ZI_F8_E8M0 && !*code) scales[g] = 0;
+    for (size_t begin = 0, count; begin < n; begin += count) {
+        uint8_t codes[CHUNK];
+        count = n - begin < CHUNK ? n - begin : CHUNK;
+        for (size_t g = 0; g < count; g++)
+            codes[g] =
+                ((const uint8_t *)
+                     w->scales)[zi_swizzled_place(w->first_row + row, first + begin + g, groups)];
+        zi_widen(w->scale_type, codes, scales + begin, count);
+        for (size_t g = 0; w->scale_type == ZI_F8_E8M0 && g < count; g++)
+            if (!codes[g]) scales[begin + g] = 0;
     }
 }
 

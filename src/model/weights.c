@@ -49,12 +49,36 @@ bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backen
     return true;
 }
 
-bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *backend,
-                       zi_weights *out, zi_error *error)
+/* Sets weights->noise_codes and noise_scales: codes without NaNs, and scales, all alike, that keep
+ * values small; they do for every order of scales. False: memory is short; the caller closes the
+ * weights. */
+static bool make_random_codes(zi_weights *weights, size_t largest, zi_error *error)
 {
-    zi_weights weights = {.backend = backend, .noise_bits = bits, .noise_type = type};
+    const zi_random_format *format = weights->noise_format;
+    size_t scales = largest / 16 + (128 << 10); /* swizzled ones are padded to 128 rows */
+    uint8_t *codes = weights->noise_codes = zi_values_random(ZI_BF16, largest / 2 + 1);
+    uint8_t *bytes = weights->noise_scales = malloc(scales * sizeof(float));
+    if (!codes || !bytes) return zi_error_no_memory(error, largest);
+    for (size_t i = 0; format->codes == ZI_CODES_E4M3 && i < largest; i++) codes[i] &= 0xb7;
+    float value = 0x1p-8f;
+    if (format->scale_type == ZI_F8_E8M0)
+        memset(bytes, 127 - 8, scales);
+    else
+        for (size_t i = 0; i < scales; i++)
+            zi_narrow(format->scale_type, &value, bytes + i * zi_dtype_size(format->scale_type), 1);
+    return true;
+}
+
+bool zi_weights_random(zi_dtype type, const zi_random_format *format, size_t largest,
+                       zi_backend *backend, zi_weights *out, zi_error *error)
+{
+    zi_weights weights = {.backend = backend, .noise_format = format, .noise_type = type};
     weights.noise = zi_values_random(type, largest);
     if (!weights.noise) return zi_error_no_memory(error, largest * zi_dtype_size(type));
+    if (format && !make_random_codes(&weights, largest, error)) {
+        zi_weights_close(&weights);
+        return false;
+    }
     *out = weights;
     return true;
 }
@@ -71,6 +95,8 @@ void zi_weights_close(zi_weights *weights)
     free(weights->owned);
     free(weights->used);
     free(weights->noise);
+    free(weights->noise_codes);
+    free(weights->noise_scales);
     *weights = (zi_weights){0};
 }
 
@@ -293,19 +319,45 @@ static void bind_conv(zi_weights *weights, const char *name, size_t out_channels
     out->data = zi_view_reshape(out->data, out_channels, columns);
 }
 
-/* Binds random data as a matrix, in MLX groups of 64 if weights->noise_bits is set, 64 divides
- * columns and it is no convolution; the same bytes then also serve as quantized values, scales and
- * biases. */
+/* Binds random codes as a quantized matrix of weights->noise_format. */
+static void bind_random_codes(zi_weights *weights, size_t rows, size_t columns, zi_weight *out)
+{
+    const zi_random_format *format = weights->noise_format;
+    size_t group = format->bits ? format->group : columns, groups = columns / group;
+    size_t padded = (rows + 127) / 128 * 128 * ((groups + 3) / 4 * 4);
+    size_t bytes = format->bits ? rows * columns / 8 * (size_t)format->bits : rows * columns;
+    zi_dtype type = format->bits ? ZI_U8 : ZI_I8;
+    out->data = import_view(weights, weights->noise_codes, type, bytes, rows, columns);
+    out->codes = format->codes;
+    out->bits = format->bits;
+    out->rotation = format->rotation;
+    zi_view scales =
+        import_view(weights, weights->noise_scales, format->scale_type,
+                    (format->swizzled ? padded : rows * groups) * zi_dtype_size(format->scale_type),
+                    rows, groups);
+    if (!format->bits) {
+        out->factors = zi_view_reshape(scales, 1, rows);
+        return;
+    }
+    out->group = group;
+    out->swizzled = format->swizzled;
+    out->scales = scales;
+    if (format->codes == ZI_CODES_INTEGER) out->biases = scales;
+}
+
+/* Binds random data as a matrix, quantized if weights->noise_format is set, it is no convolution,
+ * and its rows are long enough. */
 static void bind_random(zi_weights *weights, size_t rows, size_t columns, zi_weight *out)
 {
-    bool quantized = !out->kernel && weights->noise_bits && columns >= 64 && columns % 64 == 0;
+    const zi_random_format *format = weights->noise_format;
+    size_t whole = format && format->rotation > 64 ? format->rotation : 64;
     zi_dtype type = weights->noise_type;
-    size_t bytes = rows * columns * zi_dtype_size(type);
-    out->data = import_view(weights, weights->noise, type, bytes, rows, columns);
-    if (!quantized) return;
-    out->bits = weights->noise_bits;
-    out->group = 64;
-    out->scales = out->biases = zi_view_reshape(out->data, rows, columns / 64);
+    if (!out->kernel && format && columns >= whole && columns % whole == 0) {
+        bind_random_codes(weights, rows, columns, out);
+        return;
+    }
+    out->data = import_view(weights, weights->noise, type, rows * columns * zi_dtype_size(type),
+                            rows, columns);
 }
 
 /* Binds the tensor of this full name to *out, which the caller has zeroed, by the slot's kind and

@@ -8,6 +8,17 @@
 #include "io/layout.h"
 #include "io/source.h"
 
+/* How random matrices are quantized, for benchmarks: as zi_weight has these fields. Only matrices
+ * are whose columns are multiples of 64 (rotated: of the rotation), no convolutions. */
+typedef struct {
+    zi_codes codes;
+    int bits; /* 0: I8 with a factor for each row */
+    size_t group;
+    zi_dtype scale_type;
+    bool swizzled;
+    size_t rotation;
+} zi_random_format;
+
 /* The weights of one component, by canonical names. Matrices stay in the mapped file as they are
  * stored; vectors (norms, biases) are copied as f32. */
 typedef struct {
@@ -18,8 +29,9 @@ typedef struct {
     bool zeros;       /* pad tokens missing from an MLX file were replaced by zeros */
     void *noise;      /* random data that all matrices share, for benchmarks */
     zi_dtype noise_type;
-    int noise_bits;   /* 8 or 4: random matrices are in MLX groups of 64; 0: not quantized */
-    zi_weight **list; /* [count] the bound weights, in order of binding */
+    const zi_random_format *noise_format; /* of the matrices; NULL: not quantized */
+    void *noise_codes, *noise_scales;     /* what quantized matrices share; NULL: none are */
+    zi_weight **list;                     /* [count] the bound weights, in order of binding */
     size_t count;
     void **owned; /* [owned_count] f32 copies of vectors and scales */
     size_t owned_count;
@@ -44,10 +56,11 @@ bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backen
 
 /* Random weights, always the same, for any name that is bound: matrices of small values of `type`
  * (they share one array), vectors and pad tokens of ones. largest: elements of the largest matrix
- * that will be bound. bits: 8 or 4 to quantize matrices, but not convolutions, else 0. Ownership as
- * for zi_weights_open. False: memory is short, and *out is unchanged. */
-bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *backend,
-                       zi_weights *out, zi_error *error) ZI_CHECKED;
+ * that will be bound. format: how matrices are quantized, borrowed as long as the weights live;
+ * NULL: they are not. Ownership as for zi_weights_open. False: memory is short, and *out is
+ * unchanged. */
+bool zi_weights_random(zi_dtype type, const zi_random_format *format, size_t largest,
+                       zi_backend *backend, zi_weights *out, zi_error *error) ZI_CHECKED;
 
 /* Frees the bound weights, their copies and buffers, which no pending operation may use, drops
  * the reference to the checkpoint and zeroes *weights. A zeroed struct is allowed. The backend
