@@ -4,7 +4,8 @@
 
 #include "golden.h"
 
-/* How matrices with rows of whole groups of 64 are stored; all other tensors are F32. */
+/* How matrices with rows of whole groups of 64 are stored; all other tensors are F32. Rounding is
+ * to the nearest code, not the best that the format's own tools find. */
 typedef enum {
     ZI_AS_F16,
     ZI_AS_E4M3,
@@ -14,7 +15,17 @@ typedef enum {
     ZI_AS_I8,          /* a scale per row, and markers comfy_quant */
     ZI_AS_Q4,          /* MLX, 4 bits in groups of 64 */
     ZI_AS_Q8_32,       /* MLX, 8 bits in groups of 32 */
-    ZI_AS_Q8_0         /* GGUF's blocks */
+    ZI_AS_Q8_0,        /* GGUF's blocks */
+    ZI_AS_Q2_32,       /* MLX, 2 bits in groups of 32 */
+    ZI_AS_Q3,          /* MLX, 3 bits in groups of 64 */
+    ZI_AS_Q5_128,      /* MLX, 5 bits in groups of 128, if they divide a row, else of 64 */
+    ZI_AS_Q6,          /* MLX, 6 bits in groups of 64 */
+    ZI_AS_MLX_MXFP4,   /* MLX's modes */
+    ZI_AS_MLX_MXFP8,
+    ZI_AS_MLX_NVFP4,
+    ZI_AS_NVFP4, /* ComfyUI, padded and swizzled, with markers comfy_quant */
+    ZI_AS_MXFP8,
+    ZI_AS_CONVROT /* int8, rotated in groups of 64 */
 } zi_test_format;
 
 /* A list that owns its names and data. */
