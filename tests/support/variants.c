@@ -360,6 +360,13 @@ static const char *part_name(const char *first, int slice, char name[ZI_MAX_KEY]
     return name;
 }
 
+/* What the columns of a matrix must be a multiple of. */
+static size_t whole_columns(zi_test_format format)
+{
+    bool small = format == ZI_AS_Q2_32 || (format >= ZI_AS_MLX_MXFP4 && format <= ZI_AS_MXFP8);
+    return small ? 32 : 64;
+}
+
 /* Entry number i, with those that are stored together with it. */
 static void make_tensor(const zi_source *source, const zi_entry *entry, const zi_stored_name *as,
                         zi_test_format format, zi_test_tensors *out, zi_test_tensors *meaning)
@@ -376,7 +383,7 @@ static void make_tensor(const zi_source *source, const zi_entry *entry, const zi
     }
     snprintf(j.module, sizeof j.module, "%s", as->name);
     char *end = strstr(j.module, ".weight");
-    if (entry->kind == ZI_TENSOR_MATRIX && j.columns % 64 == 0) {
+    if (entry->kind == ZI_TENSOR_MATRIX && j.columns % whole_columns(format) == 0) {
         *end = 0;
         store_matrix(&j, format);
     } else {
@@ -391,12 +398,9 @@ static void make_tensor(const zi_source *source, const zi_entry *entry, const zi
     free(j.values);
 }
 
-void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
-                     zi_test_tensors *out, zi_test_tensors *meaning)
+void zi_variant_make_of(const zi_source *source, zi_naming naming, zi_test_format format,
+                        zi_test_tensors *out, zi_test_tensors *meaning)
 {
-    zi_weights weights;
-    zi_golden_component("model", part, &weights);
-    const zi_source *source = &weights.source;
     *out = (zi_test_tensors){0};
     if (meaning) *meaning = (zi_test_tensors){0};
     for (size_t i = 0; i < source->count; i++) {
@@ -408,6 +412,14 @@ void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
     }
     if (format == ZI_AS_LEGACY_E4M3)
         zi_test_tensors_add(out, "scaled_fp8", ZI_F8_E4M3, 1, (size_t[]){0}, "");
+}
+
+void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
+                     zi_test_tensors *out, zi_test_tensors *meaning)
+{
+    zi_weights weights;
+    zi_golden_component("model", part, &weights);
+    zi_variant_make_of(&weights.source, naming, format, out, meaning);
     zi_weights_close(&weights);
 }
 

@@ -4,7 +4,8 @@
 
 #include "golden.h"
 
-/* How matrices with rows of whole groups of 64 are stored; all other tensors are F32. Rounding is
+/* How matrices with rows of whole groups of 64 (for formats with groups of 16 and 32: of 32) are
+ * stored; all other tensors are F32. Rounding is
  * to the nearest code, not the best that the format's own tools find. */
 typedef enum {
     ZI_AS_F16,
@@ -39,6 +40,10 @@ typedef struct {
  * zi_test_tensors_free. */
 void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
                      zi_test_tensors *out, zi_test_tensors *meaning);
+
+/* Likewise of any other component, whose tensors are plain. */
+void zi_variant_make_of(const zi_source *source, zi_naming naming, zi_test_format format,
+                        zi_test_tensors *out, zi_test_tensors *meaning);
 
 /* Appends a tensor; copies name and data. */
 void zi_test_tensors_add(zi_test_tensors *tensors, const char *name, zi_dtype type, int dims,
