@@ -115,8 +115,8 @@ int cmd_bench(int argc, char **argv)
         {"layers", 0, ZI_OPTION_INT, &o.layers, 1, 1e6, "N",
          "number of transformer layers, of 30 (all)", NULL},
         {"precision", 0, ZI_OPTION_TEXT, &o.weights, 0, 0, "P",
-         "precision of the transformer's weights: original, fp32, fp16, bf16, fp8, q8, q4, iq4_nl, "
-         "iq4_xs (bf16)",
+         "precision of the transformer's weights: original, fp32, fp16, bf16, fp8, q8, q2 to q6, "
+         "mxfp4, mxfp8, nvfp4, int8, convrot, iq4_nl, iq4_xs (bf16)",
          NULL},
         {"compute", 0, ZI_OPTION_CHOICE, &compute, 0, 0, computes,
          "arithmetic (auto: fast for quantized weights)", NULL},

@@ -12,8 +12,10 @@ typedef struct {
     int width, height;   /* pixels; 0: 512 */
     int layers;          /* of 30 in the transformer and 35 in the text encoder; 0: all */
     const char *weights; /* storage of the transformer's random weights: "bf16" (NULL), "fp16",
-                            "fp32", "original" (fp32, as published), "fp8" or "q8" (8 bits in
-                            groups of 64), "q4", or, in blocks of GGUF, "iq4_nl" or "iq4_xs" */
+                            "fp32", "original" (fp32, as published), "fp8" or "q8" (8 bits in MLX's
+                            groups of 64), "q2" to "q6" (fewer bits in such groups), "mxfp4",
+                            "mxfp8", "nvfp4", "int8", "convrot", or, in blocks of GGUF, "iq4_nl"
+                            or "iq4_xs" */
     int threads;         /* threads, cpu and scratch: as in zi_engine_options */
     const char *cpu, *scratch;
     zi_compute compute;

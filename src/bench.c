@@ -24,20 +24,47 @@ typedef struct {
     zi_bench_result result;
 } bench;
 
-/* How weights are stored, by the precision names of zi_convert, and fp32. */
+/* How weights are stored, by the precision names of zi_convert and the names of formats. */
 typedef struct {
     const char *name;
-    zi_dtype type;   /* of unquantized weights and of scales */
-    int bits;        /* of the transformer's matrices, in groups of 64; 0: not in groups */
-    zi_dtype blocks; /* of the transformer's matrices; F32: not in blocks */
+    zi_dtype type;           /* of unquantized weights */
+    bool quantized;          /* the transformer's matrices are quantized as `format` says */
+    zi_random_format format; /* its scales of integer codes are biases, too */
 } precision;
 
 static const precision precisions[] = {
-    {"bf16", ZI_BF16, 0, ZI_F32},     {"fp16", ZI_F16, 0, ZI_F32},
-    {"fp32", ZI_F32, 0, ZI_F32},      {"original", ZI_F32, 0, ZI_F32}, /* as published */
-    {"fp8", ZI_BF16, 8, ZI_F32},      {"q8", ZI_BF16, 8, ZI_F32},
-    {"q4", ZI_BF16, 4, ZI_F32},       {"iq4_nl", ZI_BF16, 0, ZI_IQ4_NL},
-    {"iq4_xs", ZI_BF16, 0, ZI_IQ4_XS}};
+    {"bf16", ZI_BF16, false, {0}},
+    {"fp16", ZI_F16, false, {0}},
+    {"fp32", ZI_F32, false, {0}},
+    {"original", ZI_F32, false, {0}}, /* as published */
+    {"fp8", ZI_BF16, true, {.bits = 8, .group = 64, .scale_type = ZI_BF16}},
+    {"q8", ZI_BF16, true, {.bits = 8, .group = 64, .scale_type = ZI_BF16}},
+    {"q2", ZI_BF16, true, {.bits = 2, .group = 64, .scale_type = ZI_BF16}},
+    {"q3", ZI_BF16, true, {.bits = 3, .group = 64, .scale_type = ZI_BF16}},
+    {"q4", ZI_BF16, true, {.bits = 4, .group = 64, .scale_type = ZI_BF16}},
+    {"q5", ZI_BF16, true, {.bits = 5, .group = 64, .scale_type = ZI_BF16}},
+    {"q6", ZI_BF16, true, {.bits = 6, .group = 64, .scale_type = ZI_BF16}},
+    {"mxfp4",
+     ZI_BF16,
+     true,
+     {.codes = ZI_CODES_E2M1, .bits = 4, .group = 32, .scale_type = ZI_F8_E8M0}},
+    {"mxfp8",
+     ZI_BF16,
+     true,
+     {.codes = ZI_CODES_E4M3, .bits = 8, .group = 32, .scale_type = ZI_F8_E8M0, .swizzled = true}},
+    {"nvfp4",
+     ZI_BF16,
+     true,
+     {.codes = ZI_CODES_E2M1_HIGH,
+      .bits = 4,
+      .group = 16,
+      .scale_type = ZI_F8_E4M3,
+      .swizzled = true}},
+    {"int8", ZI_BF16, true, {.scale_type = ZI_F32}},
+    {"convrot", ZI_BF16, true, {.scale_type = ZI_F32, .rotation = 256}},
+    {"iq4_nl", ZI_BF16, true, {.blocks = ZI_IQ4_NL}},
+    {"iq4_xs", ZI_BF16, true, {.blocks = ZI_IQ4_XS}},
+};
 
 /* Returns the constant row of that name; name NULL: the first row, bf16. NULL: the name is unknown;
  * *error is set (ZI_ERROR_INVALID_ARGUMENT, the subject "weights"). */
@@ -47,14 +74,15 @@ static const precision *find_precision(const char *name, zi_error *error)
         if (!name || strcmp(name, precisions[i].name) == 0) return &precisions[i];
     zi_error_set(
         error, ZI_ERROR_INVALID_ARGUMENT, "weights",
-        "\"%s\" is unknown; choose original, fp32, fp16, bf16, fp8, q8, q4, iq4_nl or iq4_xs",
+        "\"%s\" is unknown; choose original, fp32, fp16, bf16, fp8, q8, q2, q3, q4, q5, q6, mxfp4, "
+        "mxfp8, nvfp4, int8, convrot, iq4_nl or iq4_xs",
         name);
     return NULL;
 }
 
 /* Creates text encoder, transformer and VAE of b->config with random weights of type p->type; the
- * transformer's matrices are quantized to p->bits, if not 0, or to p->blocks. After a failure,
- * which sets *error, the caller frees the three models, too. */
+ * transformer's matrices are quantized if p says so. After a failure, which sets *error, the caller
+ * frees the three models, too. */
 static bool create_random_models(bench *b, const precision *p, zi_error *error)
 {
     const zi_config *c = &b->config;
@@ -63,12 +91,12 @@ static bool create_random_models(bench *b, const precision *p, zi_error *error)
     size_t wide = (size_t)c->vae.channels[c->vae.blocks - 1];
     zi_backend *backend = b->engine->backend;
     zi_weights weights;
-    zi_dtype matrices = p->blocks ? p->blocks : p->type;
-    return zi_weights_random(p->type, 0, text, backend, &weights, error) &&
+    return zi_weights_random(p->type, NULL, text, backend, &weights, error) &&
            zi_qwen_bind(&weights, &c->text, &b->text, error) &&
-           zi_weights_random(matrices, p->bits, block, backend, &weights, error) &&
+           zi_weights_random(p->type, p->quantized ? &p->format : NULL, block, backend, &weights,
+                             error) &&
            zi_transformer_bind(&weights, &c->transformer, &b->transformer, error) &&
-           zi_weights_random(p->type, 0, wide * wide * 9, backend, &weights, error) &&
+           zi_weights_random(p->type, NULL, wide * wide * 9, backend, &weights, error) &&
            zi_vae_bind(&weights, &c->vae, &b->vae, error);
 }
 
@@ -357,7 +385,7 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
     if (options->repeat < 0 || options->repeat > 1000)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; it must be from 0 to 1000", options->repeat);
-    b->fast = options->compute != ZI_COMPUTE_EXACT && (p->bits || p->blocks);
+    b->fast = options->compute != ZI_COMPUTE_EXACT && p->quantized;
     if (options->layers) {
         b->config.transformer.layers = options->layers;
         b->config.text.layers = options->layers + 1; /* the last one is not computed */

@@ -242,9 +242,19 @@ static bool read_safetensors(zi_error *error)
 
 static zi_checkpoint with_formats;
 
+static bool accept_format(void *context, const char *file, const char *layer,
+                          zi_layer_format format, zi_error *error)
+{
+    (void)context;
+    (void)file;
+    (void)error;
+    return CHECK(strcmp(layer, "a") == 0 && format.kind == ZI_QUANTIZATION_FP8_E4M3);
+}
+
 static bool read_formats(zi_error *error)
 {
-    return zi_formats_check(&with_formats, error);
+    return zi_formats_check(&with_formats, error) &&
+           zi_formats_read_metadata(&with_formats, accept_format, NULL, error);
 }
 
 static zi_source source;

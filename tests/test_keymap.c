@@ -518,7 +518,8 @@ static void foreign_formats(void)
     static const struct {
         const char *name, *format;
     } rows[] = {
-        {"layers.0.feed_forward.w1.weight_scale_2", "NVFP4"},
+        {"layers.0.feed_forward.w1.pre_quant_scale", "NVFP4"},
+        {"layers.0.feed_forward.w1.weight_scale_2", NULL},
         {"layers.0.attention.to_qkv.wscales", "Nunchaku"},
         {"layers.0.attention.to_q.zero_point", "SDNQ"},
         {"layers.0.feed_forward.w1.weight_codebook", "convrot"},

@@ -1,6 +1,7 @@
 /* Language models against transformers: logits and greedy continuations of the tiny Qwen2, from a
  * folder and from GGUF files. */
 #include "golden.h"
+#include "variants.h"
 #include "lm_generate.h"
 #include "model/lm_config.h"
 
@@ -388,6 +389,82 @@ static void folder_of_one_gguf(void)
     zi_lm_free(&lm);
 }
 
+/* Logits of a language model for a prompt, then for one token more, [2, vocabulary]. */
+static float *logits_of(const char *path)
+{
+    static const int32_t ids[] = {5, 17, 250, 3, 99, 41, 7};
+    zi_error error = {0};
+    zi_lm lm = {0};
+    zi_fixture engine;
+    zi_qwen_cache cache;
+    if (!CHECK_OK(zi_lm_load(&(zi_model_options){.path = path}, zi_golden_backend(), &lm, &error),
+                  error))
+        return NULL;
+    zi_fixture_start(&engine, 2, NULL, false);
+    size_t vocab = (size_t)lm.qwen.config.vocab;
+    float *out = malloc(2 * vocab * sizeof *out);
+    zi_qwen_cache_reserve(&lm.qwen, 8, 8, &engine.arena, &cache);
+    zi_view logits = zi_fixture_view(&engine, NULL, 1, vocab);
+    for (size_t i = 0; i < 2; i++) {
+        CHECK_OK(
+            zi_qwen_forward(&engine.run, &lm.qwen, &cache, ids + 6 * i, i ? 1 : 6, logits, &error),
+            error);
+        memcpy(out + i * vocab, zi_fixture_read(&engine, logits), vocab * sizeof *out);
+    }
+    zi_fixture_stop(&engine);
+    zi_lm_free(&lm);
+    return out;
+}
+
+/* Writes the tiny Qwen2 to a folder with these tensors as its weights. */
+static const char *folder_with(const char *name, const zi_test_tensors *tensors)
+{
+    static char path[2][1100];
+    char *folder = path[strcmp(name, "meant") == 0], command[2400], file[1200];
+    zi_error error = {0};
+    snprintf(folder, sizeof path[0], "%s", zi_test_path(name));
+    snprintf(command, sizeof command, "rm -rf '%s' && cp -R '%s' '%s' && chmod -R u+w '%s'", folder,
+             zi_test_data_path("golden/enhancer/hf"), folder, folder);
+    CHECK(system(command) == 0);
+    snprintf(file, sizeof file, "%s/model.safetensors", folder);
+    CHECK_OK(zi_safetensors_write(file, tensors->list, tensors->count, &error), error);
+    return folder;
+}
+
+/* Language models in the formats of few bits, whose head is their embedding, compute with the
+ * values that are meant. */
+static void low_bits(void)
+{
+    static const struct {
+        const char *name;
+        zi_test_format format;
+    } rows[] = {{"2 bits", ZI_AS_Q2_32},    {"mxfp4", ZI_AS_MLX_MXFP4},
+                {"mxfp8", ZI_AS_MLX_MXFP8}, {"nvfp4 of MLX", ZI_AS_MLX_NVFP4},
+                {"NVFP4", ZI_AS_NVFP4},     {"MXFP8", ZI_AS_MXFP8}};
+    zi_checkpoint checkpoint;
+    zi_source source;
+    zi_error error = {0};
+    if (!CHECK_OK(zi_checkpoint_open(zi_test_data_path("golden/enhancer/hf/model.safetensors"),
+                                     &checkpoint, &error),
+                  error) ||
+        !CHECK_OK(zi_source_create_language(&checkpoint, 0, &source, &error), error))
+        return;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_test_tensors stored, meaning;
+        zi_variant_make_of(&source, ZI_NAMES_DIFFUSERS, rows[i].format, &stored, &meaning);
+        float *got = logits_of(folder_with(rows[i].name, &stored));
+        float *wanted = logits_of(folder_with("meant", &meaning));
+        bool same = got && wanted && memcmp(got, wanted, 2 * 320 * sizeof *got) == 0;
+        CHECK_MSG(same && stored.count > meaning.count, "%s: other logits", rows[i].name);
+        free(got);
+        free(wanted);
+        zi_test_tensors_free(&stored);
+        zi_test_tensors_free(&meaning);
+    }
+    zi_source_free(&source);
+    zi_checkpoint_close(&checkpoint);
+}
+
 int main(void)
 {
     golden = zi_golden_open("enhancer/expected.safetensors");
@@ -401,6 +478,7 @@ int main(void)
     RUN(widths_of_heads_in_gguf);
     RUN(end_token_ids);
     RUN(folder_of_one_gguf);
+    RUN(low_bits);
     zi_checkpoint_close(&golden);
     return zi_test_result();
 }

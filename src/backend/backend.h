@@ -19,8 +19,8 @@
 #ifndef ZI_BACKEND_BACKEND_H
 #define ZI_BACKEND_BACKEND_H
 
-#include "base/dtype.h"
 #include "base/error.h"
+#include "base/groups.h"
 
 typedef struct zi_backend zi_backend;
 typedef struct zi_backend_ops zi_backend_ops;
@@ -91,23 +91,31 @@ static inline void *zi_view_host(zi_view view)
 /* A stored tensor: a matrix [rows, columns] in the type in which its file has it, or a vector,
  * which is f32 and has one row.
  *
- * Plain (bits 0): times a factor for all of it or for each row, if there are any. In groups (bits 8
- * or 4, as MLX stores them): each run of `group` elements of a row, which divides the columns,
- * shares a scale and a bias [rows, columns / group], and stands for q * scale + bias with q from 0
- * on, one byte each, or two to a byte, the low one first. */
+ * Plain (bits 0): times a factor for all of it or for each row, if there are any. In groups (bits 2
+ * to 8): each run of `group` elements of a row shares a scale and, if there are biases, a bias, and
+ * stands for code * scale + bias, with codes as zi_codes says. A factor is for all scales.
+ *
+ * Rotated: what is stored is the weight times a rotation of each run of `rotation` elements of a
+ * row (zi_rotate in matrix.h). So the product with the input, rotated likewise, is right. */
 typedef struct {
     const char *name; /* canonical, see keymap.h; lives as long as the weights */
     zi_view data;     /* rows and columns count elements, however they are packed */
     int bits;
-    size_t group; /* 32, 64 or 128 */
+    zi_codes codes;
+    size_t group; /* 16, 32, 64 or 128 */
     zi_view scales, biases;
+    size_t padded_columns; /* of a row in memory, whole groups; 0: as many as columns */
+    bool swizzled;         /* scales lie in tiles of 128 x 4, see matrix.c, of which row 0 of this
+                              weight is row first_row; otherwise [rows, groups] */
+    size_t first_row;
+    size_t rotation; /* a power of four; 0: not rotated */
     zi_view factors; /* f32 [1, 1] or [1, rows] */
     size_t kernel;   /* of a convolution: its side, 1 or 3; columns are in * kernel * kernel */
     bool nhwc;       /* of a convolution: stored as [out, kernel, kernel, in], not [out, in, ...] */
 } zi_weight;
 
-/* Whether the weight is quantized to integers (groups, int8 or blocks; not fp8), so that fast
- * operations can use integer products. */
+/* Whether the weight is quantized (in groups, int8 or blocks; not fp8), so that fast operations can
+ * use integer products. */
 bool zi_weight_quantized(const zi_weight *weight);
 
 /* ---- arguments ---- */

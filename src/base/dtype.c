@@ -13,6 +13,7 @@ static const struct {
     [ZI_F64] = {"F64", 8, 1},
     [ZI_F8_E4M3] = {"F8_E4M3", 1, 1},
     [ZI_F8_E5M2] = {"F8_E5M2", 1, 1},
+    [ZI_F8_E8M0] = {"F8_E8M0", 1, 1},
     [ZI_I8] = {"I8", 1, 1},
     [ZI_U8] = {"U8", 1, 1},
     [ZI_I16] = {"I16", 2, 1},
@@ -74,6 +75,16 @@ static float e4m3_to_f32(uint8_t code)
     return code & 0x80 ? -value : value;
 }
 
+/* Returns the value of an exponent of the MX formats (float8_e8m0fnu) exactly: 2^(code - 127); NaN
+ * for 255. */
+static float e8m0_to_f32(uint8_t code)
+{
+    uint32_t bits = code ? (uint32_t)code << 23 : 0x00400000; /* 2^-127 is subnormal */
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return code == 255 ? NAN : value;
+}
+
 void zi_widen(zi_dtype type, const void *source, float *out, size_t n)
 {
     const char *bytes = source; /* files promise no alignment, so halves are copied out */
@@ -100,6 +111,9 @@ void zi_widen(zi_dtype type, const void *source, float *out, size_t n)
         break;
     case ZI_F8_E5M2: /* the upper byte of a half */
         for (size_t i = 0; i < n; i++) out[i] = zi_f16_to_f32((uint16_t)(codes[i] << 8));
+        break;
+    case ZI_F8_E8M0:
+        for (size_t i = 0; i < n; i++) out[i] = e8m0_to_f32(codes[i]);
         break;
     case ZI_I8:
         for (size_t i = 0; i < n; i++) out[i] = (int8_t)codes[i];

@@ -13,6 +13,7 @@ typedef enum {
     ZI_F64,
     ZI_F8_E4M3,
     ZI_F8_E5M2,
+    ZI_F8_E8M0, /* powers of two: scales of MX formats */
     ZI_I8,
     ZI_U8,
     ZI_I16,
@@ -89,9 +90,9 @@ static inline float zi_f16_to_f32(uint16_t bits)
     return value;
 }
 
-/* Converts n elements to f32. type must be F32, F16, BF16, F8_E4M3, F8_E5M2, I8 (no scale is
- * applied) or a block type, of which n must be whole blocks; others give NaNs. source needs no
- * alignment.
+/* Converts n elements to f32. type must be F32, F16, BF16, F8_E4M3, F8_E5M2, F8_E8M0, I8 (no
+ * scale is applied) or a block type, of which n must be whole blocks; others give NaNs. source
+ * needs no alignment.
  */
 void zi_widen(zi_dtype type, const void *source, float *out, size_t n);
 

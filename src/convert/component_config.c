@@ -332,17 +332,44 @@ static bool add_mlx_field(cJSON *out, int number, const cJSON *json, size_t feed
            cJSON_AddNumberToObject(out, name, (double)feed_forward);
 }
 
-/* Adds "quantization" with group size and bits if the plan has MLX groups. False: out of memory. */
-static bool add_quantization(cJSON *out, const zi_write_plan *plan)
+/* Adds what MLX's configs say of values in groups: size, bits, and the mode unless it is affine.
+ * json NULL counts as out of memory. False: out of memory. */
+static bool add_groups(const zi_value_storage *storage, cJSON *json)
 {
-    for (size_t i = 0; i < plan->count; i++) {
-        const zi_value_storage *storage = &plan->items[i].storage;
-        if (storage->packing != ZI_GROUPED) continue;
-        cJSON *quantization = cJSON_AddObjectToObject(out, "quantization");
-        return cJSON_AddNumberToObject(quantization, "group_size", (double)storage->group) &&
-               cJSON_AddNumberToObject(quantization, "bits", storage->bits);
+    const char *mode = storage->codes == ZI_CODES_E4M3 ? "mxfp8"
+                       : storage->group == 16          ? "nvfp4"
+                                                       : "mxfp4";
+    return cJSON_AddNumberToObject(json, "group_size", (double)storage->group) &&
+           cJSON_AddNumberToObject(json, "bits", storage->bits) &&
+           (storage->codes == ZI_CODES_INTEGER || cJSON_AddStringToObject(json, "mode", mode));
+}
+
+/* Adds "quantization" to a config of MLX if the plan has groups: those of the first weight that is
+ * in groups, and by their modules' names those that differ from it. False: out of memory. */
+static bool add_quantization(cJSON *config, const zi_write_plan *plan)
+{
+    static const char suffix[] = ".weight";
+    const zi_value_storage *usual = NULL;
+    cJSON *quantization = NULL;
+    bool ok = true;
+    for (size_t i = 0; ok && i < plan->count; i++) {
+        const zi_write_item *item = &plan->items[i];
+        const zi_value_storage *storage = &item->storage;
+        size_t length = strlen(item->name), end = sizeof suffix - 1;
+        if (storage->packing != ZI_GROUPED || item->role != ZI_ROLE_WEIGHT) continue;
+        if (!usual) {
+            usual = storage;
+            quantization = cJSON_AddObjectToObject(config, "quantization");
+            ok = add_groups(usual, quantization);
+        } else if (length > end &&
+                   (storage->bits != usual->bits || storage->group != usual->group ||
+                    storage->codes != usual->codes)) {
+            char name[ZI_MAX_KEY];
+            snprintf(name, sizeof name, "%.*s", (int)(length - end), item->name);
+            ok = add_groups(storage, cJSON_AddObjectToObject(quantization, name));
+        }
     }
-    return true;
+    return ok;
 }
 
 /* Returns the MLX form of a diffusers transformer config, with the precision, and with
@@ -350,7 +377,13 @@ static bool add_quantization(cJSON *out, const zi_write_plan *plan)
  * result. NULL: out of memory. */
 static cJSON *config_to_mlx(const zi_component_config *of, cJSON *json)
 {
-    static const char *const names[] = {"Original", "FP16", "BF16", "FP8", "Q8", "Q4"};
+    static const char *const names[] = {[ZI_PRECISION_ORIGINAL] = "Original",
+                                        [ZI_PRECISION_FP16] = "FP16",
+                                        [ZI_PRECISION_BF16] = "BF16",
+                                        [ZI_PRECISION_FP8] = "FP8",
+                                        [ZI_PRECISION_Q8] = "Q8",
+                                        [ZI_PRECISION_Q4] = "Q4",
+                                        [ZI_PRECISION_FP32] = "FP32"};
     const zi_entry *entry = zi_source_find(of->source, "layers.0.feed_forward.w1.weight");
     cJSON *out = cJSON_CreateObject();
     bool ok = out;
@@ -390,5 +423,5 @@ size_t zi_mlx_config_group_size(const char *config)
     const cJSON *size = zi_json_find(zi_json_find(json, "quantization"), "group_size");
     if (zi_json_is_int(size, 1, 128)) group = size->valueint;
     cJSON_Delete(json);
-    return group == 32 || group == 64 || group == 128 ? (size_t)group : 0;
+    return group == 32 || group == 64 || group == 128 ? (size_t)group : 0; /* not nvfp4's 16 */
 }

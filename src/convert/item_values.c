@@ -1,5 +1,6 @@
 #include "convert/item_values.h"
 #include "io/quantize.h"
+#include "io/values.h"
 
 #include <math.h>
 
@@ -31,41 +32,37 @@ static float round_to(zi_dtype type, float value)
     return value;
 }
 
-/* Dequantizes n values of MLX groups of one row, from column `from` on, where a group begins; the
- * last group need not be whole. Product and sum are each rounded to the type of the scales, as
- * mx.dequantize does. */
-static void read_grouped(const zi_entry *entry, size_t row, size_t from, size_t n, float *out)
+/* Dequantizes n values of MLX's affine groups of one row, from column `from` on, where a group
+ * begins; the last group need not be whole. Product and sum are each rounded to the type of the
+ * scales, as mx.dequantize does. */
+static void read_affine(const zi_entry *entry, size_t row, size_t from, size_t n, float *out)
 {
     size_t columns = entry->shape[1], groups = columns / entry->group;
-    size_t codes_per_byte = 8 / (size_t)entry->bits;
-    const uint8_t *q = entry->data + (row * columns + from) / codes_per_byte;
-    zi_dtype type = entry->scales.tensor->type;
-    float scale = 0, bias = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (i % entry->group == 0) {
-            size_t group = row * groups + (from + i) / entry->group;
-            scale = element_at(&entry->scales, group);
-            bias = element_at(&entry->biases, group);
-        }
-        int value = codes_per_byte == 1 ? q[i] : q[i / 2] >> i % 2 * 4 & 15;
-        out[i] = round_to(type, round_to(type, (float)value * scale) + bias);
+    const uint8_t *codes = entry->data + row * (columns * (size_t)entry->bits / 8);
+    zi_dtype type = entry->scale_type;
+    uint8_t q[128]; /* the largest group */
+    for (size_t i = 0, count; i < n; i += count) {
+        size_t group = row * groups + (from + i) / entry->group;
+        float scale = element_at(&entry->scales, group), bias = element_at(&entry->biases, group);
+        count = n - i < entry->group ? n - i : entry->group;
+        zi_codes_unpack(entry->codes, entry->bits, codes, from + i, count, q);
+        for (size_t j = 0; j < count; j++)
+            out[i + j] = round_to(type, round_to(type, (float)q[j] * scale) + bias);
     }
 }
 
-/* Reads n values of one row [columns] of an entry as f32, with scales applied, from column `from`
- * on, where a group or block begins, in the entry's own element order. n must be whole blocks. */
+/* Reads n values of one row [columns] of an entry as f32, with scales applied and rotation undone,
+ * from column `from` on, where a group, block or rotation begins, in the entry's own element order.
+ * n must be whole blocks. */
 static void read_entry(const zi_entry *entry, size_t row, size_t columns, size_t from, size_t n,
                        float *out)
 {
-    if (entry->packing == ZI_GROUPED) {
-        read_grouped(entry, row, from, n, out);
+    if (entry->biases.tensor) {
+        read_affine(entry, row, from, n, out);
         return;
     }
-    zi_dtype type = entry->tensor->type;
-    zi_widen(type, entry->data + zi_dtype_bytes(type, row * columns + from), out, n);
-    if (entry->packing != ZI_SCALED) return;
-    float factor = element_at(&entry->scales, entry->scales.count > 1 ? row : 0);
-    for (size_t i = 0; i < n; i++) out[i] *= factor;
+    zi_entry_read_stored(entry, entry->rows, columns, row, from, n, out);
+    if (entry->rotation) zi_rotate(out, n, entry->rotation);
 }
 
 /* x [rows, columns] -> y [columns, rows]; they must not overlap. */

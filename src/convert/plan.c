@@ -32,12 +32,14 @@ static const struct {
                           .group = 64,
                           .scaled = true,
                           .unscaled_fp8 = true},
-    [ZI_NAMES_MLX] = {.quantized = {[ZI_PRECISION_FP8] = {ZI_GROUPED, ZI_F16, 8, 64, false},
-                                    [ZI_PRECISION_Q8] = {ZI_GROUPED, ZI_F16, 8, 64, false},
-                                    [ZI_PRECISION_Q4] = {ZI_GROUPED, ZI_F16, 4, 64, false}},
-                      .rest = ZI_F16,
-                      .group = 64,
-                      .mlx_groups = true},
+    [ZI_NAMES_MLX] =
+        {.quantized =
+             {[ZI_PRECISION_FP8] = {.packing = ZI_GROUPED, .type = ZI_F16, .bits = 8, .group = 64},
+              [ZI_PRECISION_Q8] = {.packing = ZI_GROUPED, .type = ZI_F16, .bits = 8, .group = 64},
+              [ZI_PRECISION_Q4] = {.packing = ZI_GROUPED, .type = ZI_F16, .bits = 4, .group = 64}},
+         .rest = ZI_F16,
+         .group = 64,
+         .mlx_groups = true},
     [ZI_NAMES_GGUF] = {.quantized = {[ZI_PRECISION_Q8].type = ZI_Q8_0,
                                      [ZI_PRECISION_Q4].type = ZI_Q4_0,
                                      [ZI_PRECISION_Q2_K].type = ZI_Q2_K,
@@ -109,33 +111,65 @@ static bool scales_can_be_joined(const zi_entry *const *entries, int count, bool
     return true;
 }
 
+/* How an entry is stored; by_row is not set. */
+static zi_value_storage entry_storage(const zi_entry *entry)
+{
+    return (zi_value_storage){.packing = entry->packing,
+                              .type = entry->packing == ZI_GROUPED ? entry->scale_type
+                                                                   : entry->tensor->type,
+                              .bits = entry->bits,
+                              .group = entry->group,
+                              .codes = entry->codes,
+                              .swizzled = entry->swizzled,
+                              .rotation = entry->rotation};
+}
+
+/* Bytes of a stored row of an entry in groups. */
+static size_t grouped_row_bytes(const zi_entry *entry)
+{
+    return entry->padded_columns * (size_t)entry->bits / 8;
+}
+
+/* Whether entries in swizzled groups can be joined: they have the same factor, and none but the
+ * last has padded rows. */
+static bool blocks_can_be_joined(const zi_entry *const *entries, int count)
+{
+    const zi_rows *first = &entries[0]->factor;
+    for (int i = 0; i < count; i++) {
+        const zi_rows *it = &entries[i]->factor;
+        size_t rows = entries[i]->bytes / grouped_row_bytes(entries[i]);
+        if (i < count - 1 && rows != entries[i]->shape[0]) return false;
+        if (!it->tensor != !first->tensor) return false;
+        if (it->tensor && (it->tensor->type != first->tensor->type ||
+                           memcmp(it->data, first->data, zi_dtype_size(first->tensor->type)) != 0))
+            return false;
+    }
+    return true;
+}
+
 /* Sets *storage to how the first entry is stored. False, and *storage is not to be used: another
  * entry is stored differently, or their scales cannot serve the concatenated tensor. */
 static bool common_storage(const zi_entry *const *entries, int count, zi_value_storage *storage)
 {
-    const zi_entry *first = entries[0];
-    *storage = (zi_value_storage){.packing = first->packing, .type = first->tensor->type};
-    if (first->packing == ZI_GROUPED) {
-        storage->type = first->scales.tensor->type;
-        storage->bits = first->bits;
-        storage->group = first->group;
-    }
+    *storage = entry_storage(entries[0]);
     for (int i = 1; i < count; i++) {
-        const zi_entry *it = entries[i];
-        bool same = it->packing == first->packing && it->tensor->type == first->tensor->type &&
-                    it->bits == first->bits && it->group == first->group;
-        if (same && it->packing == ZI_GROUPED)
-            same = it->scales.tensor->type == first->scales.tensor->type;
-        if (!same) return false;
+        zi_value_storage it = entry_storage(entries[i]);
+        if (it.packing != storage->packing || it.type != storage->type ||
+            it.bits != storage->bits || it.group != storage->group || it.codes != storage->codes ||
+            it.swizzled != storage->swizzled || it.rotation != storage->rotation ||
+            entries[i]->tensor->type != entries[0]->tensor->type)
+            return false;
     }
-    return first->packing != ZI_SCALED || scales_can_be_joined(entries, count, &storage->by_row);
+    if (storage->swizzled) return blocks_can_be_joined(entries, count);
+    return storage->packing != ZI_SCALED || scales_can_be_joined(entries, count, &storage->by_row);
 }
 
 /* Whether files of the layout can hold values stored this way. Scaled fp8 with a scale per row is
  * in none. */
 static bool layout_can_hold(zi_naming layout, const zi_value_storage *storage)
 {
-    if (storage->packing == ZI_GROUPED) return layouts[layout].mlx_groups;
+    if (storage->packing == ZI_GROUPED)
+        return storage->swizzled ? layouts[layout].scaled : layouts[layout].mlx_groups;
     if (storage->packing == ZI_SCALED)
         return layouts[layout].scaled && (storage->type == ZI_I8 || !storage->by_row);
     if (storage->type == ZI_F8_E4M3 || storage->type == ZI_F8_E5M2)
@@ -144,15 +178,15 @@ static bool layout_can_hold(zi_naming layout, const zi_value_storage *storage)
 }
 
 /* The unquantized type to convert `count` (1 or more) entries to when the layout cannot hold their
- * storage: F32, F16 and BF16 stay; the type of MLX scales; F16 for ggml blocks; BF16 for fp8 and
- * integers; F32 when these types differ between entries. */
+ * storage: F32, F16 and BF16 stay; the type of MLX's affine scales; F16 for ggml blocks; BF16 for
+ * fp8, fp4 and integers; F32 when these types differ between entries. */
 static zi_dtype nearest_plain_type(const zi_entry *const *entries, int count)
 {
     zi_dtype found = ZI_DTYPE_COUNT;
     for (int i = 0; i < count; i++) {
         zi_dtype type = entries[i]->tensor->type;
-        if (entries[i]->packing == ZI_GROUPED)
-            type = entries[i]->scales.tensor->type;
+        if (entries[i]->biases.tensor)
+            type = entries[i]->scale_type;
         else if (zi_dtype_block(type) > 1)
             type = ZI_F16;
         else if (!zi_dtype_computes(type))
@@ -169,9 +203,11 @@ static bool storage_satisfies(const zi_value_storage *stored, const zi_value_sto
 {
     if (stored->packing == ZI_GROUPED)
         return wanted->packing == ZI_GROUPED && stored->bits == wanted->bits &&
-               stored->group == wanted->group;
+               stored->group == wanted->group && stored->codes == wanted->codes &&
+               !stored->swizzled;
     if (stored->packing == ZI_SCALED)
-        return wanted->packing == ZI_SCALED && stored->type == wanted->type && !stored->by_row;
+        return wanted->packing == ZI_SCALED && stored->type == wanted->type && !stored->by_row &&
+               !stored->rotation;
     /* fp8 without a scale is accepted where scaled fp8 is wanted */
     return stored->type == wanted->type && wanted->packing != ZI_GROUPED;
 }
@@ -226,6 +262,20 @@ static void set_item_bytes(zi_write_item *item)
     item->bytes = zi_dtype_bytes(item->type, count);
 }
 
+/* Sets type, shape, rows and columns of an item in swizzled groups, which is copied, to those of
+ * its stored entries, padding included. */
+static void set_block_shape(zi_write_item *item)
+{
+    const zi_entry *entry = item->entries[0];
+    item->type = entry->tensor->type;
+    item->shape[1] = grouped_row_bytes(entry);
+    item->shape[0] = 0;
+    for (int i = 0; i < item->count; i++)
+        item->shape[0] += item->entries[i]->bytes / item->shape[1];
+    item->rows = item->shape[0];
+    item->columns = entry->padded_columns;
+}
+
 /* Sets type, dims, shape (outermost dimension first), rows, columns and bytes from the canonical
  * shapes of the entries and item->storage. Products cannot overflow: they are bounded by the
  * entries' element counts, which were checked. */
@@ -248,7 +298,9 @@ static void set_item_shape(zi_write_item *item, zi_naming layout)
         item->shape[2] = item->shape[3] = 1;
     }
     item->type = item->storage.type;
-    if (item->storage.packing == ZI_GROUPED) {
+    if (item->storage.swizzled) {
+        set_block_shape(item);
+    } else if (item->storage.packing == ZI_GROUPED) {
         item->type = ZI_U32;
         item->shape[1] = item->shape[1] * (size_t)item->storage.bits / 32;
     }
@@ -288,6 +340,42 @@ static bool set_item_name(zi_write_item *item, bool prefixed, const char *name, 
     return true;
 }
 
+/* The format that a marker declares for values stored this way, which are ComfyUI's. */
+static zi_layer_format marker_format(const zi_value_storage *storage)
+{
+    zi_quantization kind = storage->swizzled             ? ZI_QUANTIZATION_NVFP4
+                           : storage->type == ZI_I8      ? ZI_QUANTIZATION_INT8
+                           : storage->type == ZI_F8_E5M2 ? ZI_QUANTIZATION_FP8_E5M2
+                                                         : ZI_QUANTIZATION_FP8_E4M3;
+    if (storage->swizzled && storage->codes == ZI_CODES_E4M3) kind = ZI_QUANTIZATION_MXFP8;
+    return (zi_layer_format){kind, storage->rotation};
+}
+
+/* Sets type, dims and shape of a companion, which so far is a copy of its weight's item but for the
+ * role, and the text of a format marker. */
+static void set_companion_shape(zi_write_item *item)
+{
+    const zi_value_storage *storage = &item->storage;
+    const zi_entry *entry = item->entries[0];
+    size_t groups = storage->group ? item->columns / storage->group : 1;
+    item->type = item->copied                  ? entry->scales.tensor->type
+                 : item->role == ZI_ROLE_SCALE ? ZI_F32
+                                               : storage->type;
+    item->dims = item->role == ZI_ROLE_SCALE && !storage->group && !storage->by_row ? 0 : 2;
+    item->shape[0] = storage->swizzled ? (item->rows + 127) / 128 * 128 : item->rows;
+    item->shape[1] = storage->swizzled ? (groups + 3) / 4 * 4 : groups;
+    if (item->role == ZI_ROLE_TENSOR_SCALE) {
+        item->type = entry->factor.tensor->type;
+        item->dims = 0;
+    }
+    if (item->role == ZI_ROLE_FORMAT) {
+        zi_formats_layer_json(marker_format(storage), item->text);
+        item->type = ZI_U8;
+        item->dims = 1;
+        item->shape[0] = strlen(item->text);
+    }
+}
+
 /* Appends one companion (scales, biases, scale or format marker) of the item at index `weight`,
  * with type, shape and name. name: the companion's own, without prefix; it is copied. */
 static bool add_companion(zi_write_plan *plan, size_t weight, zi_tensor_role role, const char *name,
@@ -295,50 +383,50 @@ static bool add_companion(zi_write_plan *plan, size_t weight, zi_tensor_role rol
 {
     zi_write_item *item = new_item(plan, error);
     if (!item) return false;
-    const zi_write_item *weight_item = &plan->items[weight];
-    const zi_value_storage *storage = &weight_item->storage;
-    *item = *weight_item;
+    *item = plan->items[weight];
     item->name = NULL;
     item->role = role;
     item->weight = weight;
-    item->type = storage->type;
-    item->dims = 2;
-    item->shape[0] = weight_item->rows;
-    item->shape[1] = storage->group ? weight_item->columns / storage->group : 1;
-    if (role == ZI_ROLE_SCALE) {
-        item->type = weight_item->copied ? weight_item->entries[0]->scales.tensor->type : ZI_F32;
-        if (!storage->by_row) item->dims = 0;
-    }
-    if (role == ZI_ROLE_FORMAT) {
-        zi_formats_layer_json(storage->type, item->text);
-        item->type = ZI_U8;
-        item->dims = 1;
-        item->shape[0] = strlen(item->text);
-    }
+    set_companion_shape(item);
     set_item_bytes(item);
     return set_item_name(item, prefixed, name, error);
 }
 
-/* Appends both companions of the item at index `weight`: scales and biases of MLX groups, or scale
- * and format marker of scaled values; none when its storage is plain. source: has the VAE's depth,
+/* Writes the roles of the companions that a weight stored this way has, in their order, and returns
+ * their number. */
+static int companion_roles(const zi_value_storage *storage, zi_tensor_role roles[3])
+{
+    int count = 0;
+    if (storage->packing == ZI_PLAIN) return 0;
+    if (storage->packing == ZI_GROUPED && !storage->swizzled) {
+        roles[count++] = ZI_ROLE_GROUP_SCALES;
+        if (storage->codes == ZI_CODES_INTEGER) roles[count++] = ZI_ROLE_GROUP_BIASES;
+        return count;
+    }
+    roles[count++] = ZI_ROLE_SCALE;
+    if (storage->codes == ZI_CODES_E2M1_HIGH) roles[count++] = ZI_ROLE_TENSOR_SCALE;
+    roles[count++] = ZI_ROLE_FORMAT;
+    return count;
+}
+
+/* Appends the companions of the item at index `weight`: scales and biases of groups, scale and
+ * format marker of ComfyUI's formats; none when its storage is plain. source: has the VAE's depth,
  * which names need. */
 static bool add_companions(zi_write_plan *plan, size_t weight, zi_naming layout,
                            const zi_source *source, bool prefixed, zi_error *error)
 {
-    static const zi_tensor_role mlx_roles[] = {ZI_ROLE_GROUP_SCALES, ZI_ROLE_GROUP_BIASES},
-                                scaled_roles[] = {ZI_ROLE_SCALE, ZI_ROLE_FORMAT};
     const char *canonical = plan->items[weight].entries[0]->name;
-    zi_packing packing = plan->items[weight].storage.packing;
-    for (int i = 0; packing != ZI_PLAIN && i < 2; i++) {
-        zi_tensor_role role = packing == ZI_GROUPED ? mlx_roles[i] : scaled_roles[i];
+    zi_tensor_role roles[3];
+    int count = companion_roles(&plan->items[weight].storage, roles);
+    for (int i = 0; i < count; i++) {
         zi_stored_name stored;
-        if (!zi_key_format(layout, canonical, role, &source->vae_depth, &stored))
+        if (!zi_key_format(layout, canonical, roles[i], &source->vae_depth, &stored))
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED,
                                    zi_entry_file(plan->items[weight].entries[0]), canonical,
                                    "the scales of tensor %s have no name in this layout; choose "
                                    "another layout or precision",
                                    canonical);
-        if (!add_companion(plan, weight, role, stored.name, prefixed, error)) return false;
+        if (!add_companion(plan, weight, roles[i], stored.name, prefixed, error)) return false;
     }
     return true;
 }
@@ -435,7 +523,7 @@ bool zi_write_plan_add_component(zi_write_plan *plan, const zi_source *source, z
  * 4 bytes, so the rest stays aligned. */
 static int alignment_rank(const zi_write_item *item)
 {
-    if (item->storage.packing == ZI_GROUPED) return 1;
+    if (item->storage.packing == ZI_GROUPED && item->storage.codes == ZI_CODES_INTEGER) return 1;
     if (item->storage.packing == ZI_SCALED && !item->copied) {
         if (item->role == ZI_ROLE_WEIGHT) return 2;
         if (item->role == ZI_ROLE_SCALE) return 3;

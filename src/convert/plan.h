@@ -7,13 +7,18 @@
 #include "io/formats.h"
 #include "io/source.h"
 
-/* How values are stored: plain, in MLX groups with scale and bias, or scaled fp8/int8. */
+/* How values are stored: plain, in groups with scales (of MLX or, swizzled, of ComfyUI), or scaled
+ * fp8/int8. Values are quantized to MLX's groups of 4 and 8 bits only; what is stored otherwise is
+ * copied. */
 typedef struct {
     zi_packing packing;
-    zi_dtype type; /* of values; for ZI_GROUPED: of scales and biases */
-    int bits;      /* ZI_GROUPED: 4 or 8 */
-    size_t group;  /* ZI_GROUPED: values per group */
-    bool by_row;   /* ZI_SCALED: one scale per row instead of one per tensor */
+    zi_dtype type;   /* of values; for ZI_GROUPED: of scales and biases */
+    int bits;        /* ZI_GROUPED: of a code */
+    size_t group;    /* ZI_GROUPED: values per group */
+    bool by_row;     /* ZI_SCALED: one scale per row instead of one per tensor */
+    zi_codes codes;  /* ZI_GROUPED */
+    bool swizzled;   /* ZI_GROUPED: NVFP4 or MXFP8 of ComfyUI */
+    size_t rotation; /* ZI_SCALED: of I8 */
 } zi_value_storage;
 
 /* One tensor of the output: a weight, or a companion (scales, biases, format marker) of one. */

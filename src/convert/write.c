@@ -1,5 +1,6 @@
 #include "convert/write.h"
 #include "convert/item_values.h"
+#include "base/matrix.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -225,6 +226,32 @@ static bool copy_rows(struct writer *writer, const zi_rows *rows, zi_output *out
                              output, error);
 }
 
+/* Writes the swizzled scales of the item's entries, which are bytes, one entry's rows behind the
+ * other's; what lies outside of them is zero. A tensor that has just these rows is copied. */
+static bool write_swizzled(struct writer *writer, const zi_write_item *item, zi_output *output,
+                           zi_error *error)
+{
+    const zi_rows *first = &item->entries[0]->scales;
+    size_t groups = item->columns / item->storage.group, row = 0;
+    bool whole = item->entries[0]->row == 0 && first->count == item->bytes;
+    for (int i = 1; i < item->count; i++)
+        whole = whole && item->entries[i]->scales.tensor == first->tensor;
+    if (whole) return copy_rows(writer, first, output, error);
+    uint8_t *scales = calloc(1, item->bytes);
+    if (!scales) return zi_error_no_memory(error, item->bytes);
+    for (int i = 0; i < item->count; i++) {
+        const zi_entry *entry = item->entries[i];
+        for (size_t r = 0; r < entry->shape[0]; r++, row++)
+            for (size_t g = 0; g < groups; g++)
+                scales[zi_swizzled_place(row, g, groups)] =
+                    entry->scales.data[zi_swizzled_place(entry->row + r, g, groups)];
+    }
+    bool ok = zi_output_write(output, scales, item->bytes, error) &&
+              report_progress(writer->work, item->bytes, error);
+    free(scales);
+    return ok;
+}
+
 /* Copies an item's bytes from its entries, one behind the other, to the output's position, as
  * copy_mapped_bytes does: a weight's, its scales or its biases. Of scales per tensor only the first
  * entry's is written; all are equal. */
@@ -232,6 +259,10 @@ static bool write_copied(struct writer *writer, const zi_write_item *item, zi_ou
                          zi_error *error)
 {
     bool ok = true;
+    if (item->role == ZI_ROLE_TENSOR_SCALE)
+        return copy_rows(writer, &item->entries[0]->factor, output, error);
+    if (item->role == ZI_ROLE_SCALE && item->storage.swizzled)
+        return write_swizzled(writer, item, output, error);
     for (int i = 0; ok && i < item->count; i++) {
         const zi_entry *entry = item->entries[i];
         if (item->role == ZI_ROLE_WEIGHT)

@@ -41,13 +41,20 @@ static void set_text(inspector *in, char **field, const char *text)
 
 /* ---- tensors ---- */
 
-/* Writes how a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64"; cut
- * to `size` bytes. */
+/* Writes how a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64",
+ * "MLX mxfp4", "NVFP4", "I8 scaled, ConvRot 256"; cut to `size` bytes. */
 static void format_name(const zi_entry *entry, char *out, size_t size)
 {
     const char *type = zi_dtype_name(entry->tensor->type);
-    if (entry->packing == ZI_GROUPED)
+    const char *four = entry->group == 16 ? "nvfp4" : "mxfp4";
+    if (entry->swizzled)
+        snprintf(out, size, "%s", entry->codes == ZI_CODES_E4M3 ? "MXFP8" : "NVFP4");
+    else if (entry->packing == ZI_GROUPED && entry->codes != ZI_CODES_INTEGER)
+        snprintf(out, size, "MLX %s", entry->codes == ZI_CODES_E4M3 ? "mxfp8" : four);
+    else if (entry->packing == ZI_GROUPED)
         snprintf(out, size, "%d-bit MLX groups of %zu", entry->bits, entry->group);
+    else if (entry->rotation)
+        snprintf(out, size, "%s scaled, ConvRot %zu", type, entry->rotation);
     else
         snprintf(out, size, "%s%s", type, entry->packing == ZI_SCALED ? " scaled" : "");
 }

@@ -1,49 +1,126 @@
 #include "io/formats.h"
 #include "io/json.h"
 #include "io/keymap.h"
+#include "base/matrix.h"
 #include "base/text.h"
 
-/* The supported formats by ComfyUI's names, and the type of their weights. */
+/* The supported formats by ComfyUI's names, the type of their weights, and how many values share a
+ * scale (0: a row or the tensor does). */
 static const struct {
     const char *name;
     zi_dtype type;
-} formats[] = {
-    {"float8_e4m3fn", ZI_F8_E4M3},
-    {"float8_e5m2", ZI_F8_E5M2},
-    {"int8_tensorwise", ZI_I8},
+    int group;
+} formats[ZI_QUANTIZATIONS] = {
+    [ZI_QUANTIZATION_FP8_E4M3] = {"float8_e4m3fn", ZI_F8_E4M3, 0},
+    [ZI_QUANTIZATION_FP8_E5M2] = {"float8_e5m2", ZI_F8_E5M2, 0},
+    [ZI_QUANTIZATION_INT8] = {"int8_tensorwise", ZI_I8, 0},
+    [ZI_QUANTIZATION_NVFP4] = {"nvfp4", ZI_U8, 16},
+    [ZI_QUANTIZATION_MXFP8] = {"mxfp8", ZI_F8_E4M3, 32},
 };
-enum { FORMATS = sizeof formats / sizeof *formats };
 
-/* Checks one layer's {"format": "...", ...} and sets *type to the type that its weight must have.
- * Fails, *type unchanged, with ZI_ERROR_BAD_FORMAT if the format is missing, with
- * ZI_ERROR_UNSUPPORTED if it is unknown or the layer is rotated ("convrot"). file, layer: for
- * errors. */
-static bool check_layer_format(const char *file, const char *layer, const cJSON *json,
-                               zi_dtype *type, zi_error *error)
+const char *zi_quantization_name(zi_quantization format)
+{
+    return formats[format].name;
+}
+
+zi_dtype zi_quantization_type(zi_quantization format)
+{
+    return formats[format].type;
+}
+
+/* Sets *out to the format of this name, not ZI_QUANTIZATION_NONE. Fails with ZI_ERROR_UNSUPPORTED,
+ * *out unchanged, for an unknown name. file, layer: for errors. */
+static bool find_format(const char *file, const char *layer, const char *name, zi_quantization *out,
+                        zi_error *error)
+{
+    for (int i = 1; i < ZI_QUANTIZATIONS; i++) {
+        if (strcmp(formats[i].name, name) != 0) continue;
+        *out = (zi_quantization)i;
+        return true;
+    }
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, layer,
+                           "%s is quantized as %.40s, which is not supported; use the bf16, fp8, "
+                           "nvfp4, mxfp8 or int8 file of this model",
+                           layer, name);
+}
+
+/* Sets *out to the size of a rotated layer's rotation, 0 if it is not rotated; the default is
+ * ComfyUI's. Fails with ZI_ERROR_BAD_FORMAT, *out unchanged, for one that is no power of four from
+ * 4 to ZI_MAX_ROTATION. */
+static bool read_rotation(const char *file, const char *layer, const cJSON *json, size_t *out,
+                          zi_error *error)
+{
+    static const char key[] = "convrot_groupsize";
+    const cJSON *rotated = zi_json_find(json, "convrot"), *size = zi_json_find(json, key);
+    size_t group = 256;
+    if (!rotated || cJSON_IsFalse(rotated) || cJSON_IsNull(rotated)) {
+        *out = 0;
+        return true;
+    }
+    if (!cJSON_IsTrue(rotated))
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, layer,
+                               "\"convrot\" of %s is neither true nor false; fetch the file again",
+                               layer);
+    if (size && zi_json_is_int(size, 4, ZI_MAX_ROTATION))
+        group = (size_t)size->valueint;
+    else if (size)
+        group = 0;
+    if (!group || group & (group - 1) || group % 3 != 1) { /* powers of two that are of four */
+        char found[32] = "no whole number";
+        if (cJSON_IsNumber(size)) snprintf(found, sizeof found, "%.10g", size->valuedouble);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, layer,
+                               "\"%s\" of %s is %s; it should be a power of four from 4 to %d", key,
+                               layer, found, (int)ZI_MAX_ROTATION);
+    }
+    *out = group;
+    return true;
+}
+
+/* Fails with ZI_ERROR_UNSUPPORTED if a layer's "group_size" or "block_size" is not that of its
+ * format. */
+static bool check_group(const char *file, const char *layer, const cJSON *json,
+                        zi_quantization kind, zi_error *error)
+{
+    static const char *const keys[] = {"group_size", "block_size"};
+    for (int i = 0; i < 2; i++) {
+        const cJSON *size = zi_json_find(json, keys[i]);
+        if (!size || !formats[kind].group ||
+            zi_json_is_int(size, formats[kind].group, formats[kind].group))
+            continue;
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, layer,
+                               "\"%s\" of %s is not %d, the only one supported for %s", keys[i],
+                               layer, formats[kind].group, formats[kind].name);
+    }
+    return true;
+}
+
+/* Reads one layer's {"format": "...", ...}. Fails, *out unchanged, with ZI_ERROR_BAD_FORMAT if the
+ * format is missing or a field does not fit it, with ZI_ERROR_UNSUPPORTED if it is unknown. file,
+ * layer: for errors. */
+static bool read_layer(const char *file, const char *layer, const cJSON *json, zi_layer_format *out,
+                       zi_error *error)
 {
     const cJSON *format = zi_json_find(json, "format");
+    zi_layer_format found;
     if (!cJSON_IsString(format))
         return zi_error_set_in(
             error, ZI_ERROR_BAD_FORMAT, file, layer,
             "the quantization of %s has no \"format\": the file is damaged; fetch it again", layer);
-    if (cJSON_IsTrue(zi_json_find(json, "convrot")))
+    if (!find_format(file, layer, format->valuestring, &found.kind, error) ||
+        !read_rotation(file, layer, json, &found.rotation, error) ||
+        !check_group(file, layer, json, found.kind, error))
+        return false;
+    if (found.rotation && found.kind != ZI_QUANTIZATION_INT8)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, layer,
-                               "%s is quantized in rotated form (convrot), which is not supported; "
-                               "use the bf16 or fp8 file of this model",
-                               layer);
-    for (int i = 0; i < FORMATS; i++) {
-        if (strcmp(formats[i].name, format->valuestring) != 0) continue;
-        *type = formats[i].type;
-        return true;
-    }
-    return zi_error_set_in(
-        error, ZI_ERROR_UNSUPPORTED, file, layer,
-        "%s is quantized as %.40s, which is not supported; use the bf16 or fp8 file of this model",
-        layer, format->valuestring);
+                               "%s is quantized as %s in rotated form (\"convrot\"), which is "
+                               "supported for int8_tensorwise only",
+                               layer, formats[found.kind].name);
+    *out = found;
+    return true;
 }
 
-bool zi_formats_check_layer(const zi_checkpoint *checkpoint, const zi_tensor *marker, zi_dtype type,
-                            zi_error *error)
+bool zi_formats_read_marker(const zi_checkpoint *checkpoint, const zi_tensor *marker,
+                            zi_layer_format *out, zi_error *error)
 {
     enum { MAX_MARKER = 1 << 16 };
     const char *file = zi_tensor_file(checkpoint, marker);
@@ -54,31 +131,22 @@ bool zi_formats_check_layer(const zi_checkpoint *checkpoint, const zi_tensor *ma
     cJSON *json =
         text ? zi_json_parse(marker->data, marker->bytes, false, &end, &memory_short) : NULL;
     if (memory_short) return zi_error_no_memory(error, marker->bytes);
-    zi_dtype wanted = ZI_DTYPE_COUNT;
     bool ok = cJSON_IsObject(json)
-                  ? check_layer_format(file, marker->name, json, &wanted, error)
+                  ? read_layer(file, marker->name, json, out, error)
                   : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, marker->name,
                                     "tensor %s is not JSON: the file is damaged; fetch it again",
                                     marker->name);
     cJSON_Delete(json);
-    if (ok && wanted != type)
-        return zi_error_set_in(
-            error, ZI_ERROR_BAD_FORMAT, file, marker->name,
-            "tensor %s declares %s weights, but they are %s; fetch the file again", marker->name,
-            zi_dtype_name(wanted), zi_dtype_name(type));
     return ok;
 }
 
-/* Checks the metadata value _quantization_metadata: {"format_version": "1.0", "layers": {"NAME":
- * {"format": "..."}}}. Fails with ZI_ERROR_BAD_FORMAT if it is not such JSON, and as
- * check_layer_format for each layer. The version and the tensors' types are not checked. True if
- * there is none. */
-static bool check_quantization_metadata(const zi_checkpoint *checkpoint, zi_error *error)
+static const char metadata_key[] = "_quantization_metadata";
+
+/* Reads one metadata value: {"format_version": "1.0", "layers": {"NAME": {"format": "..."}}}, and
+ * calls fn for each layer. The version is not checked. */
+static bool read_metadata(const char *file, const char *text, zi_layer_format_fn fn, void *context,
+                          zi_error *error)
 {
-    static const char key[] = "_quantization_metadata";
-    const char *text = zi_checkpoint_metadata(checkpoint, key);
-    if (!text) return true;
-    const char *file = checkpoint->files[0].path;
     size_t size = strlen(text);
     bool memory_short = false;
     const char *end;
@@ -87,17 +155,31 @@ static bool check_quantization_metadata(const zi_checkpoint *checkpoint, zi_erro
                       : NULL;
     if (memory_short) return zi_error_no_memory(error, size);
     const cJSON *layers = zi_json_find(json, "layers"), *layer;
-    bool ok =
-        cJSON_IsObject(layers) ||
-        zi_error_set_in(
-            error, ZI_ERROR_BAD_FORMAT, file, key,
-            "metadata %s is not JSON with \"layers\": the file is damaged; fetch it again", key);
-    zi_dtype type;
-    for (layer = layers ? layers->child : NULL; ok && layer; layer = layer->next)
-        ok = check_layer_format(file, layer->string ? layer->string : "a layer", layer, &type,
-                                error);
+    bool ok = cJSON_IsObject(layers) ||
+              zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, metadata_key,
+                              "metadata %s is not JSON with \"layers\": the file is damaged; fetch "
+                              "it again",
+                              metadata_key);
+    for (layer = layers ? layers->child : NULL; ok && layer; layer = layer->next) {
+        const char *name = layer->string ? layer->string : "a layer";
+        zi_layer_format format;
+        ok =
+            read_layer(file, name, layer, &format, error) && fn(context, file, name, format, error);
+    }
     cJSON_Delete(json);
     return ok;
+}
+
+bool zi_formats_read_metadata(const zi_checkpoint *checkpoint, zi_layer_format_fn fn, void *context,
+                              zi_error *error)
+{
+    for (size_t i = 0; i < checkpoint->metadata_count; i++) {
+        const zi_metadata *metadata = &checkpoint->metadata[i];
+        if (strcmp(metadata->key, metadata_key) == 0 &&
+            !read_metadata(checkpoint->files[0].path, metadata->value, fn, context, error))
+            return false;
+    }
+    return true;
 }
 
 bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error)
@@ -112,12 +194,16 @@ bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error)
             "fp8 file of this model",
             tensor->name, format);
     }
-    return check_quantization_metadata(checkpoint, error);
+    return true;
 }
 
-void zi_formats_layer_json(zi_dtype type, char text[ZI_FORMAT_TEXT])
+void zi_formats_layer_json(zi_layer_format format, char text[ZI_FORMAT_TEXT])
 {
-    for (int i = 0; i < FORMATS; i++)
-        if (formats[i].type == type)
-            snprintf(text, ZI_FORMAT_TEXT, "{\"format\": \"%s\"}", formats[i].name);
+    const char *name = formats[format.kind].name;
+    if (format.rotation)
+        snprintf(text, ZI_FORMAT_TEXT,
+                 "{\"format\": \"%s\", \"convrot\": true, \"convrot_groupsize\": %zu}", name,
+                 format.rotation);
+    else
+        snprintf(text, ZI_FORMAT_TEXT, "{\"format\": \"%s\"}", name);
 }

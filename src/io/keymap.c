@@ -176,8 +176,9 @@ static const struct {
 } suffixes[] = {
     {".weight", ZI_ROLE_WEIGHT},       {".scales", ZI_ROLE_GROUP_SCALES},
     {".biases", ZI_ROLE_GROUP_BIASES}, {".weight_scale", ZI_ROLE_SCALE},
-    {".scale_weight", ZI_ROLE_SCALE},  {".comfy_quant", ZI_ROLE_FORMAT},
-    {".input_scale", ZI_ROLE_UNUSED},  {".scale_input", ZI_ROLE_UNUSED},
+    {".scale_weight", ZI_ROLE_SCALE},  {".weight_scale_2", ZI_ROLE_TENSOR_SCALE},
+    {".comfy_quant", ZI_ROLE_FORMAT},  {".input_scale", ZI_ROLE_UNUSED},
+    {".scale_input", ZI_ROLE_UNUSED},
 };
 enum { SUFFIXES = sizeof suffixes / sizeof *suffixes };
 
@@ -185,8 +186,7 @@ enum { SUFFIXES = sizeof suffixes / sizeof *suffixes };
 static const struct {
     const char *suffix, *format;
 } unsupported[] = {
-    {".weight_scale_2", "NVFP4"},
-    {".pre_quant_scale", "NVFP4"},
+    {".pre_quant_scale", "smoothed NVFP4 (with scales of the inputs)"},
     {".weight_s_rel", "ComfyUI's convrot or asymmetric 4-bit"},
     {".weight_s_channel", "ComfyUI's convrot or asymmetric 4-bit"},
     {".weight_codebook", "ComfyUI's convrot or asymmetric 4-bit"},

@@ -42,7 +42,8 @@ typedef enum {
     ZI_ROLE_WEIGHT,       /* the weight itself */
     ZI_ROLE_GROUP_SCALES, /* scales of MLX groups */
     ZI_ROLE_GROUP_BIASES, /* biases of MLX groups */
-    ZI_ROLE_SCALE,  /* scale of fp8 or int8 values: weight_scale, or scale_weight in old files */
+    ZI_ROLE_SCALE,  /* scales of ComfyUI's formats: weight_scale, or scale_weight in old files */
+    ZI_ROLE_TENSOR_SCALE, /* weight_scale_2 of NVFP4: a factor of all its scales */
     ZI_ROLE_FORMAT, /* comfy_quant: JSON that names the quantization format */
     ZI_ROLE_UNUSED  /* not used in computation: tied lm_head, norm_final, input scales */
 } zi_tensor_role;

@@ -6,10 +6,11 @@
 
 #include "io/checkpoint.h"
 #include "io/keymap.h"
+#include "base/groups.h"
 
 typedef enum {
     ZI_PLAIN,   /* elements or ggml blocks of the tensor's type */
-    ZI_GROUPED, /* MLX quantization: 32-bit words of packed values, a scale and a bias per group */
+    ZI_GROUPED, /* packed codes, a scale and perhaps a bias per group: MLX, NVFP4, MXFP8 */
     ZI_SCALED   /* fp8 or int8 values, times a scale for the tensor or for each row */
 } zi_packing;
 
@@ -32,10 +33,18 @@ typedef struct {
     size_t shape[ZI_MAX_DIMS];
     bool nhwc; /* stored as [out, h, w, in] where shape is [out, in, h, w] */
     zi_packing packing;
-    int bits;       /* ZI_GROUPED: 4 or 8 */
-    size_t group;   /* ZI_GROUPED: values per group */
-    zi_rows scales; /* ZI_GROUPED: [rows, groups]; ZI_SCALED: one value, or one per row */
-    zi_rows biases; /* ZI_GROUPED: [rows, groups] */
+    zi_codes codes;      /* ZI_GROUPED */
+    int bits;            /* ZI_GROUPED: of a code, 2 to 6 or 8 */
+    size_t group;        /* ZI_GROUPED: values per group, 16 to 128 */
+    zi_rows scales;      /* ZI_GROUPED: [rows, groups], or all of a swizzled tensor; ZI_SCALED: one
+                            value, or one per row */
+    zi_rows biases;      /* ZI_GROUPED: [rows, groups], or none */
+    zi_dtype scale_type; /* of scales; E8M0 and E4M3 may be in tensors of U8 */
+    bool swizzled;  /* ZI_GROUPED: scales in tiles of 128 x 4 (matrix.c), rows as in the tensor */
+    zi_rows factor; /* ZI_GROUPED: one value for all scales, or none */
+    size_t padded_columns; /* ZI_GROUPED: of a stored row, whole groups */
+    size_t padding;  /* sides of the shape may be padded to multiples of it; 0: they are not */
+    size_t rotation; /* ZI_SCALED: values that were rotated together (ConvRot); 0: none */
 } zi_entry;
 
 /* Checkpoints are borrowed and must outlive the source. */
@@ -50,8 +59,8 @@ typedef struct {
 
 /* Collects the tensors of one component (none: it is absent) from checkpoints [count] of any
  * layout, which must stay open until zi_source_free. Skips other components. group: values per MLX
- * group as the config says (shapes cannot tell 4 bits in groups of 64 from 8 bits in groups of 32);
- * 0: try 64, MLX's default, then 32 and 128.
+ * group as the config says, 0: unknown. Shapes cannot tell 4 bits in groups of 64 from 8 bits in
+ * groups of 32: the width that other tensors imply decides, then group, then 64, 32, 128.
  *
  * Fails, *out unchanged, with ZI_ERROR_UNSUPPORTED for other models, LoRAs, and the first tensor
  * that is unknown or of an unsupported format; with ZI_ERROR_BAD_FORMAT for one that is duplicated,

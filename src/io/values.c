@@ -3,31 +3,48 @@
 #include <math.h>
 #include <stdlib.h>
 
-zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns)
+zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns, float *factor)
 {
-    zi_matrix m = {
-        .data = entry->data, .type = entry->tensor->type, .rows = rows, .columns = columns};
+    zi_matrix m = {.data = entry->data,
+                   .type = entry->tensor->type,
+                   .rows = rows,
+                   .columns = columns,
+                   .rotation = entry->rotation};
     if (entry->packing == ZI_GROUPED) {
+        m.codes = entry->codes;
         m.bits = entry->bits;
         m.group = entry->group;
         m.scales = entry->scales.data;
         m.biases = entry->biases.data;
-        m.scale_type = entry->scales.tensor->type;
+        m.scale_type = entry->scale_type;
+        m.padded_columns = entry->padded_columns;
+        m.swizzled = entry->swizzled;
+        m.first_row = entry->row;
+    }
+    if (entry->factor.tensor) {
+        zi_widen(entry->factor.tensor->type, entry->factor.data, factor, 1);
+        m.row_scale = factor;
+        m.row_scales = 1;
     }
     return m;
 }
 
+void zi_entry_read_stored(const zi_entry *entry, size_t rows, size_t columns, size_t row,
+                          size_t from, size_t n, float *out)
+{
+    float factor;
+    zi_matrix m = zi_entry_matrix(entry, rows, columns, &factor);
+    zi_matrix_stored_values(&m, row, from, n, out);
+    if (entry->packing != ZI_SCALED) return;
+    size_t at = entry->scales.count > 1 ? row * zi_dtype_size(entry->scale_type) : 0;
+    zi_widen(entry->scale_type, entry->scales.data + at, &factor, 1);
+    for (size_t i = 0; i < n; i++) out[i] *= factor;
+}
+
 void zi_entry_read_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out)
 {
-    zi_matrix m = zi_entry_matrix(entry, rows, columns);
-    float factor;
-    zi_matrix_row(&m, row, out);
-    if (entry->packing != ZI_SCALED) return;
-    const zi_rows *factors = &entry->scales;
-    zi_dtype type = factors->tensor->type;
-    size_t at = factors->count > 1 ? row * zi_dtype_size(type) : 0;
-    zi_widen(type, factors->data + at, &factor, 1);
-    for (size_t i = 0; i < columns; i++) out[i] *= factor;
+    zi_entry_read_stored(entry, rows, columns, row, 0, columns, out);
+    if (entry->rotation) zi_rotate(out, columns, entry->rotation);
 }
 
 void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, float *out)

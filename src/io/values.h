@@ -5,10 +5,16 @@
 #include "base/matrix.h"
 #include "io/source.h"
 
-/* Returns a matrix view [rows, columns] of an entry's stored values, in stored order, with MLX
- * scales and biases; all borrowed. rows times columns must be the number of its values. The scales
- * of a ZI_SCALED entry are not part of it: the caller multiplies. */
-zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns);
+/* Returns a matrix view [rows, columns] of an entry's stored values, in stored order, with the
+ * scales and biases of its groups; all borrowed. rows times columns must be the number of its
+ * values. If the scales have a factor, it is stored at *factor, which the matrix refers to. The
+ * scales of a ZI_SCALED entry are not part of it: the caller multiplies. */
+zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns, float *factor);
+
+/* Reads n values of a row, from column `from` on, as f32 into out, with scales and biases applied,
+ * but a rotation not undone; otherwise as zi_matrix_stored_values. */
+void zi_entry_read_stored(const zi_entry *entry, size_t rows, size_t columns, size_t row,
+                          size_t from, size_t n, float *out);
 
 /* Reads all values of an entry, in stored order, as f32 into out [rows, columns], with scales and
  * biases applied. Not checked: rows times columns is the number of its values, a row is whole

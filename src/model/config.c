@@ -23,18 +23,37 @@ static bool check_class_field(const char *path, const cJSON *json, const char *f
 }
 
 /* Reads quantization.group_size of an MLX config; *out is 0 when it is absent. Fails unless it is
- * 32, 64 or 128; *out may then have changed. */
+ * one that the mode (affine if it is absent) has; *out may then have changed. */
 static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out, zi_error *error)
 {
+    static const struct {
+        const char *name;
+        int groups[3];
+        const char *text;
+    } modes[] = {{"affine", {32, 64, 128}, "32, 64 and 128 are"},
+                 {"mxfp4", {32}, "32 is"},
+                 {"mxfp8", {32}, "32 is"},
+                 {"nvfp4", {16}, "16 is"}};
     const cJSON *quantization = zi_json_find(json, "quantization");
+    const char *mode = cJSON_GetStringValue(zi_json_find(quantization, "mode"));
+    size_t m = 0;
     int group = 0;
     if (cJSON_IsObject(quantization) &&
-        !zi_json_int_or(path, quantization, "group_size", 32, 128, 0, &group, error))
+        !zi_json_int_or(path, quantization, "group_size", 16, 128, 0, &group, error))
         return false;
+    while (mode && m < 4 && strcmp(mode, modes[m].name) != 0) m++;
+    if (m == 4)
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, path, "mode",
+            "\"mode\" of \"quantization\" is \"%.40s\"; only affine, mxfp4, mxfp8 "
+            "and nvfp4 are supported",
+            mode);
     *out = (size_t)group;
-    return (group & (group - 1)) == 0 ||
-           zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "group_size",
-                           "\"group_size\" is %d; only 32, 64 and 128 are supported", group);
+    for (int i = 0; i < 3; i++)
+        if (!group || group == modes[m].groups[i]) return true;
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "group_size",
+                           "\"group_size\" is %d; only %s supported%s%s", group, modes[m].text,
+                           m ? " in mode " : "", m ? modes[m].name : "");
 }
 
 /* Reads a text encoder's config.json into config->text, with qk_norm true, and its MLX group size

@@ -49,12 +49,41 @@ bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backen
     return true;
 }
 
-bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *backend,
-                       zi_weights *out, zi_error *error)
+/* Sets weights->noise_codes and noise_scales: codes without NaNs, and scales, all alike, that keep
+ * values small; they do for every order of scales. Of a format of blocks: only noise_codes, the
+ * blocks. False: memory is short; the caller closes the weights. */
+static bool make_random_codes(zi_weights *weights, size_t largest, zi_error *error)
 {
-    zi_weights weights = {.backend = backend, .noise_bits = bits, .noise_type = type};
+    const zi_random_format *format = weights->noise_format;
+    if (format->blocks) {
+        weights->noise_codes = zi_values_random(format->blocks, largest);
+        return weights->noise_codes ||
+               zi_error_no_memory(error, zi_dtype_bytes(format->blocks, largest));
+    }
+    size_t scales = largest / 16 + (128 << 10); /* swizzled ones are padded to 128 rows */
+    uint8_t *codes = weights->noise_codes = zi_values_random(ZI_BF16, largest / 2 + 1);
+    uint8_t *bytes = weights->noise_scales = malloc(scales * sizeof(float));
+    if (!codes || !bytes) return zi_error_no_memory(error, largest);
+    for (size_t i = 0; format->codes == ZI_CODES_E4M3 && i < largest; i++) codes[i] &= 0xb7;
+    float value = 0x1p-8f;
+    if (format->scale_type == ZI_F8_E8M0)
+        memset(bytes, 127 - 8, scales);
+    else
+        for (size_t i = 0; i < scales; i++)
+            zi_narrow(format->scale_type, &value, bytes + i * zi_dtype_size(format->scale_type), 1);
+    return true;
+}
+
+bool zi_weights_random(zi_dtype type, const zi_random_format *format, size_t largest,
+                       zi_backend *backend, zi_weights *out, zi_error *error)
+{
+    zi_weights weights = {.backend = backend, .noise_format = format, .noise_type = type};
     weights.noise = zi_values_random(type, largest);
     if (!weights.noise) return zi_error_no_memory(error, zi_dtype_bytes(type, largest));
+    if (format && !make_random_codes(&weights, largest, error)) {
+        zi_weights_close(&weights);
+        return false;
+    }
     *out = weights;
     return true;
 }
@@ -71,6 +100,8 @@ void zi_weights_close(zi_weights *weights)
     free(weights->owned);
     free(weights->used);
     free(weights->noise);
+    free(weights->noise_codes);
+    free(weights->noise_scales);
     *weights = (zi_weights){0};
 }
 
@@ -112,8 +143,16 @@ static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t 
                     zi_shape_text(shape, dims, wanted));
 }
 
-/* The entry of this canonical name, which it marks as used; it must have exactly this shape. NULL:
- * it is missing or has another shape, and weights->failed and the error are set. */
+/* Whether the entry's side i is `wanted`, or that padded as the entry's format does. */
+static bool side_matches(const zi_entry *entry, int i, size_t wanted)
+{
+    size_t side = entry->shape[i], padding = entry->padding;
+    return side == wanted ||
+           (padding && side % padding == 0 && wanted < side && side - wanted < padding);
+}
+
+/* The entry of this canonical name, which it marks as used; it must have this shape, or be padded
+ * from it. NULL: it is missing or has another shape, and weights->failed and the error are set. */
 static const zi_entry *use_entry(zi_weights *weights, const char *name, const size_t *shape,
                                  int dims)
 {
@@ -123,7 +162,7 @@ static const zi_entry *use_entry(zi_weights *weights, const char *name, const si
         return NULL;
     }
     bool matches = entry->dims == dims;
-    for (int i = 0; matches && i < dims; i++) matches = entry->shape[i] == shape[i];
+    for (int i = 0; matches && i < dims; i++) matches = side_matches(entry, i, shape[i]);
     if (!matches) {
         fail_shape(weights, entry, shape, dims);
         return NULL;
@@ -187,25 +226,43 @@ static zi_view import_floats(zi_weights *weights, const float *values, size_t n)
 
 /* ---- binding by kind ---- */
 
-/* Sets *out to an entry as it is stored, as a matrix [rows, columns] with its scales and biases (of
- * MLX groups) or its factors (copied as f32). Failures set weights->failed. */
+/* Sets out->factors to a copy, as f32, of an entry's scales per row or tensor, or of the factor of
+ * its groups' scales. Failures set weights->failed. */
+static void bind_factors(zi_weights *weights, const zi_rows *stored, zi_weight *out)
+{
+    float *factors = allocate_floats(weights, stored->count);
+    if (factors) zi_widen(stored->tensor->type, stored->data, factors, stored->count);
+    out->factors = import_floats(weights, factors, stored->count);
+}
+
+/* Sets out's scales and biases, and what says how codes and scales lie, to those of an entry in
+ * groups. Failures set weights->failed. */
+static void bind_groups(zi_weights *weights, const zi_entry *entry, size_t rows, zi_weight *out)
+{
+    zi_dtype type = entry->scale_type;
+    size_t groups = entry->padded_columns / entry->group;
+    size_t bytes = (entry->swizzled ? entry->scales.count : rows * groups) * zi_dtype_size(type);
+    out->codes = entry->codes;
+    out->bits = entry->bits;
+    out->group = entry->group;
+    out->padded_columns = entry->padded_columns;
+    out->swizzled = entry->swizzled;
+    out->first_row = entry->swizzled ? entry->row : 0;
+    out->scales = import_view(weights, entry->scales.data, type, bytes, rows, groups);
+    if (entry->biases.tensor)
+        out->biases = import_view(weights, entry->biases.data, type, bytes, rows, groups);
+    if (entry->factor.tensor) bind_factors(weights, &entry->factor, out);
+}
+
+/* Sets *out to an entry as it is stored, as a matrix [rows, columns], with what belongs to its
+ * groups, or its factors (copied as f32). Failures set weights->failed. */
 static void bind_as_stored(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
                            zi_weight *out)
 {
     out->data = import_view(weights, entry->data, entry->tensor->type, entry->bytes, rows, columns);
-    if (entry->packing == ZI_GROUPED) {
-        zi_dtype type = entry->scales.tensor->type;
-        size_t groups = columns / entry->group, bytes = rows * groups * zi_dtype_size(type);
-        out->bits = entry->bits;
-        out->group = entry->group;
-        out->scales = import_view(weights, entry->scales.data, type, bytes, rows, groups);
-        out->biases = import_view(weights, entry->biases.data, type, bytes, rows, groups);
-    } else if (entry->packing == ZI_SCALED) {
-        size_t count = entry->scales.count;
-        float *factors = allocate_floats(weights, count);
-        if (factors) zi_widen(entry->scales.tensor->type, entry->scales.data, factors, count);
-        out->factors = import_floats(weights, factors, count);
-    }
+    out->rotation = entry->rotation;
+    if (entry->packing == ZI_GROUPED) bind_groups(weights, entry, rows, out);
+    if (entry->packing == ZI_SCALED) bind_factors(weights, &entry->scales, out);
 }
 
 /* Sets out->data to a copy of an entry's values [rows, columns] as one row of f32, with scales
@@ -267,39 +324,58 @@ static void bind_conv(zi_weights *weights, const char *name, size_t out_channels
     out->data = zi_view_reshape(out->data, out_channels, columns);
 }
 
-/* Binds new random data of BF16 as a matrix, for rows that the blocks of weights->noise_type do not
- * divide. Failures set weights->failed. */
-static void bind_random_plain(zi_weights *weights, size_t rows, size_t columns, zi_weight *out)
+/* Binds random codes or blocks as a quantized matrix of weights->noise_format. */
+static void bind_random_codes(zi_weights *weights, size_t rows, size_t columns, zi_weight *out)
 {
-    void **grown = grow_list(weights, weights->owned, weights->owned_count);
-    void *values = grown ? zi_values_random(ZI_BF16, rows * columns) : NULL;
-    if (grown) weights->owned = grown;
-    if (!values) {
-        fail_memory(weights, rows * columns * zi_dtype_size(ZI_BF16));
+    const zi_random_format *format = weights->noise_format;
+    if (format->blocks) {
+        out->data = import_view(weights, weights->noise_codes, format->blocks,
+                                zi_dtype_bytes(format->blocks, rows * columns), rows, columns);
         return;
     }
-    weights->owned[weights->owned_count++] = values;
-    size_t bytes = rows * columns * zi_dtype_size(ZI_BF16);
-    out->data = import_view(weights, values, ZI_BF16, bytes, rows, columns);
+    size_t group = format->bits ? format->group : columns, groups = columns / group;
+    size_t padded = (rows + 127) / 128 * 128 * ((groups + 3) / 4 * 4);
+    size_t bytes = format->bits ? rows * columns / 8 * (size_t)format->bits : rows * columns;
+    zi_dtype type = format->bits ? ZI_U8 : ZI_I8;
+    out->data = import_view(weights, weights->noise_codes, type, bytes, rows, columns);
+    out->codes = format->codes;
+    out->bits = format->bits;
+    out->rotation = format->rotation;
+    zi_view scales =
+        import_view(weights, weights->noise_scales, format->scale_type,
+                    (format->swizzled ? padded : rows * groups) * zi_dtype_size(format->scale_type),
+                    rows, groups);
+    if (!format->bits) {
+        out->factors = zi_view_reshape(scales, 1, rows);
+        return;
+    }
+    out->group = group;
+    out->swizzled = format->swizzled;
+    out->scales = scales;
+    if (format->codes == ZI_CODES_INTEGER) out->biases = scales;
 }
 
-/* Binds random data as a matrix, in MLX groups of 64 if weights->noise_bits is set, 64 divides
- * columns and it is no convolution; the same bytes then also serve as quantized values, scales and
- * biases. */
+/* Whether rows of so many columns can be quantized to a format. */
+static bool format_fits(const zi_random_format *format, size_t columns)
+{
+    size_t whole = format->blocks          ? zi_dtype_block(format->blocks)
+                   : format->rotation > 64 ? format->rotation
+                                           : 64;
+    return columns >= whole && columns % whole == 0;
+}
+
+/* Binds random data as a matrix, quantized if weights->noise_format is set, it is no convolution,
+ * and its rows are whole blocks or groups. */
 static void bind_random(zi_weights *weights, size_t rows, size_t columns, zi_weight *out)
 {
-    bool quantized = !out->kernel && weights->noise_bits && columns >= 64 && columns % 64 == 0;
+    const zi_random_format *format = weights->noise_format;
     zi_dtype type = weights->noise_type;
-    if (columns % zi_dtype_block(type)) {
-        bind_random_plain(weights, rows, columns, out);
+    if (!out->kernel && format && format_fits(format, columns)) {
+        bind_random_codes(weights, rows, columns, out);
         return;
     }
-    size_t bytes = zi_dtype_bytes(type, rows * columns);
-    out->data = import_view(weights, weights->noise, type, bytes, rows, columns);
-    if (!quantized) return;
-    out->bits = weights->noise_bits;
-    out->group = 64;
-    out->scales = out->biases = zi_view_reshape(out->data, rows, columns / 64);
+    out->data = import_view(weights, weights->noise, type, rows * columns * zi_dtype_size(type),
+                            rows, columns);
 }
 
 /* Binds the tensor of this full name to *out, which the caller has zeroed, by the slot's kind and

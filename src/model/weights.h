@@ -8,6 +8,19 @@
 #include "io/layout.h"
 #include "io/source.h"
 
+/* How random matrices are quantized, for benchmarks: to blocks, or as zi_weight has the other
+ * fields. Only matrices are whose columns are whole blocks, or multiples of 64 (rotated: of the
+ * rotation), no convolutions. */
+typedef struct {
+    zi_dtype blocks; /* IQ4_NL or IQ4_XS, with all else 0; 0: none */
+    zi_codes codes;
+    int bits; /* 0: I8 with a factor for each row */
+    size_t group;
+    zi_dtype scale_type;
+    bool swizzled;
+    size_t rotation;
+} zi_random_format;
+
 /* The weights of one component, by canonical names. Matrices stay in the mapped file as they are
  * stored; vectors (norms, biases) are copied as f32. */
 typedef struct {
@@ -18,8 +31,9 @@ typedef struct {
     bool zeros;       /* pad tokens missing from an MLX file were replaced by zeros */
     void *noise;      /* random data that all matrices share, for benchmarks */
     zi_dtype noise_type;
-    int noise_bits;   /* 8 or 4: random matrices are in MLX groups of 64; 0: not quantized */
-    zi_weight **list; /* [count] the bound weights, in order of binding */
+    const zi_random_format *noise_format; /* of the matrices; NULL: not quantized */
+    void *noise_codes, *noise_scales;     /* what quantized matrices share; NULL: none are */
+    zi_weight **list;                     /* [count] the bound weights, in order of binding */
     size_t count;
     void **owned; /* [owned_count] f32 copies of vectors and scales */
     size_t owned_count;
@@ -44,12 +58,12 @@ bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backen
                               zi_weights *out, zi_error *error) ZI_CHECKED;
 
 /* Random weights, always the same, for any name that is bound: matrices of small values of `type`
- * (they share one array; BF16 where its blocks do not divide the rows), vectors and pad tokens of
- * ones. largest: elements of the largest matrix that will be bound, whole blocks. bits: 8 or 4 to
- * quantize matrices, but not convolutions, else 0. Ownership as for zi_weights_open. False: memory
- * is short, and *out is unchanged. */
-bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *backend,
-                       zi_weights *out, zi_error *error) ZI_CHECKED;
+ * (they share one array), vectors and pad tokens of ones. largest: elements of the largest matrix
+ * that will be bound, whole blocks of the format. format: how matrices are quantized, borrowed as
+ * long as the weights live; NULL: they are not. Ownership as for zi_weights_open. False: memory is
+ * short, and *out is unchanged. */
+bool zi_weights_random(zi_dtype type, const zi_random_format *format, size_t largest,
+                       zi_backend *backend, zi_weights *out, zi_error *error) ZI_CHECKED;
 
 /* Frees the bound weights, their copies and buffers, which no pending operation may use, drops the
  * reference to the checkpoint and zeroes *weights. A zeroed struct is allowed, NULL is not. The

@@ -122,14 +122,18 @@ class Foreign(Case):
         self.refuses_file({**self.tensors, "siglip_embedder.0.weight": half(4)}, "Omni")
 
     def test_formats(self):
-        for suffix, name in ((".weight_scale_2", "NVFP4"), (".qweight", "Nunchaku"),
-                             (".zero_point", "SDNQ"), (".weight.absmax", "bitsandbytes"),
-                             (".weight_codebook", "4-bit")):
+        for suffix, name in ((".qweight", "Nunchaku"), (".zero_point", "SDNQ"),
+                             (".weight.absmax", "bitsandbytes"), (".weight_codebook", "4-bit")):
             with self.subTest(suffix):
                 self.refuses_file({**self.tensors, FUSED + suffix: half(1)}, name,
                                   "not supported")
-        for says, name in (({"format": "nvfp4"}, "nvfp4"), ({"format": "mxfp8"}, "mxfp8"),
-                           ({"format": "int8_tensorwise", "convrot": True}, "convrot"),
+        self.refuses_file({**self.tensors, FUSED + ".weight_scale_2": half(1)},
+                          "NVFP4", "nothing declares")
+        for says, name in (({"format": "nvfp4"}, "nvfp4, whose weights are U8"),
+                           ({"format": "mxfp8"}, "without its weight_scale"),
+                           ({"format": "int8_tensorwise", "convrot": True}, "I8"),
+                           ({"format": "float8_e4m3fn", "convrot": True}, "convrot"),
+                           ({"format": "int4_tensorwise"}, "not supported"),
                            ({"format": "int8_tensorwise"}, "I8")):
             text = json.dumps(says).encode()
             with self.subTest(says):

@@ -1,5 +1,6 @@
 #include "variants.h"
 #include "base/blocks.h"
+#include "base/matrix.h"
 #include "io/json.h"
 #include "io/quantize.h"
 
@@ -198,6 +199,146 @@ static void store_iq4_xs(job *j)
     free(data);
 }
 
+/* Stores {"format": "...", ...} as the matrix's marker. */
+static void store_marker(const job *j, const char *says)
+{
+    char name[ZI_MAX_KEY + 16];
+    snprintf(name, sizeof name, "%s.comfy_quant", j->module);
+    zi_test_tensors_add(j->out, name, ZI_U8, 1, (size_t[]){strlen(says)}, says);
+}
+
+/* Stores 2, 3, 5 or 6 bits as MLX does: a stream of bits, lowest first, with F16 scales. */
+static void store_bits(job *j, int bits, size_t group)
+{
+    size_t groups = j->columns / group, bytes = j->columns * (size_t)bits / 8;
+    uint8_t *q = calloc(j->rows, bytes);
+    uint16_t *scales = malloc(j->rows * groups * 2), *biases = malloc(j->rows * groups * 2);
+    for (size_t g = 0; g < j->rows * groups; g++) {
+        float *x = j->values + g * group, low = x[0], high = x[0];
+        for (size_t i = 1; i < group; i++) {
+            low = fminf(low, x[i]);
+            high = fmaxf(high, x[i]);
+        }
+        float scale = (high - low) / (float)((1 << bits) - 1);
+        zi_narrow(ZI_F16, &scale, &scales[g], 1);
+        zi_narrow(ZI_F16, &low, &biases[g], 1);
+        scale = zi_f16_to_f32(scales[g]);
+        low = zi_f16_to_f32(biases[g]);
+        for (size_t i = 0; i < group; i++) {
+            int code = scale > 0 ? (int)rintf((x[i] - low) / scale) : 0;
+            code = code < 0 ? 0 : code >= 1 << bits ? (1 << bits) - 1 : code;
+            for (int b = 0; b < bits; b++) {
+                size_t place = (g % groups * group + i) * (size_t)bits + (size_t)b;
+                q[g / groups * bytes + place / 8] |= (uint8_t)((code >> b & 1) << place % 8);
+            }
+            x[i] = (float)code * scale + low;
+        }
+    }
+    store(j, ".weight", ZI_U32, bytes / 4, q);
+    store(j, ".scales", ZI_F16, groups, scales);
+    store(j, ".biases", ZI_F16, groups, biases);
+    free(q);
+    free(scales);
+    free(biases);
+}
+
+/* The E2M1 code nearest to a value; *meaning: what it stands for. */
+static uint8_t nearest_e2m1(float value, float *meaning)
+{
+    static const float magnitudes[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    uint8_t best = 0;
+    for (uint8_t i = 1; i < 8; i++)
+        if (fabsf(magnitudes[i] - fabsf(value)) < fabsf(magnitudes[best] - fabsf(value))) best = i;
+    *meaning = value < 0 ? -magnitudes[best] : magnitudes[best];
+    return value < 0 ? best | 8 : best;
+}
+
+/* The scale of a group, stored as a byte: E4M3 of `exact`, or the exponent of the power of two next
+ * above it. */
+static uint8_t narrow_scale(zi_dtype type, float exact, float *scale)
+{
+    uint8_t code;
+    int exponent;
+    if (type == ZI_F8_E4M3)
+        zi_narrow(type, &exact, &code, 1);
+    else
+        code = exact > 0 ? (uint8_t)(frexpf(exact, &exponent), exponent + 127) : 1;
+    zi_widen(type, &code, scale, 1);
+    return code;
+}
+
+/* Where a scale lies in ComfyUI's files, written out from the description of the format. */
+static size_t tiled_place(size_t row, size_t group, size_t groups)
+{
+    size_t tile = row / 128 * ((groups + 3) / 4) + group / 4;
+    return tile * 128 * 4 + row % 32 * 16 + row % 128 / 32 * 4 + group % 4;
+}
+
+/* Stores floats of 4 or 8 bits with a scale per group, of MLX (tiled false) or of ComfyUI, where
+ * rows are padded with zeros and NVFP4 has a factor. */
+static void store_floats(job *j, bool four, size_t group, zi_dtype type, bool tiled)
+{
+    size_t rows = tiled ? (j->rows + group - 1) / group * group : j->rows,
+           groups = j->columns / group;
+    size_t bytes = j->columns / (four ? 2 : 1), wide = tiled ? (groups + 3) / 4 * 4 : groups;
+    size_t tall = tiled ? (rows + 127) / 128 * 128 : rows;
+    bool factored = tiled && four;
+    uint8_t *q = calloc(rows, bytes), *scales = calloc(tall, wide);
+    float most = four ? 6 : 448, factor = 1;
+    if (factored) factor = largest(j->values, j->rows * j->columns) / (6 * 448);
+    for (size_t g = 0; g < j->rows * groups; g++) {
+        float *x = j->values + g * group, scale;
+        uint8_t code = narrow_scale(type, largest(x, group) / most / factor, &scale);
+        scales[tiled ? tiled_place(g / groups, g % groups, groups) : g] = code;
+        scale = factor * scale;
+        for (size_t i = 0; i < group; i++) {
+            size_t at = g * group + i;
+            float value = scale > 0 ? x[i] / scale : 0;
+            if (four) {
+                uint8_t half = nearest_e2m1(value, &value);
+                q[at / 2] |= (uint8_t)(half << ((at % 2 == 1) != tiled ? 4 : 0));
+            } else {
+                zi_narrow(ZI_F8_E4M3, &value, &q[at], 1);
+                zi_widen(ZI_F8_E4M3, &q[at], &value, 1);
+            }
+            x[i] = value * scale;
+        }
+    }
+    job padded = *j;
+    padded.rows = rows;
+    store(&padded, ".weight",
+          !tiled ? ZI_U32
+          : four ? ZI_U8
+                 : ZI_F8_E4M3,
+          tiled ? bytes : bytes / 4, q);
+    padded.rows = tall;
+    store(&padded, tiled ? ".weight_scale" : ".scales", tiled && four ? ZI_F8_E4M3 : ZI_U8, wide,
+          scales);
+    if (factored) {
+        char name[ZI_MAX_KEY + 16];
+        snprintf(name, sizeof name, "%s.weight_scale_2", j->module);
+        zi_test_tensors_add(j->out, name, ZI_F32, 0, NULL, &factor);
+    }
+    if (tiled) store_marker(j, four ? "{\"format\": \"nvfp4\"}" : "{\"format\": \"mxfp8\"}");
+    free(q);
+    free(scales);
+}
+
+/* Stores int8 of the rotated values; the meaning is rotated back. */
+static void store_rotated(job *j)
+{
+    enum { SIZE = 64 };
+    zi_rotate(j->values, j->rows * j->columns, SIZE);
+    store_i8(j);
+    zi_rotate(j->values, j->rows * j->columns, SIZE);
+    zi_tensor_out *marker = &j->out->list[j->out->count - 1]; /* which store_i8 has added */
+    free((void *)(uintptr_t)marker->name);
+    free((void *)(uintptr_t)marker->data);
+    j->out->count--;
+    store_marker(j, "{\"format\": \"int8_tensorwise\", \"convrot\": true, "
+                    "\"convrot_groupsize\": 64}");
+}
+
 static void store_matrix(job *j, zi_test_format format)
 {
     switch (format) {
@@ -237,6 +378,36 @@ static void store_matrix(job *j, zi_test_format format)
     case ZI_AS_IQ4_NL:
         store_iq4_nl(j);
         break;
+    case ZI_AS_Q2_32:
+        store_bits(j, 2, 32);
+        break;
+    case ZI_AS_Q3:
+        store_bits(j, 3, 64);
+        break;
+    case ZI_AS_Q5_128:
+        store_bits(j, 5, j->columns % 128 ? 64 : 128);
+        break;
+    case ZI_AS_Q6:
+        store_bits(j, 6, 64);
+        break;
+    case ZI_AS_MLX_MXFP4:
+        store_floats(j, true, 32, ZI_F8_E8M0, false);
+        break;
+    case ZI_AS_MLX_MXFP8:
+        store_floats(j, false, 32, ZI_F8_E8M0, false);
+        break;
+    case ZI_AS_MLX_NVFP4:
+        store_floats(j, true, 16, ZI_F8_E4M3, false);
+        break;
+    case ZI_AS_NVFP4:
+        store_floats(j, true, 16, ZI_F8_E4M3, true);
+        break;
+    case ZI_AS_MXFP8:
+        store_floats(j, false, 32, ZI_F8_E8M0, true);
+        break;
+    case ZI_AS_CONVROT:
+        store_rotated(j);
+        break;
     }
 }
 
@@ -258,6 +429,13 @@ static const char *part_name(const char *first, int slice, char name[ZI_MAX_KEY]
     return name;
 }
 
+/* What the columns of a matrix must be a multiple of. */
+static size_t whole_columns(zi_test_format format)
+{
+    bool small = format == ZI_AS_Q2_32 || (format >= ZI_AS_MLX_MXFP4 && format <= ZI_AS_MXFP8);
+    return small ? 32 : 64;
+}
+
 /* Entry number i, with those that are stored together with it. */
 static void make_tensor(const zi_source *source, const zi_entry *entry, const zi_stored_name *as,
                         zi_test_format format, zi_test_tensors *out, zi_test_tensors *meaning)
@@ -274,7 +452,7 @@ static void make_tensor(const zi_source *source, const zi_entry *entry, const zi
     }
     snprintf(j.module, sizeof j.module, "%s", as->name);
     char *end = strstr(j.module, ".weight");
-    if (entry->kind == ZI_TENSOR_MATRIX && j.columns % 64 == 0) {
+    if (entry->kind == ZI_TENSOR_MATRIX && j.columns % whole_columns(format) == 0) {
         *end = 0;
         store_matrix(&j, format);
     } else {
@@ -289,18 +467,9 @@ static void make_tensor(const zi_source *source, const zi_entry *entry, const zi
     free(j.values);
 }
 
-void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
-                     zi_test_tensors *out, zi_test_tensors *meaning)
+void zi_variant_make_of(const zi_source *source, zi_naming naming, zi_test_format format,
+                        zi_test_tensors *out, zi_test_tensors *meaning)
 {
-    zi_variant_make_of("model", part, naming, format, out, meaning);
-}
-
-void zi_variant_make_of(const char *model, zi_component part, zi_naming naming,
-                        zi_test_format format, zi_test_tensors *out, zi_test_tensors *meaning)
-{
-    zi_weights weights;
-    zi_golden_component(model, part, &weights);
-    const zi_source *source = &weights.source;
     *out = (zi_test_tensors){0};
     if (meaning) *meaning = (zi_test_tensors){0};
     for (size_t i = 0; i < source->count; i++) {
@@ -312,7 +481,21 @@ void zi_variant_make_of(const char *model, zi_component part, zi_naming naming,
     }
     if (format == ZI_AS_LEGACY_E4M3)
         zi_test_tensors_add(out, "scaled_fp8", ZI_F8_E4M3, 1, (size_t[]){0}, "");
+}
+
+void zi_variant_make_golden(const char *model, zi_component part, zi_naming naming,
+                            zi_test_format format, zi_test_tensors *out, zi_test_tensors *meaning)
+{
+    zi_weights weights;
+    zi_golden_component(model, part, &weights);
+    zi_variant_make_of(&weights.source, naming, format, out, meaning);
     zi_weights_close(&weights);
+}
+
+void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
+                     zi_test_tensors *out, zi_test_tensors *meaning)
+{
+    zi_variant_make_golden("model", part, naming, format, out, meaning);
 }
 
 /* ---- a text encoder's GGUF ---- */

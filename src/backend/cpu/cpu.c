@@ -210,7 +210,12 @@ zi_matrix cpu_matrix(const zi_weight *w)
                        .biases = zi_view_host(w->biases),
                        .scale_type = w->scales.type,
                        .row_scale = floats_of(w->factors),
-                       .row_scales = w->factors.columns};
+                       .row_scales = w->factors.columns,
+                       .codes = w->codes,
+                       .padded_columns = w->padded_columns,
+                       .swizzled = w->swizzled,
+                       .first_row = w->first_row,
+                       .rotation = w->rotation};
 }
 
 feature_map cpu_map(const zi_feature_map *map)

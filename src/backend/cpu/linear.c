@@ -30,12 +30,14 @@ typedef struct {
 } linear_job;
 
 /* Values of w that the integer kernels take as a group, 32 or 64; groups of 128 and rows of I8 are
- * split into groups of 64 with the same scale. 0: they do not support w, such as floats, blocks
- * with groups of 16 (Q2_K, Q3_K, Q6_K), or blocks with a factor. */
+ * split into groups of 64 with the same scale, and groups of floats (E2M1, E4M3) are rounded to
+ * bytes with one scale (zi_codes_to_bytes). 0: they do not support w, such as floats, blocks with
+ * groups of 16 (Q2_K, Q3_K, Q6_K), or blocks with a factor. */
 static size_t group_unit(const zi_matrix *w)
 {
-    if (w->bits) return smaller(w->group, ZI_MAX_GROUP);
-    if (w->type == ZI_I8 && w->columns % ZI_MAX_GROUP == 0) return ZI_MAX_GROUP;
+    if (w->bits && w->codes == ZI_CODES_INTEGER) return smaller(w->group, ZI_MAX_GROUP);
+    if ((w->bits || w->type == ZI_I8) && w->columns % ZI_MAX_GROUP == 0) return ZI_MAX_GROUP;
+    if (w->bits) return w->columns % 32 == 0 ? 32 : 0;
     size_t group = zi_block_group(w->type);
     return group == 32 && !w->row_scale ? group : 0;
 }
@@ -103,78 +105,110 @@ static void pack_input(const void *context, size_t begin, size_t end)
     }
 }
 
-/* ---- the weights ---- */
-
-/* Scales and biases of some rows of w, by group of the columns that are packed at once. */
-typedef struct {
-    float scales[BLOCK_K / 32][ZI_MAX_NR], biases[BLOCK_K / 32][ZI_MAX_NR];
-} group_table;
-
-/* out[g][j] = the stored value for row row + j of w and group first + g, as f32, for n rows and
- * `groups` groups. stored: the scales of w, or its biases. */
-static void widen_scales(const zi_matrix *w, const void *stored, size_t row, size_t n, size_t first,
-                         size_t groups, float (*out)[ZI_MAX_NR])
+/* Packs tile `tile` of the job's x as pack_input does, but rotated as w is: a stretch of columns at
+ * a time is copied to rows [mr, stretch], which has room for ZI_MAX_ROTATION values per row. */
+static void pack_rotated_tile(const linear_job *job, size_t tile, float *rows)
 {
-    size_t stride = w->columns / w->group, width = zi_dtype_size(w->scale_type);
-    float values[BLOCK_K / 32];
-    for (size_t j = 0; j < n; j++) {
-        const char *source = (const char *)stored + ((row + j) * stride + first) * width;
-        zi_widen(w->scale_type, source, values, groups);
-        for (size_t g = 0; g < groups; g++) out[g][j] = values[g];
+    const zi_kernels *kernels = job->exec->kernels;
+    const pack_format *p = &job->panels;
+    size_t K = job->w->columns, rotation = job->w->rotation, row = tile * p->mr;
+    size_t n = smaller(p->mr, job->T - row), stretch = rotation > p->unit ? rotation : p->unit;
+    for (size_t begin = 0; begin < K; begin += stretch) {
+        char *panel = input_panel(job, row) + begin / p->unit * p->a_bytes;
+        for (size_t i = 0; i < n; i++)
+            memcpy(rows + i * stretch, job->x + (row + i) * K + begin, stretch * sizeof *rows);
+        zi_rotate(rows, n * stretch, rotation);
+        if (p->integer)
+            kernels->quantize(rows, stretch, n, stretch, p->unit, panel);
+        else
+            kernels->pack_a(rows, stretch, n, stretch, (float *)(void *)panel);
     }
 }
 
-/* Sets *out to scales and biases, as f32, of rows [row, row + n) of w, which is in MLX's groups,
- * for the groups that columns [depth, depth + k) belong to; group 0 of it is that of column
- * `depth`. n is at most ZI_MAX_NR, k BLOCK_K. */
+enum { TILES = 4 }; /* tiles of input that a task packs */
+
+/* A pool task: packs TILES tiles of the job's x, fewer at the end, rotated, with the worker's
+ * scratch memory. */
+static void pack_rotated_task(void *context, size_t task, size_t worker)
+{
+    const linear_job *job = context;
+    size_t tiles = (job->T + job->panels.mr - 1) / job->panels.mr;
+    for (size_t tile = task * TILES; tile < smaller((task + 1) * TILES, tiles); tile++)
+        pack_rotated_tile(job, tile, worker_scratch(job->exec, worker));
+}
+
+/* ---- the weights ---- */
+
+/* Scales and biases of some rows of w, by group of the columns that are packed at once. Only groups
+ * of 32 and more have biases. */
+typedef struct {
+    float scales[BLOCK_K / 16][ZI_MAX_NR], biases[BLOCK_K / 32][ZI_MAX_NR];
+} group_table;
+
+/* Sets *out to scales and biases (if there are any), as f32, of rows [row, row + n) of w, which is
+ * in groups, for the groups that columns [depth, depth + k) belong to; group 0 of it is that of
+ * column `depth`. n is at most ZI_MAX_NR, k BLOCK_K. */
 static void read_scales(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k,
                         group_table *out)
 {
     size_t first = depth / w->group, groups = (depth + k + w->group - 1) / w->group - first;
-    widen_scales(w, w->scales, row, n, first, groups, out->scales);
-    widen_scales(w, w->biases, row, n, first, groups, out->biases);
+    float scales[BLOCK_K / 16], biases[BLOCK_K / 32];
+    for (size_t j = 0; j < n; j++) {
+        zi_matrix_scales(w, row + j, first, groups, scales, w->biases ? biases : NULL);
+        for (size_t g = 0; g < groups; g++) out->scales[g][j] = scales[g];
+        for (size_t g = 0; w->biases && g < groups; g++) out->biases[g][j] = biases[g];
+    }
 }
 
-/* Returns the quantized values [n, unit] of rows [row, row + n) of w, in MLX's groups, from
- * `column` on, as bytes, and sets *stride to their row stride. unit: group_unit(w), which divides
- * column. Values of 8 bits are borrowed from w, those of 4 bits unpacked to spread [n, unit]. */
+/* Returns the codes [n, unit] of rows [row, row + n) of w, which is in groups, from `column` on, as
+ * bytes, and sets *stride to their row stride. unit: group_unit(w), which divides column. Integers
+ * of 8 bits are borrowed from w, other codes unpacked to spread [n, unit]. */
 static const uint8_t *read_group_values(const zi_matrix *w, size_t row, size_t n, size_t column,
                                         uint8_t *spread, size_t *stride)
 {
-    size_t unit = group_unit(w);
-    const uint8_t *first =
-        (const uint8_t *)w->data + (row * w->columns + column) * (size_t)w->bits / 8;
-    *stride = w->bits == 8 ? w->columns : unit;
-    if (w->bits == 8) return first;
+    size_t unit = group_unit(w), bytes = zi_matrix_row_bytes(w);
+    const uint8_t *first = (const uint8_t *)w->data + row * bytes;
+    *stride = bytes;
+    if (w->bits == 8 && w->codes == ZI_CODES_INTEGER) return first + column;
     for (size_t j = 0; j < n; j++)
-        for (size_t i = 0; i < unit; i++)
-            spread[j * unit + i] = first[j * w->columns / 2 + i / 2] >> (i % 2 * 4) & 15;
+        zi_codes_unpack(w->codes, w->bits, first + j * bytes, column, unit, spread + j * unit);
+    *stride = unit;
     return spread;
 }
 
-/* Packs rows [row, row + n), n <= nr, of w, which is in MLX's groups, k values each from column
- * `depth` on. panel not NULL: into this panel of integers, missing rows zero, and plain is not
- * used. NULL: as f32 q scale + bias into plain [n, k]. */
+/* Rounds the unpacked floats q [n, unit] of n rows to bytes in place, with a scale and a bias for
+ * each row: scales and biases [n]. table: scales of their groups from number g on. */
+static void round_floats(const zi_matrix *w, uint8_t *q, size_t n, size_t unit,
+                         const group_table *table, size_t g, float *scales, float *biases)
+{
+    for (size_t j = 0; j < n; j++) {
+        float parts[ZI_MAX_GROUP / 16];
+        for (size_t i = 0; i < unit / w->group; i++) parts[i] = table->scales[g + i][j];
+        zi_codes_to_bytes(w->codes, q + j * unit, unit, w->group, parts, &scales[j], &biases[j]);
+    }
+}
+
+/* Packs rows [row, row + n), n <= nr, of w, which is in groups, k values each from column `depth`
+ * on, into a panel of integers; missing rows are zero. */
 static void pack_groups(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
-                        char *panel, float *plain)
+                        char *panel)
 {
     const zi_matrix *w = job->w;
-    size_t unit = group_unit(w), stride;
+    size_t unit = job->panels.unit, stride;
     group_table table;
     uint8_t spread[ZI_MAX_NR * ZI_MAX_GROUP];
+    float rounded[2][ZI_MAX_NR];
     read_scales(w, row, n, depth, k, &table);
-    for (size_t p = 0; p < k; p += unit) {
+    for (size_t p = 0; p < k; p += unit, panel += job->panels.b_bytes) {
         size_t g = (depth + p) / w->group - depth / w->group;
         const float *scales = table.scales[g], *biases = table.biases[g];
         const uint8_t *q = read_group_values(w, row, n, depth + p, spread, &stride);
-        if (panel) {
-            job->exec->kernels->pack_group(q, stride, n, unit, scales, biases, panel);
-            panel += job->panels.b_bytes;
-            continue;
+        if (w->codes != ZI_CODES_INTEGER) {
+            round_floats(w, spread, n, unit, &table, g, rounded[0], rounded[1]);
+            scales = rounded[0];
+            biases = rounded[1];
         }
-        for (size_t j = 0; j < n; j++)
-            for (size_t i = 0; i < unit; i++)
-                plain[j * k + p + i] = (float)q[j * stride + i] * scales[j] + biases[j];
+        job->exec->kernels->pack_group(q, stride, n, unit, scales, biases, panel);
     }
 }
 
@@ -217,22 +251,9 @@ static void pack_units(const linear_job *job, size_t row, size_t n, size_t depth
     }
 }
 
-/* Widens rows [row, row + n) of w, which is not in MLX's groups, k values each from column `depth`
- * on (both whole blocks), to f32, times the row's factor if there is one, into plain [n, k]. */
-static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k,
-                       float *plain)
-{
-    for (size_t j = 0; j < n; j++, plain += k) {
-        size_t before = (row + j) * w->columns + depth;
-        zi_widen(w->type, (const char *)w->data + zi_dtype_bytes(w->type, before), plain, k);
-        float scale = row_factor(w, row + j);
-        for (size_t i = 0; w->row_scale && i < k; i++) plain[i] *= scale;
-    }
-}
-
 /* Packs rows [row, row + n) of w, n <= nr, k values each from column `depth` on, into a panel in
- * the job's format; missing rows are zero. plain: room for [nr, k], overwritten where f32 panels
- * need values to be widened first. */
+ * the job's format, as they are stored (w's rotation is that of the input); missing rows are zero.
+ * plain: room for [nr, k], overwritten where f32 panels need values to be widened first. */
 static void pack_weights(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                          float *plain, char *panel)
 {
@@ -240,14 +261,11 @@ static void pack_weights(const linear_job *job, size_t row, size_t n, size_t dep
     const zi_matrix *w = job->w;
     if (job->panels.integer) {
         if (w->bits)
-            pack_groups(job, row, n, depth, k, panel, NULL);
+            pack_groups(job, row, n, depth, k, panel);
         else
             pack_units(job, row, n, depth, k, panel);
     } else if (w->bits || w->row_scale || !zi_dtype_computes(w->type)) {
-        if (w->bits)
-            pack_groups(job, row, n, depth, k, NULL, plain);
-        else
-            widen_rows(w, row, n, depth, k, plain);
+        for (size_t j = 0; j < n; j++) zi_matrix_stored_values(w, row + j, depth, k, plain + j * k);
         kernels->pack_rows(ZI_F32, plain, k, n, k, kernels->nr, (float *)(void *)panel);
     } else {
         const char *source =
@@ -320,7 +338,11 @@ static void linear_chunk(linear_job *job)
 {
     cpu_exec *exec = job->exec;
     size_t mr = job->panels.mr, T = job->T;
-    run_rows(exec, (T + mr - 1) / mr, 4, pack_input, job);
+    size_t tiles = (T + mr - 1) / mr;
+    if (job->w->rotation)
+        zi_pool_run(exec->pool, (tiles + TILES - 1) / TILES, pack_rotated_task, job);
+    else
+        run_rows(exec, tiles, TILES, pack_input, job);
     job->column_blocks = (job->w->rows + BLOCK_N - 1) / BLOCK_N;
     /* Few columns (a small model) leave threads idle: split the rows, too, but keep enough of them
      * together to pay for the packing. */
@@ -339,6 +361,10 @@ static void multiply_matrices(cpu_exec *exec, const float *x, size_t T, const zi
                               const float *bias, float *y)
 {
     if (T <= FEW_ROWS && !choose_pack_format(exec, w).integer) {
+        if (w->rotation) {
+            x = memcpy(exec->packed, x, T * w->columns * sizeof *x);
+            zi_rotate(exec->packed, T * w->columns, w->rotation);
+        }
         matvec(exec, x, T, w, bias, y);
         return;
     }

@@ -20,11 +20,17 @@ typedef struct {
     size_t T, rows_per_task;
 } matvec_job;
 
-/* Whether dot_rows reads w's rows as they are stored; false: w is in MLX's groups, or its rows must
- * be widened first. */
+/* Whether dot_rows reads w's rows as they are stored; false: w is in groups, or its rows must be
+ * widened first. */
 static bool kernels_read(const zi_matrix *w)
 {
     return !w->bits && !w->row_scale && zi_kernels_dot(w->type);
+}
+
+/* Whether dot_groups reads w's rows: integers of 8 or 4 bits in MLX's groups. */
+static bool kernels_read_groups(const zi_matrix *w)
+{
+    return w->codes == ZI_CODES_INTEGER && (w->bits == 8 || w->bits == 4);
 }
 
 /* y[i] = the product of row begin + i of w, for which kernels_read must hold, and x [K], for i < n;
@@ -37,41 +43,33 @@ static void dot_stored_rows(const matvec_job *job, size_t begin, size_t n, const
     job->exec->kernels->dot_rows(w->type, first, bytes, n, x, w->columns, y);
 }
 
-/* The product of a row of w, stored in MLX's groups, and x [K]. factors: the row's scales, then its
- * biases (read_factors). */
+/* The product of a row of w, for which kernels_read_groups must hold, and x [K]. factors: the row's
+ * scales, then its biases. */
 static float dot_row_of_groups(const matvec_job *job, size_t row, const float *x,
                                const float *factors)
 {
     const zi_matrix *w = job->w;
-    const char *q = (const char *)w->data + row * w->columns * (size_t)w->bits / 8;
+    const char *q = (const char *)w->data + row * zi_matrix_row_bytes(w);
     return job->exec->kernels->dot_groups(w->bits, q, w->group, factors,
                                           factors + w->columns / w->group, x, w->columns);
 }
 
-/* Sets out [2, groups] to the scales, then the biases, as f32, of a row of w, which must be in
- * MLX's groups. */
-static void read_factors(const zi_matrix *w, size_t row, float *out)
-{
-    size_t groups = w->columns / w->group, at = row * groups * zi_dtype_size(w->scale_type);
-    zi_widen(w->scale_type, (const char *)w->scales + at, out, groups);
-    zi_widen(w->scale_type, (const char *)w->biases + at, out + groups, groups);
-}
-
-/* Sets column n of y to the products of row n of w (times its factor, if it has one) and all T rows
- * of x, without bias. space [K] is overwritten: by the row as f32, or by the scales and biases of
- * its groups. */
+/* Sets column n of y to the products of row n of w (times its factor, if it has one; as stored,
+ * since x is rotated if w is) and all T rows of x, without bias. space [K] is overwritten: by the
+ * row as f32, or by the scales and biases of its groups. */
 static void multiply_row(const matvec_job *job, size_t n, float *space)
 {
     const zi_matrix *w = job->w;
-    size_t K = w->columns, N = w->rows;
-    if (w->bits)
-        read_factors(w, n, space);
+    size_t K = w->columns, N = w->rows, groups = w->bits ? K / w->group : 0;
+    bool in_groups = kernels_read_groups(w);
+    if (in_groups)
+        zi_matrix_scales(w, n, 0, groups, space, space + groups);
     else if (!kernels_read(w))
-        zi_matrix_row(w, n, space);
+        zi_matrix_stored_values(w, n, 0, K, space);
     for (size_t t = 0; t < job->T; t++) {
         const float *x = job->x + t * K;
         float *y = job->y + t * N + n;
-        if (w->bits)
+        if (in_groups)
             *y = dot_row_of_groups(job, n, x, space);
         else if (kernels_read(w))
             dot_stored_rows(job, n, 1, x, y);
@@ -99,7 +97,7 @@ static void matvec_task(void *context, size_t task, size_t worker)
 void matvec(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w, const float *bias,
             float *y)
 {
-    size_t bytes = w->bits ? w->columns * (size_t)w->bits / 8 : zi_dtype_bytes(w->type, w->columns);
+    size_t bytes = zi_matrix_row_bytes(w);
     size_t threads = zi_pool_threads(exec->pool);
     size_t tasks = round_up(smaller(w->rows * bytes / GRAIN_BYTES, TASKS * threads), threads);
     matvec_job job = {exec, x, w, bias, y, T, tasks ? (w->rows + tasks - 1) / tasks : w->rows};

@@ -1,0 +1,382 @@
+#include "io/packing.h"
+#include "io/sides.h"
+
+#include <stdio.h>
+
+/* ---- pieces ---- */
+
+const char *zi_piece_file(const zi_piece *piece)
+{
+    return zi_tensor_file(piece->checkpoint, piece->tensor);
+}
+
+zi_rows zi_piece_rows(const zi_piece *piece)
+{
+    const zi_tensor *tensor = piece->tensor;
+    size_t n = (size_t)piece->slices;
+    return (zi_rows){tensor, (const uint8_t *)tensor->data + tensor->bytes / n * piece->slice,
+                     tensor->count / n};
+}
+
+bool zi_piece_fail_shape(const zi_piece *piece, const char *wanted, zi_error *error)
+{
+    char shape[ZI_SHAPE_TEXT];
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(piece), piece->tensor->name,
+                           "tensor %s has shape %s; %s", piece->tensor->name,
+                           zi_shape_text(piece->tensor->shape, piece->tensor->dims, shape), wanted);
+}
+
+/* Sets ZI_ERROR_UNSUPPORTED with the text "tensor NAME is TYPE; WANTED" and returns false. */
+static bool fail_type(const zi_piece *piece, const char *wanted, zi_error *error)
+{
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_piece_file(piece), piece->tensor->name,
+                           "tensor %s is %s; %s", piece->tensor->name,
+                           zi_dtype_name(piece->tensor->type), wanted);
+}
+
+/* Sets ZI_ERROR_BAD_FORMAT: `piece` is there without its companion (its name's last part), and
+ * returns false. */
+static bool fail_alone(const zi_piece *piece, const char *companion, zi_error *error)
+{
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(piece), piece->tensor->name,
+                           "tensor %s is there without its %s: the file is incomplete; fetch it "
+                           "again",
+                           piece->tensor->name, companion);
+}
+
+/* The multiple of `multiple` (not 0) that is n or next after it. */
+static size_t round_up(size_t n, size_t multiple)
+{
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+/* ---- MLX ---- */
+
+/* Bits per value (2 to 6 or 8) of a row of packed 32-bit words (their number is `words`) with
+ * `groups` groups of `group` values, group not 0; 0: the sizes do not fit. */
+static int infer_bits(size_t words, size_t groups, size_t group)
+{
+    size_t values;
+    if (!groups || words > SIZE_MAX / 32 || __builtin_mul_overflow(groups, group, &values))
+        return 0;
+    size_t bits = words * 32 / values;
+    bool known = (bits >= 2 && bits <= 6) || bits == 8;
+    return known && bits * values == words * 32 ? (int)bits : 0;
+}
+
+/* Sets the entry's bits and group: those with `columns` values in a row (0: not known), of which
+ * `group` comes first, if it is one of MLX's, then 4 and 8 bits in groups of 64, 32, 128, then
+ * other bits. They stay 0 if nothing fits. */
+static void choose_group(size_t words, size_t groups, size_t group, size_t columns, zi_entry *entry)
+{
+    const size_t sizes[] = {group, 64, 32, 128, 64, 32, 128};
+    bool usual = group == 32 || group == 64 || group == 128;
+    for (int i = usual ? 0 : 1; !entry->bits && i < 7; i++) {
+        int bits = infer_bits(words, groups, sizes[i]);
+        if (!bits || (columns && groups * sizes[i] != columns)) continue;
+        if (i >= 1 && i <= 3 && bits != 4 && bits != 8) continue;
+        entry->bits = bits;
+        entry->group = sizes[i];
+    }
+}
+
+/* Sets up MLX's affine quantization: weight U32 [rows, words], scales and biases [rows, groups],
+ * F32, F16 or BF16. columns: the width that others imply, 0: unknown. Fails with
+ * ZI_ERROR_BAD_FORMAT when shapes do not fit, with ZI_ERROR_UNSUPPORTED for other types. */
+static bool set_mlx_affine(const zi_piece_set *set, size_t group, size_t columns, zi_entry *entry,
+                           zi_error *error)
+{
+    const zi_piece *scales = set->role[ZI_ROLE_GROUP_SCALES],
+                   *biases = set->role[ZI_ROLE_GROUP_BIASES];
+    const zi_tensor *w = set->role[ZI_ROLE_WEIGHT]->tensor, *s = scales->tensor,
+                    *b = biases->tensor;
+    if (b->dims != 2 || b->shape[0] != s->shape[0] || b->shape[1] != s->shape[1] ||
+        b->type != s->type)
+        return zi_piece_fail_shape(
+            biases, "it should be of the shape and type of the scales; fetch the file again",
+            error);
+    if (!zi_dtype_computes(s->type))
+        return fail_type(scales, "scales should be F32, F16 or BF16", error);
+    choose_group(w->shape[1], s->shape[1], group, columns, entry);
+    if (!entry->bits)
+        return zi_piece_fail_shape(
+            scales, "no group size and number of bits fit it and its weight; fetch the file again",
+            error);
+    entry->scale_type = s->type;
+    entry->biases = zi_piece_rows(biases);
+    return true;
+}
+
+/* Sets up one of MLX's modes mxfp4, mxfp8 and nvfp4, which have scales of U8 and no biases: the
+ * words per scale tell which. Fails with ZI_ERROR_BAD_FORMAT when no mode fits. */
+static bool set_mlx_mode(const zi_piece_set *set, zi_entry *entry, zi_error *error)
+{
+    static const struct {
+        size_t words; /* per scale */
+        zi_codes codes;
+        int bits;
+        size_t group;
+        zi_dtype scale_type;
+    } modes[] = {
+        {4, ZI_CODES_E2M1, 4, 32, ZI_F8_E8M0}, /* mxfp4 */
+        {8, ZI_CODES_E4M3, 8, 32, ZI_F8_E8M0}, /* mxfp8 */
+        {2, ZI_CODES_E2M1, 4, 16, ZI_F8_E4M3}, /* nvfp4 */
+    };
+    const zi_piece *weight = set->role[ZI_ROLE_WEIGHT], *scales = set->role[ZI_ROLE_GROUP_SCALES];
+    size_t words = weight->tensor->shape[1], groups = scales->tensor->shape[1];
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        if (!groups || words % groups || words / groups != modes[i].words) continue;
+        entry->codes = modes[i].codes;
+        entry->bits = modes[i].bits;
+        entry->group = modes[i].group;
+        entry->scale_type = modes[i].scale_type;
+        return true;
+    }
+    return zi_piece_fail_shape(scales,
+                               "as U8 without biases it should be that of MLX's mode mxfp4, mxfp8 "
+                               "or nvfp4; fetch the file again",
+                               error);
+}
+
+/* Sets up MLX quantization of a weight that has scales or biases. columns: as in set_mlx_affine. */
+static bool set_mlx(const zi_piece_set *set, size_t group, size_t columns, zi_entry *entry,
+                    zi_error *error)
+{
+    const zi_piece *weight = set->role[ZI_ROLE_WEIGHT], *scales = set->role[ZI_ROLE_GROUP_SCALES],
+                   *biases = set->role[ZI_ROLE_GROUP_BIASES];
+    const zi_tensor *w = weight->tensor, *s = scales ? scales->tensor : NULL;
+    if (!scales) return fail_alone(biases, "scales", error);
+    if (!biases && s->type != ZI_U8) return fail_alone(scales, "biases", error);
+    if (w->type != ZI_U32 || w->dims != 2)
+        return zi_piece_fail_shape(
+            weight, "beside scales and biases it should be a matrix of U32; fetch the file again",
+            error);
+    if (s->dims != 2 || s->shape[0] != w->shape[0] || scales->slices != weight->slices)
+        return zi_piece_fail_shape(
+            scales, "it should have a row for each row of its weight; fetch the file again", error);
+    if (!(biases ? set_mlx_affine(set, group, columns, entry, error)
+                 : set_mlx_mode(set, entry, error)))
+        return false;
+    entry->packing = ZI_GROUPED;
+    entry->shape[1] = entry->padded_columns = s->shape[1] * entry->group;
+    entry->scales = zi_piece_rows(scales);
+    if (columns && columns != entry->shape[1])
+        return zi_piece_fail_shape(
+            weight, "that is another width than other tensors of the model have; fetch it again",
+            error);
+    return true;
+}
+
+/* ---- ComfyUI ---- */
+
+/* Sets up fp8 or int8 with one scale (F32, F16 or BF16) for the tensor or one per row. Fails with
+ * ZI_ERROR_UNSUPPORTED for types that do not fit, with ZI_ERROR_BAD_FORMAT for shapes. *entry may
+ * be changed then. */
+static bool set_scale(const zi_piece *weight, const zi_piece *scale, zi_entry *entry,
+                      zi_error *error)
+{
+    const zi_tensor *w = weight->tensor, *f = scale->tensor;
+    if (!zi_dtype_computes(f->type))
+        return fail_type(scale, "a scale should be F32, F16 or BF16", error);
+    if (w->type != ZI_F8_E4M3 && w->type != ZI_F8_E5M2 && w->type != ZI_I8)
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_piece_file(scale), f->name,
+                               "tensor %s is a scale of %s, which is %s; fp8 or I8 is expected",
+                               f->name, w->name, zi_dtype_name(w->type));
+    bool column = f->dims == 1 || (f->dims == 2 && f->shape[1] == 1);
+    if (f->count == 1)
+        entry->scales = (zi_rows){f, f->data, 1};
+    else if (column && f->shape[0] == w->shape[0] && scale->slices == weight->slices)
+        entry->scales = zi_piece_rows(scale);
+    else
+        return zi_piece_fail_shape(
+            scale,
+            "it should have one value, or one for each row of its weight; fetch the file again",
+            error);
+    entry->packing = ZI_SCALED;
+    entry->scale_type = f->type;
+    return true;
+}
+
+/* Sets the rotation of an int8 weight. Fails with ZI_ERROR_BAD_FORMAT unless it divides a row. */
+static bool set_rotation(const zi_piece *weight, size_t rotation, zi_entry *entry, zi_error *error)
+{
+    const zi_tensor *w = weight->tensor;
+    entry->rotation = rotation;
+    if (!rotation || (entry->dims == 2 && w->shape[1] % rotation == 0)) return true;
+    char shape[ZI_SHAPE_TEXT];
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(weight), w->name,
+                           "tensor %s has shape %s; \"convrot_groupsize\" %zu does not divide its "
+                           "columns",
+                           w->name, zi_shape_text(w->shape, w->dims, shape), rotation);
+}
+
+/* Sets the factor of NVFP4's scales, one value of F32, F16 or BF16. */
+static bool set_factor(const zi_piece_set *set, zi_entry *entry, zi_error *error)
+{
+    const zi_piece *factor = set->role[ZI_ROLE_TENSOR_SCALE];
+    if (!factor) return fail_alone(set->role[ZI_ROLE_WEIGHT], "weight_scale_2", error);
+    if (!zi_dtype_computes(factor->tensor->type))
+        return fail_type(factor, "a scale should be F32, F16 or BF16", error);
+    if (factor->tensor->count != 1)
+        return zi_piece_fail_shape(factor, "it should have one value; fetch the file again", error);
+    entry->factor = (zi_rows){factor->tensor, factor->tensor->data, 1};
+    return true;
+}
+
+/* Replaces the entry's sides, which are multiples of `padding`, by those that other tensors imply,
+ * if these are the same when they are padded. The rows of a slice are not padded. */
+static void remove_padding(const zi_pieces *all, const zi_piece *weight, size_t padding,
+                           zi_entry *entry)
+{
+    size_t rows = weight->slices == 1 ? zi_implied_rows(all, weight->name) : 0;
+    size_t columns = zi_implied_columns(all, weight->name);
+    entry->padding = padding;
+    if (rows && rows <= entry->shape[0] && round_up(rows, padding) == entry->shape[0])
+        entry->shape[0] = entry->rows = rows;
+    if (columns && columns <= entry->shape[1] && round_up(columns, padding) == entry->shape[1])
+        entry->shape[1] = columns;
+}
+
+/* Fails with ZI_ERROR_BAD_FORMAT unless the scales of a weight [rows, columns] are swizzled ones of
+ * this group and of U8 or `type`. */
+static bool check_swizzled(const zi_piece *weight, const zi_piece *scales, size_t columns,
+                           size_t group, zi_dtype type, zi_error *error)
+{
+    const zi_tensor *s = scales->tensor;
+    size_t rows = round_up(weight->tensor->shape[0], 128), wide = round_up(columns / group, 4);
+    char wanted[128];
+    if (s->type != type && !(s->type == ZI_U8 && type == ZI_F8_E8M0)) {
+        snprintf(wanted, sizeof wanted, "scales of this format should be %s",
+                 type == ZI_F8_E8M0 ? "U8" : zi_dtype_name(type));
+        return fail_type(scales, wanted, error);
+    }
+    if (s->dims == 2 && s->shape[0] == rows && s->shape[1] == wide &&
+        scales->slices == weight->slices)
+        return true;
+    snprintf(wanted, sizeof wanted, "it should be [%zu, %zu] for its weight; fetch the file again",
+             rows, wide);
+    return zi_piece_fail_shape(scales, wanted, error);
+}
+
+/* Sets up NVFP4 (weight U8 [rows, columns / 2], scales E4M3 per 16 columns, and a factor) or MXFP8
+ * (weight F8_E4M3, scales E8M0 per 32 columns), both with swizzled scales, rows and columns padded
+ * to whole groups. Fails with ZI_ERROR_BAD_FORMAT when companions are missing or do not fit. */
+static bool set_blocks(const zi_piece_set *set, const zi_pieces *all, zi_quantization format,
+                       zi_entry *entry, zi_error *error)
+{
+    const zi_piece *weight = set->role[ZI_ROLE_WEIGHT], *scales = set->role[ZI_ROLE_SCALE];
+    bool four = format == ZI_QUANTIZATION_NVFP4;
+    size_t group = four ? 16 : 32, columns = entry->shape[1] * (four ? 2 : 1);
+    zi_dtype type = four ? ZI_F8_E4M3 : ZI_F8_E8M0;
+    if (!scales) return fail_alone(weight, "weight_scale", error);
+    if (weight->tensor->dims != 2 || columns % group || !columns)
+        return zi_piece_fail_shape(weight,
+                                   four ? "as NVFP4 its columns should be a multiple of 8 bytes; "
+                                          "fetch the file again"
+                                        : "as MXFP8 its columns should be a multiple of 32; fetch "
+                                          "the file again",
+                                   error);
+    if (!check_swizzled(weight, scales, columns, group, type, error)) return false;
+    if (four && !set_factor(set, entry, error)) return false;
+    entry->packing = ZI_GROUPED;
+    entry->codes = four ? ZI_CODES_E2M1_HIGH : ZI_CODES_E4M3;
+    entry->bits = four ? 4 : 8;
+    entry->group = group;
+    entry->scale_type = type;
+    entry->swizzled = true;
+    entry->scales = (zi_rows){scales->tensor, scales->tensor->data, scales->tensor->count};
+    entry->shape[1] = entry->padded_columns = columns;
+    remove_padding(all, weight, group, entry);
+    return true;
+}
+
+/* Fails for a weight without companions that is of integers, booleans, exponents or F64: with
+ * ZI_ERROR_BAD_FORMAT for I8 and U32, which need companions, else with ZI_ERROR_UNSUPPORTED. F8
+ * passes. */
+static bool check_type_without_scales(const zi_piece *weight, zi_error *error)
+{
+    zi_dtype type = weight->tensor->type;
+    const char *lacks =
+        type == ZI_I8    ? "its weight_scale is missing; fetch the file again"
+        : type == ZI_U32 ? "its scales and biases are missing; fetch the file again"
+        : type == ZI_U8
+            ? "packed values of an unknown format; use the bf16 or fp8 file of this model"
+            : "not a type of weights; use the bf16 or fp8 file of this model";
+    bool whole = (type >= ZI_I8 && type <= ZI_BOOL) || type == ZI_F64 || type == ZI_F8_E8M0;
+    zi_error_code code =
+        type == ZI_I8 || type == ZI_U32 ? ZI_ERROR_BAD_FORMAT : ZI_ERROR_UNSUPPORTED;
+    return !whole ||
+           zi_error_set_in(error, code, zi_piece_file(weight), weight->tensor->name,
+                           "tensor %s is %s: %s", weight->tensor->name, zi_dtype_name(type), lacks);
+}
+
+/* Sets *out to what the file declares of the weight: by its marker, or else in the metadata; of
+ * kind ZI_QUANTIZATION_NONE: nothing. Fails with ZI_ERROR_BAD_FORMAT if the weight is of another
+ * type. */
+static bool read_format(const zi_piece_set *set, zi_layer_format *out, zi_error *error)
+{
+    const zi_piece *declared = set->role[ZI_ROLE_FORMAT], *weight = set->role[ZI_ROLE_WEIGHT];
+    *out = (zi_layer_format){0};
+    if (!declared) return true;
+    if (!declared->tensor)
+        *out = declared->format;
+    else if (!zi_formats_read_marker(declared->checkpoint, declared->tensor, out, error))
+        return false;
+    zi_dtype wanted = zi_quantization_type(out->kind);
+    if (wanted == weight->tensor->type) return true;
+    const char *by = declared->tensor ? declared->tensor->name : "_quantization_metadata";
+    return zi_error_set_in(
+        error, ZI_ERROR_BAD_FORMAT, zi_piece_file(weight), by,
+        "%s %s declares %s, whose weights are %s, but tensor %s is %s; fetch the "
+        "file again",
+        declared->tensor ? "tensor" : "metadata", by, zi_quantization_name(out->kind),
+        zi_dtype_name(wanted), weight->tensor->name, zi_dtype_name(weight->tensor->type));
+}
+
+/* Fails for a weight whose scales show NVFP4 or MXFP8 where nothing declares it: the order of their
+ * values is not known then. */
+static bool check_declared(const zi_piece *weight, const zi_piece *scale, zi_error *error)
+{
+    zi_dtype type = scale->tensor->type;
+    if (type != ZI_U8 && type != ZI_F8_E4M3 && type != ZI_F8_E8M0) return true;
+    return zi_error_set_in(
+        error, ZI_ERROR_UNSUPPORTED, zi_piece_file(weight), scale->tensor->name,
+        "tensor %s has scales of %s, but neither a tensor comfy_quant nor the metadata "
+        "_quantization_metadata say how they are ordered; use a file for ComfyUI",
+        weight->tensor->name, zi_dtype_name(type));
+}
+
+bool zi_packing_set(const zi_piece_set *set, const zi_pieces *all, size_t group, zi_entry *entry,
+                    zi_error *error)
+{
+    const zi_piece *weight = set->role[ZI_ROLE_WEIGHT], *scale = set->role[ZI_ROLE_SCALE],
+                   *factor = set->role[ZI_ROLE_TENSOR_SCALE];
+    const zi_piece *mlx = set->role[ZI_ROLE_GROUP_SCALES] ? set->role[ZI_ROLE_GROUP_SCALES]
+                                                          : set->role[ZI_ROLE_GROUP_BIASES];
+    zi_layer_format format;
+    if (!read_format(set, &format, error)) return false;
+    if (mlx && scale)
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(scale),
+                               scale->tensor->name,
+                               "tensor %s is there beside %s: a weight has either the one or the "
+                               "other; fetch the file again",
+                               scale->tensor->name, mlx->tensor->name);
+    if (mlx && format.kind)
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(mlx), mlx->tensor->name,
+                               "tensor %s has companions of MLX and of ComfyUI; fetch the file "
+                               "again",
+                               weight->tensor->name);
+    if (mlx) return set_mlx(set, group, zi_implied_columns(all, weight->name), entry, error);
+    if (format.kind == ZI_QUANTIZATION_NVFP4 || format.kind == ZI_QUANTIZATION_MXFP8)
+        return set_blocks(set, all, format.kind, entry, error);
+    if (scale && !format.kind && !check_declared(weight, scale, error)) return false;
+    if (factor)
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_piece_file(factor),
+                               factor->tensor->name,
+                               "tensor %s belongs to NVFP4, but nothing declares that %s is of "
+                               "that format; use a file for ComfyUI",
+                               factor->tensor->name, weight->tensor->name);
+    return scale ? set_scale(weight, scale, entry, error) &&
+                       set_rotation(weight, format.rotation, entry, error)
+                 : check_type_without_scales(weight, error);
+}
