@@ -151,13 +151,18 @@ typedef struct {
     uint64_t seed;
     double cfg; /* A1111's scale, neg + cfg (pos - neg): 1 where zi_request.guidance is 0 */
     double shift;
-    void *reserved[4];
+    const char *model_hash; /* first ten hexadecimal digits of the SHA-256 of the weight file */
+    /* Only read: a line "KEY: VALUE" for every field whose value is not of its kind ("Seed: -1");
+     * these fields are absent. */
+    const char *unread;
+    bool has_seed, has_cfg; /* only read; false: absent, since 0 can be a value */
+    void *reserved[1];
 } zi_infotext_fields;
 
-/* Parses any infotext. Absent fields become 0 or ""; unknown keys are ignored, the last of equal
- * keys counts. Text without a line of settings at its end is all prompt, and negative prompt if it
- * has one. Fails when memory is short or a value is not a number where one is expected; *out and
- * *storage are unchanged then. *out's strings are in *storage, new memory; zi_free() it. */
+/* Parses any infotext. Absent fields, and those in out->unread, become 0 or ""; unknown keys are
+ * ignored, the last of equal keys counts. Text without a line of settings at its end is all prompt,
+ * and negative prompt if it has one. Fails only when memory is short; *out and *storage are
+ * unchanged then. *out's strings are in *storage, new memory; zi_free() it. */
 ZI_API bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage,
                               zi_error *error) ZI_CHECKED;
 

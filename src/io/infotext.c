@@ -128,6 +128,7 @@ char *zi_infotext_format(const zi_infotext_fields *fields)
     put_double(&out, fields->cfg);
     zi_text_printf(&out, ", Seed: %" PRIu64 ", Size: %dx%d", fields->seed, fields->width,
                    fields->height);
+    put_value(&out, "Model hash", fields->model_hash);
     put_value(&out, "Model", fields->model);
     zi_text_puts(&out, ", Shift: ");
     put_double(&out, fields->shift);
@@ -224,34 +225,41 @@ static bool key_is(span key, const char *name)
     return key.size == strlen(name) && memcmp(key.data, name, key.size) == 0;
 }
 
-/* Stores any value in *storage, which must have room and is moved behind it, and in the field of
- * *out that the key names; unknown keys set no field. Fails with ZI_ERROR_BAD_FORMAT for a value
- * that should be a number or a size and is none; *out may be partly set then. */
-static bool read_setting(span key, span from, zi_infotext_fields *out, char **storage,
-                         zi_error *error)
+/* Sets the field of *out that the key names; unknown keys set none. False: the value, a string that
+ * outlives *out, is not of the field's kind, and *out is unchanged. */
+static bool read_setting(span key, const char *value, zi_infotext_fields *out)
 {
-    bool ok = true;
-    const char *value = store_value(storage, from), *kind = "a whole number";
-    if (key_is(key, "Steps"))
-        ok = read_int(value, 0, &out->steps);
-    else if (key_is(key, "Seed"))
-        ok = read_uint(value, 0, UINT64_MAX, &out->seed);
-    else if (key_is(key, "Model"))
-        out->model = value;
-    else if (key_is(key, "Original prompt"))
-        out->original = value;
-    else if (key_is(key, "Schedule type"))
-        out->schedule = value;
-    else if (key_is(key, "Size")) {
-        kind = "a size like 1024x1024";
-        ok = read_size(value, &out->width, &out->height);
-    } else if (key_is(key, "CFG scale") || key_is(key, "Shift")) {
-        kind = "a number";
-        ok = read_double(value, *key.data == 'S' ? &out->shift : &out->cfg);
+    int width, height;
+    if (key_is(key, "Steps")) return read_int(value, 0, &out->steps);
+    if (key_is(key, "Seed")) {
+        uint64_t seed;
+        if (!read_uint(value, 0, UINT64_MAX, &seed)) return false;
+        out->seed = seed;
+        out->has_seed = true;
+    } else if (key_is(key, "Size")) {
+        if (!read_size(value, &width, &height)) return false;
+        out->width = width;
+        out->height = height;
+    } else if (key_is(key, "CFG scale")) {
+        double cfg;
+        if (!read_double(value, &cfg)) return false;
+        out->cfg = cfg;
+        out->has_cfg = true;
+    } else if (key_is(key, "Shift")) {
+        double shift;
+        if (!read_double(value, &shift)) return false;
+        out->shift = shift;
+    } else {
+        const struct {
+            const char *name, **field;
+        } texts[] = {{"Model", &out->model},
+                     {"Model hash", &out->model_hash},
+                     {"Original prompt", &out->original},
+                     {"Schedule type", &out->schedule}};
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+            if (key_is(key, texts[i].name)) *texts[i].field = value;
     }
-    return ok || zi_error_set(error, ZI_ERROR_BAD_FORMAT, "infotext",
-                              "%.*s is \"%.60s\" and should be %s; correct or remove it",
-                              (int)key.size, key.data, value, kind);
+    return true;
 }
 
 /* Cuts text, whose white space at the end does not count, into its last line and the prompts before
@@ -295,23 +303,40 @@ static void cut_negative(span *prompt, span *negative)
     }
 }
 
+/* Writes "KEY: VALUE" as a line, after a line break unless it is the first, to *at, which must have
+ * room and is moved behind it; line breaks in the value become spaces. No closing NUL. */
+static void store_unread(char **at, bool first, span key, const char *value)
+{
+    char *to = *at;
+    if (!first) *to++ = '\n';
+    memcpy(to, key.data, key.size);
+    to += key.size;
+    *to++ = ':';
+    *to++ = ' ';
+    for (; *value; value++) *to++ = (char)(*value == '\n' || *value == '\r' ? ' ' : *value);
+    *at = to;
+}
+
 bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage, zi_error *error)
 {
     /* Everything kept is a part of text, and all but the prompts follow a key of two or more
-     * bytes and a colon: their closing NULs need no room of their own. */
+     * bytes and a colon: their closing NULs need no room of their own. Unread pairs are stored a
+     * second time, behind that, with at most two bytes more each. */
     size_t size = strlen(text) + 4;
-    char *strings = malloc(size), *next = strings;
-    if (!strings) return zi_error_no_memory(error, size);
+    char *strings = calloc(size, 3), *next = strings;
+    if (!strings) return zi_error_no_memory(error, 3 * size);
+    char *unread = strings + size;
     span prompt, negative, line, key, value;
     cut_settings(text, &prompt, &line);
     cut_negative(&prompt, &negative);
-    zi_infotext_fields fields = {.model = "", .schedule = "", .original = ""};
+    zi_infotext_fields fields = {
+        .model = "", .schedule = "", .original = "", .model_hash = "", .unread = unread};
     fields.prompt = store_string(&next, prompt);
     fields.negative = store_string(&next, negative);
     while (next_pair(&line, &key, &value)) {
-        if (read_setting(key, value, &fields, &next, error)) continue;
-        free(strings);
-        return false;
+        const char *stored = store_value(&next, value);
+        if (!read_setting(key, stored, &fields))
+            store_unread(&unread, unread == fields.unread, key, stored);
     }
     *out = fields;
     *storage = strings;
