@@ -119,7 +119,8 @@ ZI_API bool zi_image_save(const zi_image *image, const char *path, const zi_save
 /* Reads a PNG, JPEG or WebP file of at most 16384 pixels a side; zi_image_free() *out. Grey and 16
  * bits become 8-bit RGB; transparent pixels are blended with black; EXIF's orientation is ignored.
  * infotext may be NULL; *infotext receives the generation parameters that the file has, or NULL;
- * zi_free() it. ZI_ERROR_UNSUPPORTED: another kind or too large; ZI_ERROR_BAD_FORMAT: damaged. */
+ * those of ComfyUI, InvokeAI, Fooocus and others as a translation; zi_free() it.
+ * ZI_ERROR_UNSUPPORTED: another kind or too large; ZI_ERROR_BAD_FORMAT: damaged. */
 ZI_API bool zi_image_load(const char *path, zi_image **out, char **infotext,
                           zi_error *error) ZI_CHECKED;
 
@@ -173,11 +174,22 @@ ZI_API bool zi_infotext_each(const char *text,
                              void (*each)(void *user, const char *key, const char *value),
                              void *user);
 
-/* Describes an image as indented JSON text: "width", "height", "recipe" (the infotext) and its
- * "fields", with "guidance" as in zi_request (the CFG scale minus 1) and the seed as text. infotext
- * may be NULL: then "recipe" and "fields" are null, as "fields" is if it cannot be parsed.
- * zi_free() the result. NULL: out of memory; the text may also lack members then. */
+/* Describes an image as indented JSON text: "width", "height", "recipe" (the infotext), its
+ * "fields", with "guidance" as in zi_request (the CFG scale minus 1), the seed as text and null for
+ * a seed or guidance that is absent, all its "settings" as text, and "unread", a list of the
+ * settings whose values do not fit. infotext may be NULL: then all but the size is null. zi_free()
+ * the result. NULL: out of memory; the text may also lack members then. */
 ZI_API char *zi_image_json(const zi_image *image, const char *infotext);
+
+/* Describes an image file as zi_image_json does, with "source", the form of its generation
+ * parameters ("infotext", "ComfyUI graph", "InvokeAI", ...; null: none is known), and "texts", all
+ * texts in the file by name; null: one that is too long or cannot be decoded. Fails as
+ * zi_image_load. zi_free() *json. */
+ZI_API bool zi_image_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
+
+/* zi_image_inspect for the `size` bytes of a file; max_pixels as in zi_image_decode. */
+ZI_API bool zi_image_inspect_data(const void *data, size_t size, size_t max_pixels, char **json,
+                                  zi_error *error) ZI_CHECKED;
 
 /* ---- engine ---- */
 

@@ -89,10 +89,7 @@ static bool read_size(const char *text, int *width, int *height)
 
 /* ---- writing ---- */
 
-/* Appends ", KEY: VALUE", with the value as a JSON string where it has a comma, a colon, a quote, a
- * tab, a line break, or a space at its start. NULL and "" append nothing. Out of memory: sets
- * out->failed. */
-static void put_value(zi_text *out, const char *key, const char *value)
+void zi_infotext_put(zi_text *out, const char *key, const char *value)
 {
     if (!value || !*value) return;
     zi_text_printf(out, ", %s: ", key);
@@ -123,16 +120,16 @@ char *zi_infotext_format(const zi_infotext_fields *fields)
         zi_text_puts(&out, "\n");
     }
     zi_text_printf(&out, "Steps: %d, Sampler: Euler", fields->steps);
-    put_value(&out, "Schedule type", fields->schedule);
+    zi_infotext_put(&out, "Schedule type", fields->schedule);
     zi_text_puts(&out, ", CFG scale: ");
     put_double(&out, fields->cfg);
     zi_text_printf(&out, ", Seed: %" PRIu64 ", Size: %dx%d", fields->seed, fields->width,
                    fields->height);
-    put_value(&out, "Model hash", fields->model_hash);
-    put_value(&out, "Model", fields->model);
+    zi_infotext_put(&out, "Model hash", fields->model_hash);
+    zi_infotext_put(&out, "Model", fields->model);
     zi_text_puts(&out, ", Shift: ");
     put_double(&out, fields->shift);
-    put_value(&out, "Original prompt", fields->original);
+    zi_infotext_put(&out, "Original prompt", fields->original);
     zi_text_puts(&out, ", Version: zimage " ZI_VERSION);
     return zi_text_take(&out);
 }
