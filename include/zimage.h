@@ -364,7 +364,8 @@ typedef struct {
      * of the language model's. */
     const zi_model_options *model;
     /* Called with each new piece of the answer, whole characters. Returning false cancels. The
-     * final answer may be shorter, or have sentences appended. May be NULL. */
+     * final answer may be shorter, or have sentences appended. A model that may begin within a
+     * thought passes nothing before the thought's end. May be NULL. */
     bool (*text)(void *user, const char *text);
     bool (*should_continue)(void *user); /* called in every layer; false cancels. May be NULL */
     void *user;                          /* passed to the callbacks */
@@ -384,10 +385,11 @@ typedef struct {
     void *reserved[4];
 } zi_enhance_result;
 
-/* Writes a more detailed prompt for the same image in the same language; zi_enhance_result_free()
- * *out. Quoted text that the model lost is appended in a sentence. ZI_ERROR_UNSUPPORTED: the answer
- * did not end, is empty, or is not Chinese although the prompt is (with the built-in instructions).
- * When raw, the output is returned as it is. False: *error is set, *out is unchanged. */
+/* Writes a more detailed prompt for the same image in the same language, without thoughts, control
+ * tokens and control characters; zi_enhance_result_free() *out. Quoted text that the model lost is
+ * appended in a sentence. ZI_ERROR_UNSUPPORTED: the answer did not end, is empty, or is not Chinese
+ * although the prompt is (with the built-in instructions). When raw, the output is returned as it
+ * is. False: *error is set, *out is unchanged. */
 ZI_API bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
                        zi_error *error) ZI_CHECKED;
 
