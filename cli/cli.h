@@ -183,6 +183,11 @@ void zi_user_registry_close(zi_user_registry *models);
  * hub; *out is unchanged. */
 bool zi_find_model(const char *name, zi_resolved_model *out, zi_error *error) ZI_CHECKED;
 
+/* Sets hash to the model hash for infotexts (zi_registry_model_hash) of the model at path, "" if it
+ * is not known. compute: reads the weight file if need be, until a signal comes. Errors are
+ * ignored. */
+void zi_find_model_hash(const char *path, bool compute, char hash[ZI_MODEL_HASH]);
+
 /* Sets *path, for free(), to the language model that --llm names: a path, which is not checked to
  * be one, or a name in the registry of ./models. name NULL: the default one, as in
  * zi_registry_resolve_llm, else a copy of `model` (not NULL), the path of the image model, whose

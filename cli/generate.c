@@ -462,6 +462,7 @@ static bool run_generate(generate_args *args, zi_error *error)
     zi_engine *engine = NULL;
     zi_model *model = NULL;
     output_paths paths = {0};
+    char hash[ZI_MODEL_HASH];
     bool ok = false;
     if (!check_args(args, error) || !zi_find_model(args->generation.model, &args->found, error) ||
         !choose_seed(args, error) || !choose_output_paths(args, 0, &paths, error))
@@ -471,6 +472,8 @@ static bool run_generate(generate_args *args, zi_error *error)
         !zi_model_load(engine, &args->load, &model, error) ||
         !apply_aspect(args, zi_model_native_size(model), error))
         goto out;
+    zi_find_model_hash(args->found.path, false, hash);
+    args->generation.request.model_hash = hash;
     for (int i = 0; i < args->generation.count; i++)
         if (!generate_image(args, model, i, error)) goto out;
     ok = true;

@@ -256,8 +256,9 @@ ZI_API void zi_model_free(zi_model *model);
  * Z-Image-Turbo. */
 ZI_API int zi_model_native_size(const zi_model *model);
 
-/* The name in infotexts: the last component of options->path, with its extension, or NAME for a
- * snapshot of OWNER/NAME in a hub cache. Not NULL; valid until the model is freed. */
+/* The model's name: the last component of options->path, with its extension, or NAME for a snapshot
+ * of OWNER/NAME in a hub cache. Infotexts have it without .safetensors or .gguf. Not NULL; valid
+ * until the model is freed. */
 ZI_API const char *zi_model_name(const zi_model *model);
 
 /* A warning about a loaded model for its user; NULL: none. Valid until the model is freed. */
@@ -300,12 +301,13 @@ typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compu
 
 /* The parameters of a generation. zi_parameter_find() gives the range of a field. */
 typedef struct {
-    const char *prompt;   /* required, not empty */
-    const char *original; /* the prompt before zi_enhance, for the infotext; NULL: none */
-    const char *negative; /* has an effect only with guidance; NULL: empty */
-    int width, height;    /* pixels, multiples of 16; 0: the model's native size */
-    int steps;            /* transformer evaluations; 0: 9 */
-    double shift;         /* time shift of the schedule; 0: the model's own */
+    const char *prompt;     /* required, not empty */
+    const char *original;   /* the prompt before zi_enhance, for the infotext; NULL: none */
+    const char *model_hash; /* for the infotext, see zi_registry_model_hash; NULL or "": none */
+    const char *negative;   /* has an effect only with guidance; NULL: empty */
+    int width, height;      /* pixels, multiples of 16; 0: the model's native size */
+    int steps;              /* transformer evaluations; 0: 9 */
+    double shift;           /* time shift of the schedule; 0: the model's own */
     zi_schedule schedule;
     double guidance; /* as in diffusers, pos + guidance (pos - neg); 0: off */
     uint64_t seed;   /* as torch.manual_seed on the CPU */
@@ -316,7 +318,7 @@ typedef struct {
      * during the call. May be NULL. */
     void (*preview)(void *user, int step, const zi_image *image);
     void *user; /* passed to the callbacks */
-    void *reserved[8];
+    void *reserved[7];
 } zi_request;
 
 /* Returns a request with all defaults, which are all zero; set the prompt, which is NULL. Seed 0 is

@@ -27,17 +27,17 @@ static bool is_plain(const char *text)
 static bool translate(const zi_metadata *metadata, const char *name, bool graph, char **infotext,
                       const char **source)
 {
-    const char *text = zi_metadata_find(metadata, name);
+    const char *text = zi_metadata_find(metadata, name), *program = "ComfyUI graph";
     cJSON *json = text ? zi_translation_parse_json(text) : NULL;
     zi_translation translation;
     if (!json) return true;
     zi_translation_init(&translation);
-    bool known = zi_translate_comfyui(json, &translation);
-    if (known)
-        *source = "ComfyUI graph";
-    else
-        known = !graph && zi_translate_json(json, &translation, source);
-    if (known) *infotext = zi_translation_infotext(&translation, *source, name, strlen(text));
+    bool known = zi_translate_comfyui(json, &translation) ||
+                 (!graph && zi_translate_json(json, &translation, &program));
+    if (known) {
+        *infotext = zi_translation_infotext(&translation, program, name, strlen(text));
+        *source = program;
+    }
     bool ok = !known || *infotext;
     zi_translation_free(&translation);
     cJSON_Delete(json);

@@ -21,7 +21,7 @@ static const struct {
     {"num_inference_steps", ZI_TRANSLATED_STEPS}, /* diffusers */
     {"sampler", ZI_TRANSLATED_SAMPLER},
     {"sampler_name", ZI_TRANSLATED_SAMPLER},
-    {"scheduler", ZI_TRANSLATED_SCHEDULE},
+    {"scheduler", ZI_TRANSLATED_SCHEDULE}, /* without a sampler, as InvokeAI's: the sampler */
     {"seed", ZI_TRANSLATED_SEED},
     {"width", ZI_TRANSLATED_WIDTH},
     {"height", ZI_TRANSLATED_HEIGHT},
@@ -153,6 +153,9 @@ static void translate_member(const cJSON *object, const cJSON *value, zi_transla
     zi_translated_field field = ZI_TRANSLATED_FIELDS;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i].name, value->string)) field = known[i].field;
+    if (field == ZI_TRANSLATED_SCHEDULE && !member(object, "sampler") &&
+        !member(object, "sampler_name"))
+        field = ZI_TRANSLATED_SAMPLER;
     bool taken = field < ZI_TRANSLATED_FIELDS && out->fields[field];
     if (cJSON_IsNull(value)) return;
     if (field == ZI_TRANSLATED_FIELDS || taken)
