@@ -101,11 +101,11 @@ char *zi_image_json(const zi_image *image, const char *infotext)
 }
 
 /* The texts as a new JSON object, owned by the caller. Of texts of one name the last counts. */
-static cJSON *texts_json(const zi_metadata *metadata)
+static cJSON *texts_json(const zi_image_metadata *metadata)
 {
     cJSON *texts = cJSON_CreateObject();
     for (size_t i = 0; i < metadata->count; i++) {
-        const zi_metadata_text *t = &metadata->texts[i];
+        const zi_image_text *t = &metadata->texts[i];
         cJSON_DeleteItemFromObjectCaseSensitive(texts, t->name);
         cJSON_AddItemToObject(texts, t->name,
                               t->text ? cJSON_CreateString(t->text) : cJSON_CreateNull());
@@ -118,11 +118,11 @@ static bool inspect_named(const void *data, size_t size, const char *name, size_
                           char **json, zi_error *error)
 {
     zi_image *image = NULL;
-    zi_metadata metadata = {0};
+    zi_image_metadata metadata = {0};
     char *infotext = NULL, *text = NULL;
     const char *source = NULL;
     bool ok = zi_image_read(data, size, name, max_pixels, &image, &metadata, error) &&
-              zi_metadata_infotext(&metadata, &infotext, &source, error);
+              zi_image_metadata_infotext(&metadata, &infotext, &source, error);
     if (ok) {
         cJSON *root = size_json(image);
         cJSON_AddItemToObject(root, "source",
@@ -136,7 +136,7 @@ static bool inspect_named(const void *data, size_t size, const char *name, size_
     }
     if (ok) *json = text;
     free(infotext);
-    zi_metadata_free(&metadata);
+    zi_image_metadata_free(&metadata);
     zi_image_free(image);
     return ok;
 }

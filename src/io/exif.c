@@ -2,7 +2,7 @@
  * character set and then the text. A1111 and piexif write "UNICODE\0" and big-endian UTF-16. Other
  * programs have their parameters in other text fields, or UserComment in the first directory. */
 #include "io/image.h"
-#include "io/metadata.h"
+#include "io/image_metadata.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -176,7 +176,7 @@ static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool drop
 /* Adds a UserComment: text in the character sets UNICODE (halves of pairs become U+FFFD), ASCII (in
  * fact often UTF-8) and unnamed; text without the name of a character set; JIS cannot be read.
  * Short memory sets metadata->failed. */
-static void add_user_comment(zi_metadata *metadata, const uint8_t *data, size_t size,
+static void add_user_comment(zi_image_metadata *metadata, const uint8_t *data, size_t size,
                              bool big_block)
 {
     static const char name[] = "UserComment";
@@ -185,23 +185,23 @@ static void add_user_comment(zi_metadata *metadata, const uint8_t *data, size_t 
         bool big = utf16_is_big(text, size - CHARSET, big_block);
         char *utf8 = utf16_to_utf8(text, size - CHARSET, big, !(big_block && big));
         if (utf8)
-            zi_metadata_add(metadata, name, utf8, strlen(utf8));
+            zi_image_metadata_add(metadata, name, utf8, strlen(utf8));
         else
             metadata->failed = true;
         free(utf8);
     } else if (size >= CHARSET && !memcmp(data, jis, CHARSET)) {
-        zi_metadata_add(metadata, name, NULL, 0);
+        zi_image_metadata_add(metadata, name, NULL, 0);
     } else if (size >= CHARSET &&
                (!memcmp(data, ascii, CHARSET) || !memcmp(data, unnamed, CHARSET))) {
-        zi_metadata_add(metadata, name, (const char *)text, size - CHARSET);
+        zi_image_metadata_add(metadata, name, (const char *)text, size - CHARSET);
     } else {
-        zi_metadata_add(metadata, name, (const char *)data, size);
+        zi_image_metadata_add(metadata, name, (const char *)data, size);
     }
 }
 
 /* Adds a field of text. ComfyUI writes "prompt:{...}" and "workflow:{...}" to fields like Make: the
  * word before the brace is the name then. Short memory sets metadata->failed. */
-static void add_text_field(zi_metadata *metadata, const char *name, const uint8_t *data,
+static void add_text_field(zi_image_metadata *metadata, const char *name, const uint8_t *data,
                            size_t size)
 {
     static const char *const words[] = {"prompt", "workflow"};
@@ -211,15 +211,15 @@ static void add_text_field(zi_metadata *metadata, const char *name, const uint8_
         if (size < length + 2 || memcmp(text, words[i], length) != 0 || text[length] != ':' ||
             !strchr(" {", text[length + 1]))
             continue;
-        zi_metadata_add(metadata, words[i], text + length + 1, size - length - 1);
+        zi_image_metadata_add(metadata, words[i], text + length + 1, size - length - 1);
         return;
     }
-    zi_metadata_add(metadata, name, text, size);
+    zi_image_metadata_add(metadata, name, text, size);
 }
 
 /* Adds the text fields of a directory that are known, in the order of this table. Those that are
  * not within the block, or of another type, are left out. Short memory sets metadata->failed. */
-static void add_directory(zi_metadata *metadata, const tiff *t, size_t directory)
+static void add_directory(zi_image_metadata *metadata, const tiff *t, size_t directory)
 {
     static const struct {
         unsigned tag;
@@ -246,7 +246,7 @@ static void add_directory(zi_metadata *metadata, const tiff *t, size_t directory
 }
 
 /* Takes the block with or without JPEG's prefix, in either byte order. */
-void zi_metadata_add_exif(zi_metadata *metadata, const uint8_t *data, size_t size)
+void zi_image_metadata_add_exif(zi_image_metadata *metadata, const uint8_t *data, size_t size)
 {
     if (size > 6 && !memcmp(data, "Exif\0", 6)) { /* some WebP files have JPEG's prefix, too */
         data += 6;

@@ -27,7 +27,7 @@ static const struct codec {
     bool (*encode)(const zi_image *image, const char *name, const zi_save_options *options,
                    zi_text *out, zi_error *error);
     bool (*decode)(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                   zi_metadata *metadata, zi_error *error);
+                   zi_image_metadata *metadata, zi_error *error);
 } codecs[] = {
     [ZI_FORMAT_PNG] = {is_png, zi_png_encode, zi_png_decode},
     [ZI_FORMAT_JPEG] = {is_jpeg, zi_jpeg_encode, zi_jpeg_decode},
@@ -165,7 +165,7 @@ static bool check_pixels(const uint8_t *data, size_t size, zi_format format, con
 }
 
 bool zi_image_read(const uint8_t *data, size_t size, const char *name, size_t max_pixels,
-                   zi_image **out, zi_metadata *metadata, zi_error *error)
+                   zi_image **out, zi_image_metadata *metadata, zi_error *error)
 {
     zi_format format = format_of_bytes(data, size);
     if (!name) name = bytes_name;
@@ -176,7 +176,7 @@ bool zi_image_read(const uint8_t *data, size_t size, const char *name, size_t ma
     if (!codecs[format].decode(data, size, name, &image, metadata, error)) return false;
     if (metadata->failed) {
         zi_image_free(image);
-        return zi_error_no_memory(error, ZI_METADATA_TEXT_MAX);
+        return zi_error_no_memory(error, ZI_IMAGE_TEXT_MAX);
     }
     *out = image;
     return true;
@@ -187,11 +187,11 @@ static bool decode(const uint8_t *data, size_t size, const char *name, size_t ma
                    zi_image **out, char **infotext, zi_error *error)
 {
     zi_image *image = NULL;
-    zi_metadata metadata = {0};
+    zi_image_metadata metadata = {0};
     char *found = NULL;
     bool ok = zi_image_read(data, size, name, max_pixels, &image, &metadata, error) &&
-              (!infotext || zi_metadata_infotext(&metadata, &found, NULL, error));
-    zi_metadata_free(&metadata);
+              (!infotext || zi_image_metadata_infotext(&metadata, &found, NULL, error));
+    zi_image_metadata_free(&metadata);
     if (!ok) {
         zi_image_free(image);
         return false;

@@ -3,7 +3,7 @@
 #define ZI_IO_IMAGE_H
 
 #include "base/text.h"
-#include "io/metadata.h"
+#include "io/image_metadata.h"
 
 enum {
     ZI_IMAGE_SIDE_MAX = 16384,     /* pixels, checked before anything is allocated */
@@ -33,7 +33,7 @@ bool zi_image_decode_named(const uint8_t *data, size_t size, const char *name, z
  * *metadata, which begins as {0}, is the caller's to free, after a failure, too. name: for
  * errors; NULL: "the image". */
 bool zi_image_read(const uint8_t *data, size_t size, const char *name, size_t max_pixels,
-                   zi_image **out, zi_metadata *metadata, zi_error *error) ZI_CHECKED;
+                   zi_image **out, zi_image_metadata *metadata, zi_error *error) ZI_CHECKED;
 
 /* Reads the image size in pixels, as stored and perhaps 0, from the first bytes of a file of this
  * format. False: they do not contain it, or the format is none of the three; width and height are
@@ -49,15 +49,15 @@ bool zi_image_read_size(const uint8_t *data, size_t size, zi_format format, uint
 bool zi_png_encode(const zi_image *image, const char *name, const zi_save_options *options,
                    zi_text *out, zi_error *error) ZI_CHECKED;
 bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                   zi_metadata *metadata, zi_error *error) ZI_CHECKED;
+                   zi_image_metadata *metadata, zi_error *error) ZI_CHECKED;
 bool zi_jpeg_encode(const zi_image *image, const char *name, const zi_save_options *options,
                     zi_text *out, zi_error *error) ZI_CHECKED;
 bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    zi_metadata *metadata, zi_error *error) ZI_CHECKED;
+                    zi_image_metadata *metadata, zi_error *error) ZI_CHECKED;
 bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_options *options,
                     zi_text *out, zi_error *error) ZI_CHECKED;
 bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    zi_metadata *metadata, zi_error *error) ZI_CHECKED;
+                    zi_image_metadata *metadata, zi_error *error) ZI_CHECKED;
 
 /* Appends an EXIF block (a TIFF header and two directories, without JPEG's prefix) that holds the
  * infotext, valid UTF-8, as its UserComment, in at most max bytes. Fails with ZI_ERROR_UNSUPPORTED,

@@ -30,7 +30,7 @@ typedef struct {
     zi_error *error;
     zi_text *out;    /* encoding: the destination */
     zi_image *image; /* decoding: what comes of it, */
-    zi_metadata *metadata;
+    zi_image_metadata *metadata;
     JOCTET block[BLOCK];
 } job;
 
@@ -186,20 +186,20 @@ out:
 
 /* Adds the file's comments, EXIF blocks and XMP packets. stable-diffusion.cpp writes the comment
  * "parameters", a NUL and the text. Call it after jpeg_read_header. */
-static void read_metadata(zi_metadata *metadata, j_decompress_ptr jpeg)
+static void read_metadata(zi_image_metadata *metadata, j_decompress_ptr jpeg)
 {
     static const char parameters[] = "parameters"; /* and a NUL */
     for (jpeg_saved_marker_ptr m = jpeg->marker_list; m; m = m->next) {
         const char *text = (const char *)m->data;
         size_t size = m->data_length, key = sizeof parameters;
         if (m->marker == JPEG_COM && size > key && !memcmp(text, parameters, key))
-            zi_metadata_add(metadata, parameters, text + key, size - key);
+            zi_image_metadata_add(metadata, parameters, text + key, size - key);
         else if (m->marker == JPEG_COM)
-            zi_metadata_add(metadata, "comment", text, size);
+            zi_image_metadata_add(metadata, "comment", text, size);
         else if (size > sizeof exif_id && !memcmp(text, exif_id, sizeof exif_id))
-            zi_metadata_add_exif(metadata, m->data + sizeof exif_id, size - sizeof exif_id);
+            zi_image_metadata_add_exif(metadata, m->data + sizeof exif_id, size - sizeof exif_id);
         else if (size > sizeof xmp_id && !memcmp(text, xmp_id, sizeof xmp_id))
-            zi_metadata_add_xmp(metadata, text + sizeof xmp_id, size - sizeof xmp_id);
+            zi_image_metadata_add_xmp(metadata, text + sizeof xmp_id, size - sizeof xmp_id);
     }
 }
 
@@ -235,7 +235,7 @@ static bool decode_jpeg(job *it, j_decompress_ptr jpeg, const uint8_t *data, siz
 }
 
 bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    zi_metadata *metadata, zi_error *error)
+                    zi_image_metadata *metadata, zi_error *error)
 {
     job it = {.name = name,
               .trouble = "damaged JPEG image",

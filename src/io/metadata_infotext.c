@@ -1,6 +1,6 @@
 /* Which of an image's texts has the generation parameters, and in which form. */
 #include "io/infotext.h"
-#include "io/metadata.h"
+#include "io/image_metadata.h"
 #include "io/translation.h"
 
 #include <stdlib.h>
@@ -24,10 +24,10 @@ static bool is_plain(const char *text)
 
 /* Translates the text of this name, if it is a JSON object with parameters, or of a ComfyUI graph.
  * *infotext stays NULL if it is not. False: memory is short. */
-static bool translate(const zi_metadata *metadata, const char *name, bool graph, char **infotext,
-                      const char **source)
+static bool translate(const zi_image_metadata *metadata, const char *name, bool graph,
+                      char **infotext, const char **source)
 {
-    const char *text = zi_metadata_find(metadata, name), *program = "ComfyUI graph";
+    const char *text = zi_image_metadata_find(metadata, name), *program = "ComfyUI graph";
     cJSON *json = text ? zi_translation_parse_json(text) : NULL;
     zi_translation translation;
     if (!json) return true;
@@ -45,15 +45,15 @@ static bool translate(const zi_metadata *metadata, const char *name, bool graph,
 }
 
 /* The name for the source of a plain infotext, by other texts of the file. */
-static const char *plain_source(const zi_metadata *metadata)
+static const char *plain_source(const zi_image_metadata *metadata)
 {
-    if (zi_metadata_find(metadata, "prompt") || zi_metadata_find(metadata, "workflow"))
+    if (zi_image_metadata_find(metadata, "prompt") || zi_image_metadata_find(metadata, "workflow"))
         return "infotext and ComfyUI graph";
-    return zi_metadata_find(metadata, "fooocus_scheme") ? "Fooocus" : "infotext";
+    return zi_image_metadata_find(metadata, "fooocus_scheme") ? "Fooocus" : "infotext";
 }
 
 /* What the file holds that has no parameters which can be read; NULL: nothing known. */
-static const char *unreadable_source(const zi_metadata *metadata)
+static const char *unreadable_source(const zi_image_metadata *metadata)
 {
     static const struct {
         const char *name, *source;
@@ -69,10 +69,10 @@ static const char *unreadable_source(const zi_metadata *metadata)
 }
 
 /* Sets *source and a copy of the text of this name, if it is plain. False: memory is short. */
-static bool take_plain(const zi_metadata *metadata, const char *name, char **infotext,
+static bool take_plain(const zi_image_metadata *metadata, const char *name, char **infotext,
                        const char **source)
 {
-    const char *text = zi_metadata_find(metadata, name);
+    const char *text = zi_image_metadata_find(metadata, name);
     if (!is_plain(text)) return true;
     *infotext = strdup(text);
     *source = plain_source(metadata);
@@ -81,10 +81,10 @@ static bool take_plain(const zi_metadata *metadata, const char *name, char **inf
 
 /* Copies the text at the place of an infotext that is empty or in an unknown form. False: memory is
  * short. */
-static bool take_unknown(const zi_metadata *metadata, char **infotext)
+static bool take_unknown(const zi_image_metadata *metadata, char **infotext)
 {
-    const char *text = zi_metadata_find(metadata, "parameters");
-    if (!text) text = zi_metadata_find(metadata, "UserComment");
+    const char *text = zi_image_metadata_find(metadata, "parameters");
+    if (!text) text = zi_image_metadata_find(metadata, "UserComment");
     if (text) *infotext = strdup(text);
     return !text || *infotext;
 }
@@ -97,7 +97,8 @@ static void note_steps(void *user, const char *key, const char *value)
 }
 
 /* take_plain for the first text of any name that has settings with steps. */
-static bool take_any_infotext(const zi_metadata *metadata, char **infotext, const char **source)
+static bool take_any_infotext(const zi_image_metadata *metadata, char **infotext,
+                              const char **source)
 {
     for (size_t i = 0; i < metadata->count; i++) {
         bool found = false;
@@ -112,8 +113,8 @@ static bool take_any_infotext(const zi_metadata *metadata, char **infotext, cons
     return true;
 }
 
-bool zi_metadata_infotext(const zi_metadata *metadata, char **infotext, const char **source,
-                          zi_error *error)
+bool zi_image_metadata_infotext(const zi_image_metadata *metadata, char **infotext,
+                                const char **source, zi_error *error)
 {
     const char *found_source = NULL;
     char *found = NULL;
@@ -124,7 +125,7 @@ bool zi_metadata_infotext(const zi_metadata *metadata, char **infotext, const ch
     ok = ok && (found || translate(metadata, "prompt", true, &found, &found_source));
     ok = ok && (found || take_plain(metadata, "UserComment", &found, &found_source));
     ok = ok && (found || take_unknown(metadata, &found));
-    if (!ok) return zi_error_no_memory(error, ZI_METADATA_TEXT_MAX);
+    if (!ok) return zi_error_no_memory(error, ZI_IMAGE_TEXT_MAX);
     if (!found_source) found_source = unreadable_source(metadata);
     *infotext = found;
     if (source) *source = found_source;

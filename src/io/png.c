@@ -193,7 +193,7 @@ static bool decode_png(job *it)
 
 /* Adds the file's text chunks and EXIF block. An iTXt that is not UTF-8 is left out, as in PIL.
  * False: memory is short; the job's error is set. */
-static bool read_metadata(const job *it, zi_metadata *metadata)
+static bool read_metadata(const job *it, zi_image_metadata *metadata)
 {
     png_textp texts = NULL;
     png_uint_32 exif_size = 0;
@@ -206,17 +206,17 @@ static bool read_metadata(const job *it, zi_metadata *metadata)
         bool international = texts[i].compression >= PNG_ITXT_COMPRESSION_NONE;
         if (international && !zi_utf8_valid(text, size)) continue;
         if (!strcmp(texts[i].key, "XML:com.adobe.xmp"))
-            zi_metadata_add_xmp(metadata, text, size);
+            zi_image_metadata_add_xmp(metadata, text, size);
         else
-            zi_metadata_add(metadata, texts[i].key, text, size);
+            zi_image_metadata_add(metadata, texts[i].key, text, size);
     }
     if (png_get_eXIf_1(it->png, it->info, &exif_size, &exif))
-        zi_metadata_add_exif(metadata, exif, exif_size);
+        zi_image_metadata_add_exif(metadata, exif, exif_size);
     return true;
 }
 
 bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                   zi_metadata *metadata, zi_error *error)
+                   zi_image_metadata *metadata, zi_error *error)
 {
     if (!whole_chunks(data, size))
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,

@@ -164,20 +164,20 @@ static bool decode_opaque(const uint8_t *data, size_t size, WebPDecoderConfig *c
 
 /* Adds the fields of the file's EXIF and XMP chunks. Short memory sets metadata->failed, or the
  * chunks are not found. */
-static void read_metadata(const uint8_t *data, size_t size, zi_metadata *metadata)
+static void read_metadata(const uint8_t *data, size_t size, zi_image_metadata *metadata)
 {
     const WebPData whole = {data, size};
     WebPData chunk = {0};
     WebPMux *mux = WebPMuxCreate(&whole, 0);
     if (mux && WebPMuxGetChunk(mux, "EXIF", &chunk) == WEBP_MUX_OK)
-        zi_metadata_add_exif(metadata, chunk.bytes, chunk.size);
+        zi_image_metadata_add_exif(metadata, chunk.bytes, chunk.size);
     if (mux && WebPMuxGetChunk(mux, "XMP ", &chunk) == WEBP_MUX_OK)
-        zi_metadata_add_xmp(metadata, (const char *)chunk.bytes, chunk.size);
+        zi_image_metadata_add_xmp(metadata, (const char *)chunk.bytes, chunk.size);
     WebPMuxDelete(mux);
 }
 
 bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    zi_metadata *metadata, zi_error *error)
+                    zi_image_metadata *metadata, zi_error *error)
 {
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
