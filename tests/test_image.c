@@ -349,12 +349,12 @@ static void exif_of_others(void)
         uint8_t *copy = malloc(rows[i].size);
         if (!CHECK(copy)) continue;
         memcpy(copy, rows[i].data, rows[i].size);
-        zi_metadata_add_exif(&metadata, copy, rows[i].size);
-        const char *text = zi_metadata_find(&metadata, "UserComment");
+        zi_image_metadata_add_exif(&metadata, copy, rows[i].size);
+        const char *text = zi_image_metadata_find(&metadata, "UserComment");
         CHECK(!metadata.failed);
         CHECK_MSG(rows[i].text ? text && !strcmp(text, rows[i].text) : !text, "row %zu: \"%s\"", i,
                   text ? text : "(none)");
-        zi_metadata_free(&metadata);
+        zi_image_metadata_free(&metadata);
         free(copy);
     }
 }

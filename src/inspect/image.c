@@ -109,7 +109,7 @@ static cJSON *texts_json(const zi_image_metadata *metadata)
 {
     cJSON *texts = cJSON_CreateObject();
     for (size_t i = 0; i < metadata->count; i++) {
-        const zi_metadata_text *t = &metadata->texts[i];
+        const zi_image_text *t = &metadata->texts[i];
         cJSON_DeleteItemFromObjectCaseSensitive(texts, t->name);
         cJSON_AddItemToObject(texts, t->name,
                               t->text ? cJSON_CreateString(t->text) : cJSON_CreateNull());
@@ -126,7 +126,7 @@ static bool inspect_named(const void *data, size_t size, const char *name, size_
     char *infotext = NULL, *text = NULL;
     const char *source = NULL;
     bool ok = zi_image_read(data, size, name, max_pixels, &image, &metadata, error) &&
-              zi_metadata_infotext(&metadata, &infotext, &source, error);
+              zi_image_metadata_infotext(&metadata, &infotext, &source, error);
     if (ok) {
         cJSON *root = size_json(image);
         cJSON_AddItemToObject(root, "source",
@@ -140,7 +140,7 @@ static bool inspect_named(const void *data, size_t size, const char *name, size_
     }
     if (ok) *json = text;
     free(infotext);
-    zi_metadata_free(&metadata);
+    zi_image_metadata_free(&metadata);
     zi_image_free(image);
     return ok;
 }

@@ -2,7 +2,7 @@
  * character set and then the text. A1111 and piexif write "UNICODE\0" and big-endian UTF-16. Other
  * programs have their parameters in other text fields, or UserComment in the first directory. */
 #include "io/image.h"
-#include "io/metadata.h"
+#include "io/image_metadata.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -185,17 +185,17 @@ static void add_user_comment(zi_image_metadata *metadata, const uint8_t *data, s
         bool big = utf16_is_big(text, size - CHARSET, big_block);
         char *utf8 = utf16_to_utf8(text, size - CHARSET, big, !(big_block && big));
         if (utf8)
-            zi_metadata_add(metadata, name, utf8, strlen(utf8));
+            zi_image_metadata_add(metadata, name, utf8, strlen(utf8));
         else
             metadata->failed = true;
         free(utf8);
     } else if (size >= CHARSET && !memcmp(data, jis, CHARSET)) {
-        zi_metadata_add(metadata, name, NULL, 0);
+        zi_image_metadata_add(metadata, name, NULL, 0);
     } else if (size >= CHARSET &&
                (!memcmp(data, ascii, CHARSET) || !memcmp(data, unnamed, CHARSET))) {
-        zi_metadata_add(metadata, name, (const char *)text, size - CHARSET);
+        zi_image_metadata_add(metadata, name, (const char *)text, size - CHARSET);
     } else {
-        zi_metadata_add(metadata, name, (const char *)data, size);
+        zi_image_metadata_add(metadata, name, (const char *)data, size);
     }
 }
 
@@ -211,10 +211,10 @@ static void add_text_field(zi_image_metadata *metadata, const char *name, const 
         if (size < length + 2 || memcmp(text, words[i], length) != 0 || text[length] != ':' ||
             !strchr(" {", text[length + 1]))
             continue;
-        zi_metadata_add(metadata, words[i], text + length + 1, size - length - 1);
+        zi_image_metadata_add(metadata, words[i], text + length + 1, size - length - 1);
         return;
     }
-    zi_metadata_add(metadata, name, text, size);
+    zi_image_metadata_add(metadata, name, text, size);
 }
 
 /* Adds the text fields of a directory that are known, in the order of this table. Those that are
@@ -246,7 +246,7 @@ static void add_directory(zi_image_metadata *metadata, const tiff *t, size_t dir
 }
 
 /* Takes the block with or without JPEG's prefix, in either byte order. */
-void zi_metadata_add_exif(zi_image_metadata *metadata, const uint8_t *data, size_t size)
+void zi_image_metadata_add_exif(zi_image_metadata *metadata, const uint8_t *data, size_t size)
 {
     if (size > 6 && !memcmp(data, "Exif\0", 6)) { /* some WebP files have JPEG's prefix, too */
         data += 6;

@@ -176,7 +176,7 @@ bool zi_image_read(const uint8_t *data, size_t size, const char *name, size_t ma
     if (!codecs[format].decode(data, size, name, &image, metadata, error)) return false;
     if (metadata->failed) {
         zi_image_free(image);
-        return zi_error_no_memory(error, ZI_METADATA_TEXT_MAX);
+        return zi_error_no_memory(error, ZI_IMAGE_TEXT_MAX);
     }
     *out = image;
     return true;
@@ -190,8 +190,8 @@ static bool decode(const uint8_t *data, size_t size, const char *name, size_t ma
     zi_image_metadata metadata = {0};
     char *found = NULL;
     bool ok = zi_image_read(data, size, name, max_pixels, &image, &metadata, error) &&
-              (!infotext || zi_metadata_infotext(&metadata, &found, NULL, error));
-    zi_metadata_free(&metadata);
+              (!infotext || zi_image_metadata_infotext(&metadata, &found, NULL, error));
+    zi_image_metadata_free(&metadata);
     if (!ok) {
         zi_image_free(image);
         return false;

@@ -3,7 +3,7 @@
 #define ZI_IO_IMAGE_H
 
 #include "base/text.h"
-#include "io/metadata.h"
+#include "io/image_metadata.h"
 
 enum {
     ZI_IMAGE_SIDE_MAX = 16384,     /* pixels, checked before anything is allocated */

@@ -193,13 +193,13 @@ static void read_metadata(zi_image_metadata *metadata, j_decompress_ptr jpeg)
         const char *text = (const char *)m->data;
         size_t size = m->data_length, key = sizeof parameters;
         if (m->marker == JPEG_COM && size > key && !memcmp(text, parameters, key))
-            zi_metadata_add(metadata, parameters, text + key, size - key);
+            zi_image_metadata_add(metadata, parameters, text + key, size - key);
         else if (m->marker == JPEG_COM)
-            zi_metadata_add(metadata, "comment", text, size);
+            zi_image_metadata_add(metadata, "comment", text, size);
         else if (size > sizeof exif_id && !memcmp(text, exif_id, sizeof exif_id))
-            zi_metadata_add_exif(metadata, m->data + sizeof exif_id, size - sizeof exif_id);
+            zi_image_metadata_add_exif(metadata, m->data + sizeof exif_id, size - sizeof exif_id);
         else if (size > sizeof xmp_id && !memcmp(text, xmp_id, sizeof xmp_id))
-            zi_metadata_add_xmp(metadata, text + sizeof xmp_id, size - sizeof xmp_id);
+            zi_image_metadata_add_xmp(metadata, text + sizeof xmp_id, size - sizeof xmp_id);
     }
 }
 

@@ -1,6 +1,6 @@
 /* Which of an image's texts has the generation parameters, and in which form. */
 #include "io/infotext.h"
-#include "io/metadata.h"
+#include "io/image_metadata.h"
 #include "io/translation.h"
 
 #include <stdlib.h>
@@ -27,7 +27,7 @@ static bool is_plain(const char *text)
 static bool translate(const zi_image_metadata *metadata, const char *name, bool graph,
                       char **infotext, const char **source)
 {
-    const char *text = zi_metadata_find(metadata, name), *program = "ComfyUI graph";
+    const char *text = zi_image_metadata_find(metadata, name), *program = "ComfyUI graph";
     cJSON *json = text ? zi_translation_parse_json(text) : NULL;
     zi_translation translation;
     if (!json) return true;
@@ -47,9 +47,9 @@ static bool translate(const zi_image_metadata *metadata, const char *name, bool 
 /* The name for the source of a plain infotext, by other texts of the file. */
 static const char *plain_source(const zi_image_metadata *metadata)
 {
-    if (zi_metadata_find(metadata, "prompt") || zi_metadata_find(metadata, "workflow"))
+    if (zi_image_metadata_find(metadata, "prompt") || zi_image_metadata_find(metadata, "workflow"))
         return "infotext and ComfyUI graph";
-    return zi_metadata_find(metadata, "fooocus_scheme") ? "Fooocus" : "infotext";
+    return zi_image_metadata_find(metadata, "fooocus_scheme") ? "Fooocus" : "infotext";
 }
 
 /* What the file holds that has no parameters which can be read; NULL: nothing known. */
@@ -72,7 +72,7 @@ static const char *unreadable_source(const zi_image_metadata *metadata)
 static bool take_plain(const zi_image_metadata *metadata, const char *name, char **infotext,
                        const char **source)
 {
-    const char *text = zi_metadata_find(metadata, name);
+    const char *text = zi_image_metadata_find(metadata, name);
     if (!is_plain(text)) return true;
     *infotext = strdup(text);
     *source = plain_source(metadata);
@@ -83,8 +83,8 @@ static bool take_plain(const zi_image_metadata *metadata, const char *name, char
  * short. */
 static bool take_unknown(const zi_image_metadata *metadata, char **infotext)
 {
-    const char *text = zi_metadata_find(metadata, "parameters");
-    if (!text) text = zi_metadata_find(metadata, "UserComment");
+    const char *text = zi_image_metadata_find(metadata, "parameters");
+    if (!text) text = zi_image_metadata_find(metadata, "UserComment");
     if (text) *infotext = strdup(text);
     return !text || *infotext;
 }
@@ -113,8 +113,8 @@ static bool take_any_infotext(const zi_image_metadata *metadata, char **infotext
     return true;
 }
 
-bool zi_metadata_infotext(const zi_image_metadata *metadata, char **infotext, const char **source,
-                          zi_error *error)
+bool zi_image_metadata_infotext(const zi_image_metadata *metadata, char **infotext,
+                                const char **source, zi_error *error)
 {
     const char *found_source = NULL;
     char *found = NULL;
@@ -125,7 +125,7 @@ bool zi_metadata_infotext(const zi_image_metadata *metadata, char **infotext, co
     ok = ok && (found || translate(metadata, "prompt", true, &found, &found_source));
     ok = ok && (found || take_plain(metadata, "UserComment", &found, &found_source));
     ok = ok && (found || take_unknown(metadata, &found));
-    if (!ok) return zi_error_no_memory(error, ZI_METADATA_TEXT_MAX);
+    if (!ok) return zi_error_no_memory(error, ZI_IMAGE_TEXT_MAX);
     if (!found_source) found_source = unreadable_source(metadata);
     *infotext = found;
     if (source) *source = found_source;

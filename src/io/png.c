@@ -206,12 +206,12 @@ static bool read_metadata(const job *it, zi_image_metadata *metadata)
         bool international = texts[i].compression >= PNG_ITXT_COMPRESSION_NONE;
         if (international && !zi_utf8_valid(text, size)) continue;
         if (!strcmp(texts[i].key, "XML:com.adobe.xmp"))
-            zi_metadata_add_xmp(metadata, text, size);
+            zi_image_metadata_add_xmp(metadata, text, size);
         else
-            zi_metadata_add(metadata, texts[i].key, text, size);
+            zi_image_metadata_add(metadata, texts[i].key, text, size);
     }
     if (png_get_eXIf_1(it->png, it->info, &exif_size, &exif))
-        zi_metadata_add_exif(metadata, exif, exif_size);
+        zi_image_metadata_add_exif(metadata, exif, exif_size);
     return true;
 }
 

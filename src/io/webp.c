@@ -180,9 +180,9 @@ static void read_metadata(const uint8_t *data, size_t size, zi_image_metadata *m
     WebPData chunk = {0};
     WebPMux *mux = WebPMuxCreate(&whole, 0);
     if (mux && WebPMuxGetChunk(mux, "EXIF", &chunk) == WEBP_MUX_OK)
-        zi_metadata_add_exif(metadata, chunk.bytes, chunk.size);
+        zi_image_metadata_add_exif(metadata, chunk.bytes, chunk.size);
     if (mux && WebPMuxGetChunk(mux, "XMP ", &chunk) == WEBP_MUX_OK)
-        zi_metadata_add_xmp(metadata, (const char *)chunk.bytes, chunk.size);
+        zi_image_metadata_add_xmp(metadata, (const char *)chunk.bytes, chunk.size);
     WebPMuxDelete(mux);
 }
 

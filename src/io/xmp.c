@@ -1,5 +1,5 @@
 /* XMP: XML in image files. Only a few fields with text are read; no XML parser is needed. */
-#include "io/metadata.h"
+#include "io/image_metadata.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -99,7 +99,7 @@ static void add_field(zi_image_metadata *metadata, const char *name, span field)
 {
     span item;
     zi_text text;
-    zi_text_init(&text, ZI_METADATA_TEXT_MAX + 1);
+    zi_text_init(&text, ZI_IMAGE_TEXT_MAX + 1);
     if (find_field(field, "rdf:li", &item)) field = item;
     while (field.size) {
         if (*field.data == '&') {
@@ -111,12 +111,12 @@ static void add_field(zi_image_metadata *metadata, const char *name, span field)
             field = (span){field.data + size, field.size - size};
         }
     }
-    if (text.size > 0) zi_metadata_add(metadata, name, text.data, text.size);
+    if (text.size > 0) zi_image_metadata_add(metadata, name, text.data, text.size);
     if (text.failed) metadata->failed = true;
     zi_text_free(&text);
 }
 
-void zi_metadata_add_xmp(zi_image_metadata *metadata, const char *packet, size_t size)
+void zi_image_metadata_add_xmp(zi_image_metadata *metadata, const char *packet, size_t size)
 {
     static const struct {
         const char *field, *name;
@@ -124,8 +124,8 @@ void zi_metadata_add_xmp(zi_image_metadata *metadata, const char *packet, size_t
                  {"exif:UserComment", "UserComment"},
                  {"dc:description", "description"}};
     span field;
-    zi_metadata_add(metadata, "XMP", packet, size);
-    if (size > ZI_METADATA_TEXT_MAX) return;
+    zi_image_metadata_add(metadata, "XMP", packet, size);
+    if (size > ZI_IMAGE_TEXT_MAX) return;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (find_field((span){packet, size}, known[i].field, &field))
             add_field(metadata, known[i].name, field);

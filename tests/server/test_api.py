@@ -117,6 +117,10 @@ class Operations(Api):
             self.assertEqual(recipe["recipe"], image["recipe"])
             self.assertEqual(recipe["fields"]["seed"], image["seed"])
             self.assertEqual(recipe["fields"]["guidance"], 1.5)
+        for name in "comfyui.png", "odd.png", "comfyui-workflow.png", "jis.png":  # all members by schema
+            with open(path(GOLDEN, "..", "metadata", name), "rb") as file:
+                recipe = call("POST", "/api/recipe", 200, raw=file.read()).json
+            self.assertEqual(recipe["fields"] is None, name in ("comfyui-workflow.png", "jis.png"))
         thumbnail = call("GET", "/api/images/{id}/thumbnail", 200, id=ids[0])
         self.assertEqual(self.server.get(f"/api/images/{ids[0]}/thumbnail").body, thumbnail.body)
         call("DELETE", "/api/images/{id}", 204, id=ids[0])

@@ -1,4 +1,4 @@
-#include "io/metadata.h"
+#include "io/image_metadata.h"
 #include "base/text.h"
 
 #include <stdlib.h>
@@ -20,16 +20,16 @@ static char *latin1_to_utf8(const char *data, size_t size)
 
 /* The standard says that PNG's tEXt is Latin-1, but programs write UTF-8. Text that is both reads
  * well as UTF-8: two characters of Latin-1 that look like one of UTF-8 are rare. */
-void zi_metadata_add(zi_image_metadata *m, const char *name, const char *data, size_t size)
+void zi_image_metadata_add(zi_image_metadata *m, const char *name, const char *data, size_t size)
 {
-    if (m->count == ZI_METADATA_TEXTS_MAX) return;
+    if (m->count == ZI_IMAGE_TEXTS_MAX) return;
     const char *end = data && size ? memchr(data, 0, size) : NULL;
     if (end) size = (size_t)(end - data);
-    if (size > ZI_METADATA_TEXT_MAX || size > ZI_METADATA_TOTAL_MAX - m->bytes) data = NULL;
-    zi_metadata_text added = {.name = latin1_to_utf8(name, strlen(name))};
+    if (size > ZI_IMAGE_TEXT_MAX || size > ZI_IMAGE_TEXTS_BYTES_MAX - m->bytes) data = NULL;
+    zi_image_text added = {.name = latin1_to_utf8(name, strlen(name))};
     if (data)
         added.text = zi_utf8_valid(data, size) ? strndup(data, size) : latin1_to_utf8(data, size);
-    zi_metadata_text *more = realloc(m->texts, (m->count + 1) * sizeof *more);
+    zi_image_text *more = realloc(m->texts, (m->count + 1) * sizeof *more);
     if (more) m->texts = more;
     if (!more || !added.name || (data && !added.text)) {
         free(added.name);
@@ -41,7 +41,7 @@ void zi_metadata_add(zi_image_metadata *m, const char *name, const char *data, s
     more[m->count++] = added;
 }
 
-void zi_metadata_free(zi_image_metadata *metadata)
+void zi_image_metadata_free(zi_image_metadata *metadata)
 {
     for (size_t i = 0; i < metadata->count; i++) {
         free(metadata->texts[i].name);
@@ -51,7 +51,7 @@ void zi_metadata_free(zi_image_metadata *metadata)
     *metadata = (zi_image_metadata){0};
 }
 
-const char *zi_metadata_find(const zi_image_metadata *metadata, const char *name)
+const char *zi_image_metadata_find(const zi_image_metadata *metadata, const char *name)
 {
     for (size_t i = 0; i < metadata->count; i++)
         if (!strcmp(metadata->texts[i].name, name)) return metadata->texts[i].text;
