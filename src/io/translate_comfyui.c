@@ -96,18 +96,18 @@ static void set_model(const cJSON *graph, const cJSON *sampler, zi_translation *
     zi_translation_set(out, ZI_TRANSLATED_SHIFT, look_up(graph, sampler, shift, via));
     search s = {graph, VISITS_MAX};
     zi_text loras;
-    zi_text_init(&loras, 4096);
+    zi_text_init(&loras, 16 << 10);
     const cJSON *node = sampler;
     for (int hops = 0; node && hops < 64; hops++) {
         const cJSON *name = find_value(&s, node, lora, no_names);
         const cJSON *strength = input(node, "strength_model");
         if (cJSON_IsString(name))
-            zi_text_printf(&loras, "%s%.200s: %g", loras.size ? ", " : "", name->valuestring,
+            zi_text_printf(&loras, "%s%s: %g", loras.size ? ", " : "", name->valuestring,
                            cJSON_IsNumber(strength) ? strength->valuedouble : 1);
         const cJSON *next = linked_node(&s, input(node, "model"));
         node = next ? next : linked_node(&s, input(node, "guider"));
     }
-    if (loras.size) {
+    if (loras.size && !loras.failed) {
         const cJSON text = {.type = cJSON_String, .valuestring = loras.data};
         zi_translation_add(out, "Lora weights", &text);
     }

@@ -81,6 +81,7 @@ void zi_translation_add(zi_translation *t, const char *key, const cJSON *value)
     size_t length = 0;
     for (; key[length] && length < sizeof name - 2; length++)
         name[length] = (char)(is_key_character(key[length], !length) ? key[length] : '_');
+    while (length && ((unsigned char)key[length] & 0xc0) == 0x80) length--; /* a whole character */
     while (length < 2) name[length++] = '_';
     name[length] = 0;
     t->failed |= !text;
@@ -99,14 +100,16 @@ char *zi_translation_infotext(zi_translation *t, const char *source, const char 
         "Steps", "Sampler",    "Schedule type", "CFG scale", "Seed",
         "Size",  "Model hash", "Model",         "Shift"};
     const char *const *fields = (const char *const *)t->fields;
-    char both[128], number[32];
-    zi_text out, line;
+    char number[32];
+    zi_text out, line, both;
     zi_text_init(&out, SIZE_MAX / 2);
     zi_text_init(&line, SIZE_MAX / 2);
+    zi_text_init(&both, SIZE_MAX / 2);
     if (fields[ZI_TRANSLATED_WIDTH] && fields[ZI_TRANSLATED_HEIGHT]) {
-        snprintf(both, sizeof both, "%.60sx%.60s", fields[ZI_TRANSLATED_WIDTH],
-                 fields[ZI_TRANSLATED_HEIGHT]);
-        zi_translation_set_text(t, ZI_TRANSLATED_SIZE, both);
+        zi_text_printf(&both, "%sx%s", fields[ZI_TRANSLATED_WIDTH], fields[ZI_TRANSLATED_HEIGHT]);
+        zi_translation_set_text(t, ZI_TRANSLATED_SIZE, both.data);
+        t->failed |= both.failed;
+        zi_text_free(&both);
     }
     for (int i = 0; i < ZI_TRANSLATED_SETTINGS; i++) zi_infotext_put(&line, keys[i], fields[i]);
     zi_text_append(&line, t->others.data, t->others.size);
