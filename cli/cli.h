@@ -220,6 +220,11 @@ void zi_print_misplaced_models(zi_user_registry *models, bool quiet);
  * memory, or the current folder is unknown. */
 char *zi_models_folder_path(const zi_user_registry *models);
 
+/* Sets hash to the model hash for infotexts (zi_registry_model_hash) of the model at path, "" if it
+ * is not known. compute: reads the weight file if need be, until a signal comes. Errors are
+ * ignored. */
+void zi_find_model_hash(const char *path, bool compute, char hash[ZI_MODEL_HASH]);
+
 /* Sets *path, for free(), to the language model that --llm names: a path, which is not checked to
  * be one, or a name in the registry of `folder`, the models folder (NULL: ./models). name NULL: the
  * default one, as in zi_registry_resolve_llm, else a copy of `model` (not NULL), the path of the

@@ -446,6 +446,7 @@ static bool run_generate(generate_args *args, zi_error *error)
     zi_engine *engine = NULL;
     zi_model *model = NULL;
     output_paths paths = {0};
+    char hash[ZI_MODEL_HASH];
     bool ok = false;
     if (!check_args(args, error) ||
         !zi_find_model(args->models, args->generation.model, &args->load, &args->found, error) ||
@@ -456,6 +457,8 @@ static bool run_generate(generate_args *args, zi_error *error)
         !zi_model_load(engine, &args->load, &model, error) ||
         !apply_aspect(args, zi_model_native_size(model), error))
         goto out;
+    zi_find_model_hash(args->found.path, false, hash);
+    args->generation.request.model_hash = hash;
     for (int i = 0; i < args->generation.count; i++)
         if (!generate_image(args, model, i, error)) goto out;
     ok = true;

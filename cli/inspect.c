@@ -1,6 +1,8 @@
 /* zimage inspect: describes a model's folder or file, or an image file. */
 #include "cli.h"
 
+#include "base/text.h"
+
 #include <cJSON.h>
 #include <math.h>
 #include <stdio.h>
@@ -116,17 +118,25 @@ static void print_members(const cJSON *parent, int depth)
  * in *json, for free(). False: *error is set, and *json is unchanged or NULL. */
 static bool inspect_json(const char *path, char **json, zi_error *error)
 {
-    zi_image *image = NULL;
     zi_inspection *inspection = NULL;
-    char *parameters = NULL;
-    bool is_image = zi_image_probe(path);
-    bool ok = is_image ? zi_image_load(path, &image, &parameters, error)
-                       : zi_inspect(path, &inspection, error);
-    if (ok) *json = is_image ? zi_image_json(image, parameters) : zi_inspection_json(inspection);
-    zi_image_free(image);
+    if (zi_image_probe(path)) return zi_image_inspect(path, json, error);
+    bool ok = zi_inspect(path, &inspection, error);
+    if (ok) *json = zi_inspection_json(inspection);
     zi_inspection_free(inspection);
-    free(parameters);
     return ok && (*json || zi_error_no_memory(error, 1 << 16));
+}
+
+/* Replaces long texts of an image file, such as ComfyUI's workflow, by their sizes. */
+static void shorten_texts(cJSON *root)
+{
+    enum { SHOWN = 300 };
+    char size[32];
+    cJSON *text;
+    cJSON_ArrayForEach(text, cJSON_GetObjectItemCaseSensitive(root, "texts"))
+    {
+        size_t length = cJSON_IsString(text) ? strlen(text->valuestring) : 0;
+        if (length > SHOWN) cJSON_SetValuestring(text, zi_format_bytes(length, size));
+    }
 }
 
 /* Prints JSON text as it is (raw) or as a table. False: the text is not valid JSON or memory is
@@ -139,6 +149,7 @@ static bool print_json(const char *json, bool raw, zi_error *error)
     }
     cJSON *root = cJSON_Parse(json);
     if (!root) return zi_error_no_memory(error, strlen(json));
+    shorten_texts(root);
     print_members(root, 0);
     cJSON_Delete(root);
     return true;

@@ -252,6 +252,23 @@ bool zi_find_model(const char *folder, const char *name, const zi_model_options 
     return ok;
 }
 
+/* zi_registry_model_hash's callback: false after a signal. */
+static bool not_interrupted(void *user)
+{
+    (void)user;
+    return !zi_interrupted();
+}
+
+void zi_find_model_hash(const char *path, bool compute, char hash[ZI_MODEL_HASH])
+{
+    zi_user_registry models;
+    *hash = 0;
+    if (!zi_user_registry_open(NULL, &models, NULL)) return;
+    if (!zi_registry_model_hash(models.registry, path, compute, not_interrupted, NULL, hash, NULL))
+        *hash = 0;
+    zi_user_registry_close(&models);
+}
+
 bool zi_find_llm(const char *folder, const char *name, const char *model, char **path,
                  zi_error *error)
 {

@@ -67,6 +67,7 @@ int cmd_verify(int argc, char **argv)
     zi_engine *engine = NULL;
     zi_verification *verification = NULL;
     zi_resolved_model found = {0}, source = {0};
+    char hash[ZI_MODEL_HASH]; /* only stored */
     zi_interrupt_install();
     bool ok = zi_find_model(folder, name, NULL, &found, &error) &&
               (!against || zi_find_model(folder, against, NULL, &source, &error));
@@ -74,6 +75,7 @@ int cmd_verify(int argc, char **argv)
     ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
          zi_verify(engine, &load, source.path, should_continue, NULL, &verification, &error) &&
          print_result(verification, raw, &error);
+    if (ok && verification->passed) zi_find_model_hash(found.path, true, hash);
     code = ok ? !verification->passed : zi_report_error(&command, &error);
     zi_verification_free(verification);
     zi_engine_free(engine);

@@ -119,7 +119,8 @@ ZI_API bool zi_image_save(const zi_image *image, const char *path, const zi_save
 /* Reads a PNG, JPEG or WebP file of at most 16384 pixels a side; zi_image_free() *out. Grey and 16
  * bits become 8-bit RGB; transparent pixels are blended with black; EXIF's orientation is ignored.
  * infotext may be NULL; *infotext receives the generation parameters that the file has, or NULL;
- * zi_free() it. ZI_ERROR_UNSUPPORTED: another kind or too large; ZI_ERROR_BAD_FORMAT: damaged. */
+ * those of ComfyUI, InvokeAI, Fooocus and others as a translation; zi_free() it.
+ * ZI_ERROR_UNSUPPORTED: another kind or too large; ZI_ERROR_BAD_FORMAT: damaged. */
 ZI_API bool zi_image_load(const char *path, zi_image **out, char **infotext,
                           zi_error *error) ZI_CHECKED;
 
@@ -155,13 +156,18 @@ typedef struct {
      * that another program wrote. */
     const char *sampler;
     double cfg_normalization, cfg_truncation; /* as in zi_request; 0: absent */
+    const char *model_hash; /* first ten hexadecimal digits of the SHA-256 of the weight file */
+    /* Only read: a line "KEY: VALUE" for every field whose value is not of its kind ("Seed: -1");
+     * these fields are absent. */
+    const char *unread;
+    bool has_seed, has_cfg; /* only read; false: absent, since 0 can be a value */
     void *reserved[1];
 } zi_infotext_fields;
 
-/* Parses any infotext. Absent fields become 0 or ""; unknown keys are ignored, the last of equal
- * keys counts. Text without a line of settings at its end is all prompt, and negative prompt if it
- * has one. Fails when memory is short or a value is not a number where one is expected; *out and
- * *storage are unchanged then. *out's strings are in *storage, new memory; zi_free() it. */
+/* Parses any infotext. Absent fields, and those in out->unread, become 0 or ""; unknown keys are
+ * ignored, the last of equal keys counts. Text without a line of settings at its end is all prompt,
+ * and negative prompt if it has one. Fails only when memory is short; *out and *storage are
+ * unchanged then. *out's strings are in *storage, new memory; zi_free() it. */
 ZI_API bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage,
                               zi_error *error) ZI_CHECKED;
 
@@ -172,11 +178,22 @@ ZI_API bool zi_infotext_each(const char *text,
                              void (*each)(void *user, const char *key, const char *value),
                              void *user);
 
-/* Describes an image as indented JSON text: "width", "height", "recipe" (the infotext) and its
- * "fields", with "guidance" as in zi_request (the CFG scale minus 1) and the seed as text. infotext
- * may be NULL: then "recipe" and "fields" are null, as "fields" is if it cannot be parsed.
- * zi_free() the result. NULL: out of memory; the text may also lack members then. */
+/* Describes an image as indented JSON text: "width", "height", "recipe" (the infotext), its
+ * "fields", with "guidance" as in zi_request (the CFG scale minus 1), the seed as text and null for
+ * a seed or guidance that is absent, all its "settings" as text, and "unread", a list of the
+ * settings whose values do not fit. infotext may be NULL: then all but the size is null. zi_free()
+ * the result. NULL: out of memory; the text may also lack members then. */
 ZI_API char *zi_image_json(const zi_image *image, const char *infotext);
+
+/* Describes an image file as zi_image_json does, with "source", the form of its generation
+ * parameters ("infotext", "ComfyUI graph", "InvokeAI", ...; null: none is known), and "texts", all
+ * texts in the file by name; null: one that is too long or cannot be decoded. Fails as
+ * zi_image_load. zi_free() *json. */
+ZI_API bool zi_image_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
+
+/* zi_image_inspect for the `size` bytes of a file; max_pixels as in zi_image_decode. */
+ZI_API bool zi_image_inspect_data(const void *data, size_t size, size_t max_pixels, char **json,
+                                  zi_error *error) ZI_CHECKED;
 
 /* ---- engine ---- */
 
@@ -261,8 +278,9 @@ ZI_API void zi_variant_defaults(zi_variant variant, int *steps, double *guidance
  * else by GGUF metadata, else by the file's name, else by the scheduler config of the reference. */
 ZI_API zi_variant zi_model_variant(const zi_model *model);
 
-/* The name in infotexts: the last component of options->path, with its extension, or NAME for a
- * snapshot of OWNER/NAME in a hub cache. Not NULL; valid until the model is freed. */
+/* The model's name: the last component of options->path, with its extension, or NAME for a snapshot
+ * of OWNER/NAME in a hub cache. Infotexts have it without .safetensors or .gguf. Not NULL; valid
+ * until the model is freed. */
 ZI_API const char *zi_model_name(const zi_model *model);
 
 /* A warning about a loaded model for its user; NULL: none. Valid until the model is freed. */
@@ -323,12 +341,13 @@ typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compu
 
 /* The parameters of a generation. zi_parameter_find() gives the range of a field. */
 typedef struct {
-    const char *prompt;   /* required, not empty */
-    const char *original; /* the prompt before zi_enhance, for the infotext; NULL: none */
-    const char *negative; /* has an effect only with guidance; NULL: empty */
-    int width, height;    /* pixels, multiples of 16; 0: the model's native size */
-    int steps;            /* 0: the model's own, see zi_variant_defaults */
-    double shift;         /* time shift of the schedule; 0: the model's own */
+    const char *prompt;     /* required, not empty */
+    const char *original;   /* the prompt before zi_enhance, for the infotext; NULL: none */
+    const char *model_hash; /* for the infotext, see zi_registry_model_hash; NULL or "": none */
+    const char *negative;   /* has an effect only with guidance; NULL: empty */
+    int width, height;      /* pixels, multiples of 16; 0: the model's native size */
+    int steps;              /* 0: the model's own, see zi_variant_defaults */
+    double shift;           /* time shift of the schedule; 0: the model's own */
     zi_schedule schedule;
     /* As in diffusers, pos + guidance (pos - neg); 0: off if guidance_given, else the model's own,
      * see zi_variant_defaults. */
@@ -349,7 +368,7 @@ typedef struct {
     /* As in diffusers: steps whose time, 1 - sigma, is above this are without guidance. 0: 1, all
      * steps are with guidance. */
     double cfg_truncation;
-    void *reserved[5];
+    void *reserved[4];
 } zi_request;
 
 /* Returns a request with all defaults, which are all zero; set the prompt, which is NULL. Seed 0 is
@@ -403,7 +422,8 @@ typedef struct {
      * of the language model's. */
     const zi_model_options *model;
     /* Called with each new piece of the answer, whole characters. Returning false cancels. The
-     * final answer may be shorter, or have sentences appended. May be NULL. */
+     * final answer may be shorter, or have sentences appended. A model that may begin within a
+     * thought passes nothing before the thought's end. May be NULL. */
     bool (*text)(void *user, const char *text);
     bool (*should_continue)(void *user); /* called in every layer; false cancels. May be NULL */
     void *user;                          /* passed to the callbacks */
@@ -423,12 +443,12 @@ typedef struct {
     void *reserved[4];
 } zi_enhance_result;
 
-/* Writes a more detailed prompt for the same image in the same language; zi_enhance_result_free()
- * *out. Quoted text that the model lost is appended in a sentence. ZI_ERROR_UNSUPPORTED: the answer
- * did not end, is empty, or is not Chinese although the prompt is (with the built-in instructions);
- * with the subject "encoder": the model is an image model's text encoder and knows too few tokens,
- * as the demo model's. When raw, the output is returned as it is. False: *error is set, *out is
- * unchanged. */
+/* Writes a more detailed prompt for the same image in the same language, without thoughts, control
+ * tokens and control characters; zi_enhance_result_free() *out. Quoted text that the model lost is
+ * appended in a sentence. ZI_ERROR_UNSUPPORTED: the answer did not end, is empty, or is not Chinese
+ * although the prompt is (with the built-in instructions); with the subject "encoder": the model is
+ * an image model's text encoder and knows too few tokens, as the demo model's. When raw, the output
+ * is returned as it is. False: *error is set, *out is unchanged. */
 ZI_API bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
                        zi_error *error) ZI_CHECKED;
 

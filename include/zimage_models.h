@@ -370,6 +370,18 @@ ZI_API bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(voi
  * is an inspection that says so. */
 ZI_API zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path);
 
+enum { ZI_MODEL_HASH = 11 /* bytes: ten hexadecimal digits and a NUL */ };
+
+/* Sets hash to A1111's "Model hash" of the model at path: the first ten hexadecimal digits of the
+ * SHA-256 of its (transformer's first) weight file; "" if it is not known yet. It is known of small
+ * files, of those in the hub cache, and of others once it was computed, until size or time of
+ * change differ; it is stored beside options.cache_file. compute: read the file if need be, which
+ * takes a second per GB or so; should_continue (may be NULL) is asked meanwhile, and its false is
+ * ZI_ERROR_CANCELLED. Fails only then; a file that cannot be read has no hash. */
+ZI_API bool zi_registry_model_hash(zi_registry *registry, const char *path, bool compute,
+                                   bool (*should_continue)(void *user), void *user,
+                                   char hash[ZI_MODEL_HASH], zi_error *error) ZI_CHECKED;
+
 /* Why a name was resolved to a model. */
 typedef enum {
     ZI_RESOLVED_NAMED = 0,  /* it was asked for */

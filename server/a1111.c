@@ -343,40 +343,67 @@ static zi_handler_result get_memory(zi_server_request *req)
 
 /* ---- png-info ---- */
 
-/* A callback of zi_infotext_each. Adds the setting as text to user, a JSON object; not at all when
- * out of memory. Like A1111, adds Size-1 and Size-2 in place of Size, "WxH"; a Size without "x"
- * stays as it is. */
-static void add_infotext_setting(void *user, const char *key, const char *value)
+/* Whether text is WIDTHxHEIGHT in digits. */
+static bool is_size(const char *text)
 {
-    size_t width = strcspn(value, "x");
-    if (strcmp(key, "Size") != 0 || !value[width]) {
-        cJSON_AddStringToObject(user, key, value);
-        return;
-    }
-    cJSON *item = cJSON_AddStringToObject(user, "Size-1", value);
-    if (item) item->valuestring[width] = 0;
-    cJSON_AddStringToObject(user, "Size-2", value + width + 1);
+    static const char digits[] = "0123456789";
+    size_t width = strspn(text, digits);
+    size_t height = text[width] == 'x' ? strspn(text + width + 1, digits) : 0;
+    return width && height && !text[width + 1 + height];
 }
 
-/* The prompts and settings of an infotext as A1111 names them, as a new JSON object; {} when it is
- * NULL or cannot be parsed. Out of memory: NULL, {} or some members are missing. */
-static cJSON *infotext_json(const char *infotext)
+/* Adds a setting as text to json, a JSON object; not at all when out of memory. Like A1111, adds
+ * KEY-1 and KEY-2 in place of a KEY whose value is a size. */
+static void add_infotext_setting(cJSON *json, const char *key, const char *value)
 {
-    zi_infotext_fields fields;
-    char *storage = NULL;
+    char name[200];
+    if (!is_size(value)) {
+        cJSON_AddStringToObject(json, key, value);
+        return;
+    }
+    snprintf(name, sizeof name, "%.190s-1", key);
+    cJSON *item = cJSON_AddStringToObject(json, name, value);
+    if (item) *strchr(item->valuestring, 'x') = 0;
+    snprintf(name, sizeof name, "%.190s-2", key);
+    cJSON_AddStringToObject(json, name, strchr(value, 'x') + 1);
+}
+
+/* The prompts and settings of an image description (zi_infotext_json) as A1111 names them, as a new
+ * JSON object; {} when it has no infotext. Out of memory: NULL, {} or some members are missing. */
+static cJSON *infotext_json(const cJSON *described)
+{
     cJSON *json = cJSON_CreateObject();
-    if (!infotext || !zi_infotext_parse(infotext, &fields, &storage, NULL)) return json;
-    cJSON_AddStringToObject(json, "Prompt", fields.prompt);
-    cJSON_AddStringToObject(json, "Negative prompt", fields.negative);
-    free(storage);
-    if (zi_infotext_each(infotext, add_infotext_setting, json)) return json;
-    cJSON_Delete(json);
-    return NULL;
+    const cJSON *fields = cJSON_GetObjectItemCaseSensitive(described, "fields"), *setting;
+    if (!cJSON_IsObject(fields)) return json;
+    static const char *const prompts[][2] = {{"Prompt", "prompt"}, {"Negative prompt", "negative"}};
+    for (int i = 0; i < 2; i++) {
+        const char *text =
+            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, prompts[i][1]));
+        cJSON_AddStringToObject(json, prompts[i][0], text ? text : "");
+    }
+    cJSON_ArrayForEach(setting, cJSON_GetObjectItemCaseSensitive(described, "settings"))
+        add_infotext_setting(json, setting->string, setting->valuestring);
+    return json;
+}
+
+/* The texts of an image description, without its infotext, as a new JSON object. Out of memory:
+ * NULL, {} or some members are missing. */
+static cJSON *other_texts_json(const cJSON *described, const char *infotext)
+{
+    cJSON *json = cJSON_CreateObject();
+    const cJSON *text;
+    cJSON_ArrayForEach(
+        text, cJSON_GetObjectItemCaseSensitive(
+                  described, "texts")) if (cJSON_IsString(text) &&
+                                           (!infotext || strcmp(text->valuestring, infotext) != 0))
+        cJSON_AddStringToObject(json, text->string, text->valuestring);
+    return json;
 }
 
 /* POST png-info: the infotext of an image (PNG, JPEG or WebP) in base64, which may be a data: URL,
- * as text (info, "" if it has none) and parsed (parameters, {} if it has none or it cannot be
- * parsed). 422: no base64 (or no memory to decode it), or no such image, damaged or too large. */
+ * as text (info, "" if it has none) and parsed (parameters, {} if it has none), and the file's
+ * other texts (items). 422: no base64 (or no memory to decode it), or no such image, damaged or too
+ * large. */
 static zi_handler_result post_png_info(zi_server_request *req)
 {
     const char *text = NULL;
@@ -388,23 +415,22 @@ static zi_handler_result post_png_info(zi_server_request *req)
         return zi_a1111_reply_error(req, &http_error);
     const char *comma = strncmp(text, "data:", 5) ? NULL : strchr(text, ',');
     size_t size = 0;
-    char *infotext = NULL;
-    zi_image *image = NULL;
     void *data = zi_base64_decode(comma ? comma + 1 : text, &size);
     if (!data) return zi_reply_error(req, 422, "image", "image is not base64");
-    bool ok = zi_image_decode(data, size, ZI_MAX_UPLOAD_PIXELS, &image, &infotext, &error);
+    cJSON *described = zi_infotext_json(data, size, &error);
     free(data);
-    zi_image_free(image);
-    if (!ok) {
+    if (!described) {
         zi_http_error_from_body(&http_error, "the image", &error);
         snprintf(http_error.field, sizeof http_error.field, "image");
         return zi_a1111_reply_error(req, &http_error);
     }
+    const char *infotext =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(described, "recipe"));
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "info", infotext ? infotext : "");
-    cJSON_AddObjectToObject(json, "items");
-    cJSON_AddItemToObject(json, "parameters", infotext_json(infotext));
-    free(infotext);
+    cJSON_AddItemToObject(json, "items", other_texts_json(described, infotext));
+    cJSON_AddItemToObject(json, "parameters", infotext_json(described));
+    cJSON_Delete(described);
     return zi_reply_json(req, 200, json);
 }
 

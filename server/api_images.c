@@ -242,15 +242,11 @@ static zi_handler_result get_thumbnail(zi_server_request *req)
 
 cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error)
 {
-    zi_image *image = NULL;
-    char *infotext = NULL;
-    if (!zi_image_decode(data, size, ZI_MAX_UPLOAD_PIXELS, &image, &infotext, error)) return NULL;
-    char *text = zi_image_json(image, infotext);
-    cJSON *json = text ? cJSON_Parse(text) : NULL;
-    if (!json) zi_error_no_memory(error, 1 << 16);
+    char *text = NULL;
+    if (!zi_image_inspect_data(data, size, ZI_MAX_UPLOAD_PIXELS, &text, error)) return NULL;
+    cJSON *json = cJSON_Parse(text);
+    if (!json) zi_error_no_memory(error, strlen(text));
     free(text);
-    zi_image_free(image);
-    free(infotext);
     return json;
 }
 

@@ -75,6 +75,7 @@ static bool save_image(zi_job_reporter *reporter, const zi_request *request, con
     zi_request used = *request;
     used.width = image->width;
     used.height = image->height;
+    used.model_hash = reporter->worker->model_hash;
     char *infotext = zi_infotext_create(reporter->worker->model, &used);
     if (!infotext) return zi_error_no_memory(error, strlen(request->prompt));
     bool ok = zi_history_add_image(s->history, image, infotext, seconds, id, error) &&
@@ -134,6 +135,9 @@ bool zi_run_generate_job(zi_worker *worker, zi_job *job, zi_error *error)
     zi_generation_fill_defaults(&generation);
     zi_job_reporter reporter = zi_job_reporter_start(worker, job, "load");
     if (!zi_worker_load_model(worker, generation.model, job->paths.model, error)) return false;
+    if (!zi_registry_model_hash(worker->server->registry, job->paths.model, false, NULL, NULL,
+                                worker->model_hash, error))
+        return false;
     reporter.began = zi_monotonic_seconds();
     reporter.progress.images = generation.count;
     for (reporter.progress.image = 1; reporter.progress.image <= generation.count;

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Minimum seconds between "models" events while models are inspected. */
@@ -79,6 +80,40 @@ static void inspect_all(zi_scanner *s)
         error.code != ZI_ERROR_CANCELLED)
         zi_log_line(s->server->log, ZI_LOG_ERROR, "models: %s", error.text);
     if (it.count) publish_models_event(s);
+}
+
+/* ---- model hashes ---- */
+
+/* A callback of zi_registry_model_hash; user: the zi_scanner. Waits while a job runs, so that it
+ * has processors and disk for itself. False: stop, for shutdown or other work. */
+static bool continue_hashing(void *user)
+{
+    zi_scanner *s = user;
+    for (;;) {
+        pthread_mutex_lock(&s->mutex);
+        bool stops = s->stopping || s->uploads || s->scan_requested;
+        pthread_mutex_unlock(&s->mutex);
+        if (stops) return false;
+        if (!zi_jobs_count(s->server->jobs).running) return true;
+        struct timespec pause = {0, 200 * 1000 * 1000};
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* Computes the hashes of image models that are not known yet, one after the other, until all are or
+ * continue_hashing says no; the next scan goes on. Errors are ignored. */
+static void hash_models(zi_scanner *s)
+{
+    zi_registry_list list;
+    char hash[ZI_MODEL_HASH];
+    if (!zi_registry_read(s->server->registry, &list, NULL)) return;
+    for (size_t i = 0; i < list.count; i++)
+        if (list.entries[i].kind == ZI_MODEL_IMAGE &&
+            (!continue_hashing(s) ||
+             !zi_registry_model_hash(s->server->registry, list.entries[i].path, true,
+                                     continue_hashing, s, hash, NULL)))
+            break;
+    zi_registry_list_free(&list);
 }
 
 /* ---- uploads ---- */
@@ -216,8 +251,8 @@ static bool wait_for_work(zi_scanner *s, zi_upload **upload)
     return should_continue;
 }
 
-/* The thread: installs uploads and inspects new models, also after each upload, until it is to
- * stop. user: the zi_scanner. */
+/* The thread: installs uploads, and inspects and hashes new models, also after each upload, until
+ * it is to stop. user: the zi_scanner. */
 static void *scanner_main(void *user)
 {
     zi_scanner *s = user;
@@ -225,6 +260,7 @@ static void *scanner_main(void *user)
     while (wait_for_work(s, &upload)) {
         if (upload) run_upload(upload);
         inspect_all(s);
+        hash_models(s);
     }
     return NULL;
 }

@@ -19,6 +19,7 @@ struct zi_worker {
     /* Used only by the thread of ZI_QUEUE_COMPUTE. */
     zi_model *model; /* NULL: none is loaded */
     char *model_path;
+    char model_hash[ZI_MODEL_HASH]; /* for infotexts; "": not known */
     zi_llm *llm;
     char *llm_path;
     /* For other threads, under the mutex. */

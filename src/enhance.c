@@ -6,6 +6,7 @@
 #include "lm_generate.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     ENCODER_TOKENS = 500, /* the text encoder's 512, less the chat format's */
@@ -148,20 +149,21 @@ typedef struct {
     const zi_lm *lm;
     const zi_enhance_request *request;
     zi_utf8_stream output;
-    size_t reported; /* bytes of the answer passed to the caller so far */
+    size_t reported;    /* bytes of the answer passed to the caller so far */
+    bool begins_inside; /* the model may begin within a thought, which only </think> shows */
 } answer_reader;
 
 /* Sets *out, which need not be set before, to the answer so far: when raw all output, else as
- * zi_clean_answer makes it, without thinking. The caller frees it, also after false (memory is
- * short), which sets no error. */
-static bool current_answer(const answer_reader *l, zi_text *out)
+ * zi_clean_answer makes it, without thoughts. ended: no more output comes. The caller frees it,
+ * also after false (memory is short), which sets no error. */
+static bool current_answer(const answer_reader *l, bool ended, zi_text *out)
 {
     zi_text_init(out, MAX_ANSWER);
     const char *output = l->output.text.data ? l->output.text.data : "";
     if (l->request->raw)
         zi_text_puts(out, output);
     else
-        zi_clean_answer(output, out);
+        zi_clean_answer(output, ended, out);
     return !l->output.text.failed && !out->failed;
 }
 
@@ -173,7 +175,9 @@ static bool report_new_text(answer_reader *l)
     zi_text answer;
     bool ok = true;
     if (!l->request->text) return true;
-    if (current_answer(l, &answer) && answer.size > l->reported) {
+    const char *output = l->output.text.data ? l->output.text.data : "";
+    if (l->begins_inside && !strstr(output, "</think>")) return true;
+    if (current_answer(l, false, &answer) && answer.size > l->reported) {
         ok = l->request->text(l->request->user, answer.data + l->reported);
         l->reported = answer.size;
     }
@@ -190,6 +194,31 @@ static bool ask_should_continue(void *user, double fraction)
     return !r->should_continue || r->should_continue(r->user);
 }
 
+/* Whether a token is a control token of the vocabulary ("<|im_start|>"), other than those around a
+ * thought, and so no part of an answer. */
+static bool is_control_token(const zi_tokenizer *tokenizer, int32_t id, const char *bytes,
+                             size_t size)
+{
+    char name[64];
+    if (size < 3 || size >= sizeof name || !strchr("<[", *bytes) || !strchr(">]", bytes[size - 1]))
+        return false;
+    memcpy(name, bytes, size);
+    name[size] = 0;
+    return strcmp(name, "<think>") != 0 && strcmp(name, "</think>") != 0 &&
+           zi_tokenizer_added_token(tokenizer, name) == id;
+}
+
+/* Whether the model's thoughts may begin before its output: it has a token that ends one, and the
+ * request, which ends with the start of its turn, has not turned thinking off. */
+static bool may_begin_inside(const zi_lm *lm, const zi_enhance_request *r, const int32_t *ids,
+                             size_t count)
+{
+    int32_t close = zi_tokenizer_added_token(lm->tokenizer, "</think>");
+    bool closed = false;
+    for (size_t i = count > 8 ? count - 8 : 0; i < count; i++) closed |= ids[i] == close;
+    return !r->raw && close >= 0 && !closed;
+}
+
 /* zi_lm_request.token; user: the answer_reader. Adds the token's bytes to the answer and passes new
  * text to the caller. False: the caller cancels. When memory is short, l->output.text.failed is
  * set, and true is returned. */
@@ -198,7 +227,8 @@ static bool report_token(void *user, int32_t id)
     answer_reader *l = user;
     const char *bytes;
     size_t size;
-    if (zi_tokenizer_bytes(l->lm->tokenizer, id, &bytes, &size))
+    if (zi_tokenizer_bytes(l->lm->tokenizer, id, &bytes, &size) &&
+        (l->request->raw || !is_control_token(l->lm->tokenizer, id, bytes, size)))
         zi_utf8_stream_add(&l->output, bytes, size);
     return report_new_text(l);
 }
@@ -316,7 +346,7 @@ static bool make_result_text(answer_reader *l, const zi_lm_result *result, char 
     zi_text answer;
     zi_tokenizer *encoder = NULL;
     zi_utf8_stream_finish(&l->output);
-    if (!current_answer(l, &answer)) {
+    if (!current_answer(l, true, &answer)) {
         zi_text_free(&answer);
         return zi_error_no_memory(error, l->output.text.size);
     }
@@ -381,7 +411,8 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_resul
     if (!resolve_request(request, &r, error) || (!r.raw && !check_vocabulary(&llm->lm, error)) ||
         !encode_request(&llm->lm, &r, &ids, &count, error))
         return false;
-    answer_reader l = {.lm = &llm->lm, .request = &r};
+    answer_reader l = {
+        .lm = &llm->lm, .request = &r, .begins_inside = may_begin_inside(&llm->lm, &r, ids, count)};
     zi_text_init(&l.output.text, MAX_ANSWER);
     zi_lm_request lm_request = {
         .ids = ids,

@@ -370,14 +370,31 @@ bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_
     return ok;
 }
 
+/* The name without a tensor file's extension, in new memory, as A1111 writes it. NULL: memory is
+ * short. */
+static char *name_stem(const char *name)
+{
+    static const char *const extensions[] = {".safetensors", ".gguf"};
+    size_t size = strlen(name);
+    for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++) {
+        size_t length = strlen(extensions[i]);
+        if (size > length && !strcmp(name + size - length, extensions[i]))
+            return strndup(name, size - length);
+    }
+    return strdup(name);
+}
+
 char *zi_infotext_create(const zi_model *model, const zi_request *request)
 {
     zi_request r;
     if (!zi_request_resolve(model, request, &r, NULL)) return NULL;
+    char *stem = name_stem(model->name);
+    if (!stem) return NULL;
     zi_infotext_fields fields = {.prompt = r.prompt,
                                  .original = r.original,
                                  .negative = r.negative,
-                                 .model = model->name,
+                                 .model = stem,
+                                 .model_hash = r.model_hash,
                                  .schedule = zi_parameter_find("schedule")->choices[r.schedule],
                                  .sampler = zi_parameter_find("sampler")->choices[r.sampler],
                                  .steps = r.steps,
@@ -388,7 +405,9 @@ char *zi_infotext_create(const zi_model *model, const zi_request *request)
                                  .shift = r.shift};
     if (r.guidance > 0) fields.cfg_normalization = r.cfg_normalization;
     if (r.guidance > 0 && r.cfg_truncation < 1) fields.cfg_truncation = r.cfg_truncation;
-    return zi_infotext_format(&fields);
+    char *infotext = zi_infotext_format(&fields);
+    free(stem);
+    return infotext;
 }
 
 bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, int32_t **ids,

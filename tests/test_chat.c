@@ -109,14 +109,31 @@ static void answers(void)
         {"<think>for ever", ""},
         {"<this> is a cat", "<this> is a cat"},
         {"", ""},
+        {"<think>a</think><think>b</think> A cat.", "A cat."},
+        {"A cat. <think>and a dog?</think>Grey.", "A cat. Grey."},
+        {"A cat. <think>and a dog", "A cat."},
+        {"A cat.<|im_end|>", "A cat."},
+        {"<|im_start|>assistant\nA cat", "assistant A cat"},
+        {"A <|a<|b|>|>cat<|im_<|x|>start|>", "A cat"},
+        {"A cat<s> on</s> <unk>a mat<<SYS>>", "A cat on a mat"},
+        {"A cat <|not a token!|> 1 < 2 <|", "A cat <|not a token!|> 1 < 2 <|"},
+        {"\1A\2 c\x7f"
+         "at\x1b[1m\xc2\x85\xe2\x80\xae\xef\xbb\xbf.",
+         "A cat[1m."},
+        {"A cat<|im\1_end|>", "A cat"},
+        {"\xe7\x8c\xab\xe3\x80\x82<|endoftext|>", "\xe7\x8c\xab\xe3\x80\x82"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        size_t before = 0;
-        for (size_t size = 0; size <= strlen(rows[i].said); size++) {
+        size_t before = 0, whole = strlen(rows[i].said);
+        for (size_t size = 0; size <= whole + 1; size++) {
             char *said = strndup(rows[i].said, size);
+            if (!zi_utf8_valid(said, strlen(said))) { /* streams have whole characters */
+                free(said);
+                continue;
+            }
             zi_text answer;
             zi_text_init(&answer, 100);
-            zi_clean_answer(said, &answer);
+            zi_clean_answer(said, size > whole, &answer);
             CHECK_MSG(answer.size >= before &&
                           strncmp(answer.size ? answer.data : "", rows[i].answer, answer.size) == 0,
                       "row %zu, %zu bytes: %s", i, size, answer.data);
@@ -125,6 +142,28 @@ static void answers(void)
             free(said);
         }
         CHECK_MSG(before == strlen(rows[i].answer), "row %zu: %zu bytes", i, before);
+    }
+}
+
+/* Chat templates may open the thought, so that only its end is in the output. */
+static void thoughts_without_a_begin(void)
+{
+    static const struct {
+        const char *said, *answer;
+    } rows[] = {
+        {"hm, a cat\n</think>\n\nA cat.", "A cat."},
+        {"hm</think>A<think>b</think> cat.", "A cat."},
+        {"one</think>two</think>A cat.", "A cat."},
+        {"hm, a cat</think>", ""},
+        {"hm</think><think>again", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_text answer;
+        zi_text_init(&answer, 100);
+        zi_clean_answer(rows[i].said, true, &answer);
+        CHECK_MSG(!strcmp(answer.data ? answer.data : "", rows[i].answer), "row %zu: %s", i,
+                  answer.data ? answer.data : "");
+        zi_text_free(&answer);
     }
 }
 
@@ -204,6 +243,7 @@ int main(void)
     RUN(families);
     RUN(characters);
     RUN(answers);
+    RUN(thoughts_without_a_begin);
     RUN(quotes);
     RUN(cuts);
     RUN(sampling);

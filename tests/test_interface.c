@@ -15,7 +15,7 @@ static void sizes_stay(void)
     } rows[] = {
 #define ROW(type, expected) {#type, sizeof(type), expected}
         ROW(zi_error, 1296),           ROW(zi_image, 16),
-        ROW(zi_save_options, 48),      ROW(zi_infotext_fields, 112),
+        ROW(zi_save_options, 48),      ROW(zi_infotext_fields, 136),
         ROW(zi_engine_options, 96),    ROW(zi_model_options, 96),
         ROW(zi_request, 176),          ROW(zi_enhance_request, 168),
         ROW(zi_enhance_result, 80),    ROW(zi_generation, 192),

@@ -139,13 +139,15 @@ static void layouts_have_precisions(void)
     static const struct {
         zi_layout_kind layout;
         const char *precisions;
-    } rows[] = {{ZI_LAYOUT_SAME, "original fp16 bf16 fp8 q8 q4 "},
-                {ZI_LAYOUT_MLX, "original fp16 bf16 fp8 q8 q4 "},
-                {ZI_LAYOUT_DIFFUSERS, "original fp16 bf16 fp8 "},
-                {ZI_LAYOUT_COMFYUI, "original fp16 bf16 fp8 "},
-                {ZI_LAYOUT_GGUF, "original fp16 bf16 q8 q4 "}};
+    } rows[] = {{ZI_LAYOUT_SAME, "original fp16 bf16 fp8 q8 q4 fp32 fp8_e4m3fn q2_k q3_k q4_k q5_k "
+                                 "q6_k q4_1 q5_0 q5_1 iq4_nl iq4_xs "},
+                {ZI_LAYOUT_MLX, "original fp16 bf16 fp8 q8 q4 fp32 "},
+                {ZI_LAYOUT_DIFFUSERS, "original fp16 bf16 fp8 fp32 fp8_e4m3fn "},
+                {ZI_LAYOUT_COMFYUI, "original fp16 bf16 fp8 fp32 fp8_e4m3fn "},
+                {ZI_LAYOUT_GGUF, "original fp16 bf16 q8 q4 fp32 q2_k q3_k q4_k q5_k q6_k q4_1 q5_0 "
+                                 "q5_1 iq4_nl iq4_xs "}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char possible[80] = "";
+        char possible[160] = "";
         zi_error error = {0};
         CHECK(rows[i].layout == (zi_layout_kind)i && zi_layout_names[i]);
         for (int p = 0; zi_precision_names[p]; p++)

@@ -421,6 +421,81 @@ static void many_models(void)
     CHECK_MSG(best < first / 5, "%.1f ms after %.1f ms", 1000 * best, 1000 * first);
 }
 
+/* ---- model hashes ---- */
+
+/* Writes a file of `size` bytes, zeros but for the first. */
+static void put_weights(const char *path, long size, char first)
+{
+    CHECK(zi_make_parent_folders(path, NULL));
+    FILE *file = fopen(path, "wb");
+    CHECK(file && fputc(first, file) >= 0 && fseek(file, size - 1, SEEK_SET) == 0 &&
+          fputc(0, file) >= 0);
+    if (file) fclose(file);
+}
+
+static bool never(void *user)
+{
+    ++*(int *)user;
+    return false;
+}
+
+static void expect_hash(zi_registry *registry, const char *path, bool compute, const char *wanted)
+{
+    char hash[ZI_MODEL_HASH] = "?";
+    zi_error error = {0};
+    CHECK_OK(zi_registry_model_hash(registry, path, compute, NULL, NULL, hash, &error), error);
+    CHECK_MSG(!strcmp(hash, wanted), "%s: \"%s\", not \"%s\"", path, hash, wanted);
+}
+
+/* Large files are read only when asked for, and once; small ones at once; those of the hub's cache
+ * never. The digests are those of sha256sum. */
+static void model_hashes(void)
+{
+    const long large = 70 << 20;
+    static const char blob[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    char path[600], link[100], hash[ZI_MODEL_HASH] = "?";
+    int asked = 0;
+    zi_error error = {0};
+    begin();
+    unlink(zi_test_path("cache/hashes.json"));
+    zi_registry *registry = open_registry(NULL);
+    snprintf(path, sizeof path, "%s", in_folder("comfyui/large.safetensors"));
+    put_weights(path, large, 'a');
+    expect_hash(registry, path, false, "");
+    CHECK(!zi_registry_model_hash(registry, path, true, never, &asked, hash, &error));
+    CHECK_ERROR(error, ZI_ERROR_CANCELLED, "");
+    CHECK(asked == 1 && !strcmp(hash, "?"));
+    expect_hash(registry, path, true, "f5506ed4c8");
+    CHECK(zi_registry_model_hash(registry, path, true, never, &asked, hash, &error) && asked == 1);
+    zi_registry_close(registry);
+    registry = open_registry(NULL); /* it was stored */
+    expect_hash(registry, path, false, "f5506ed4c8");
+    put_weights(path, large, 'b');
+    expect_hash(registry, path, false, "");
+    expect_hash(registry, path, true, "25aa10a475");
+    put_weights(in_folder("small/transformer/b.safetensors"), 10, 'b');
+    put_weights(in_folder("small/transformer/a.safetensors"), 10, 'a');
+    put_weights(in_folder("small/transformer/.c.safetensors"), 10, 'c');
+    put_weights(in_folder("small/vae/a.safetensors"), 10, 'v');
+    expect_hash(registry, in_folder("small"), false, "7b771da26f");
+    expect_hash(registry, in_folder("small/transformer/b.safetensors"), false, "89a3d23f57");
+    expect_hash(registry, in_folder("none"), true, "");
+    CHECK(zi_make_folders(in_folder("empty"), NULL));
+    expect_hash(registry, in_folder("empty"), true, "");
+    snprintf(path, sizeof path, "%s/%s", in_folder("hub/blobs"), blob);
+    snprintf(link, sizeof link, "../../../blobs/%s", blob);
+    put_weights(path, large, 'h');
+    CHECK(zi_make_folders(in_folder("hub/snapshots/1/transformer"), NULL) &&
+          symlink(link, in_folder("hub/snapshots/1/transformer/model.safetensors")) == 0);
+    expect_hash(registry, in_folder("hub/snapshots/1"), false, "0011223344");
+    FILE *file = fopen(zi_test_path("cache/hashes.json"), "w");
+    CHECK(file && fputs("[{\"path\": 1}, 2, {\"sha256\": \"x\"}", file) >= 0);
+    if (file) fclose(file);
+    expect_hash(registry, in_folder("comfyui/large.safetensors"), false, "");
+    expect_hash(registry, in_folder("comfyui/large.safetensors"), true, "25aa10a475");
+    zi_registry_close(registry);
+}
+
 int main(void)
 {
     RUN(default_model);
@@ -434,5 +509,6 @@ int main(void)
     RUN(no_place_for_the_cache);
     RUN(cache_is_written_again);
     RUN(many_models);
+    RUN(model_hashes);
     return zi_test_result();
 }

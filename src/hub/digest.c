@@ -300,9 +300,11 @@ void zi_hash_writer_stop(zi_hash_writer *writer)
     free_writer(writer);
 }
 
-bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_HEX_SIZE],
-                    zi_error *error)
+bool zi_digest_file_while(const char *path, zi_digest_kind kind,
+                          bool (*should_continue)(void *user), void *user,
+                          char text[ZI_DIGEST_HEX_SIZE], zi_error *error)
 {
+    const uint64_t part = 64 << 20;
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
@@ -312,12 +314,25 @@ bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_H
     }
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
     void *block = malloc(BLOCK);
+    uint64_t size = (uint64_t)st.st_size, at = 0;
+    bool ok = digest && block && init_digest(digest, kind, size), cancelled = false;
+    while (ok && at < size && !cancelled) {
+        uint64_t to = size - at < part ? size : at + part;
+        ok = hash_file_range(digest, fd, at, to, block);
+        at = to;
+        cancelled = ok && at < size && should_continue && !should_continue(user);
+    }
     text[0] = 0;
-    if (digest && block && init_digest(digest, kind, (uint64_t)st.st_size) &&
-        hash_file_range(digest, fd, 0, (uint64_t)st.st_size, block))
-        finish_digest(digest, text);
+    if (ok && !cancelled) finish_digest(digest, text);
     free(block);
     EVP_MD_CTX_free(digest);
     close(fd);
+    if (cancelled) return zi_error_cancelled(error);
     return *text || zi_error_set(error, ZI_ERROR_IO, path, "cannot be read to its end");
+}
+
+bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_HEX_SIZE],
+                    zi_error *error)
+{
+    return zi_digest_file_while(path, kind, NULL, NULL, text, error);
 }

@@ -21,6 +21,12 @@ bool zi_digest_valid(zi_digest_kind kind, const char *text);
 bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_HEX_SIZE],
                     zi_error *error) ZI_CHECKED;
 
+/* zi_digest_file, which asks should_continue (NULL: not) every 64 MB; its false is
+ * ZI_ERROR_CANCELLED. */
+bool zi_digest_file_while(const char *path, zi_digest_kind kind,
+                          bool (*should_continue)(void *user), void *user,
+                          char text[ZI_DIGEST_HEX_SIZE], zi_error *error) ZI_CHECKED;
+
 /* Writes a file of known size from start to end and computes its digest in a thread of its own. The
  * thread also writes, when the caller's thread is ahead, and calls fsync at the end. Bytes pass
  * through a ring of 2 MB. */

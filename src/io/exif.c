@@ -1,6 +1,8 @@
-/* The one EXIF field that A1111 uses for the infotext: UserComment (tag 0x9286), 8 bytes that name
- * a character set and then the text. A1111 and piexif write "UNICODE\0" and big-endian UTF-16. */
+/* EXIF. A1111 uses the field UserComment (tag 0x9286) for the infotext: 8 bytes that name a
+ * character set and then the text. A1111 and piexif write "UNICODE\0" and big-endian UTF-16. Other
+ * programs have their parameters in other text fields, or UserComment in the first directory. */
 #include "io/image.h"
+#include "io/image_metadata.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,13 +11,15 @@
 enum {
     TAG_EXIF = 0x8769, /* in the first directory: where the EXIF directory is */
     TAG_USER_COMMENT = 0x9286,
+    TYPE_ASCII = 2,
     TYPE_LONG = 4,
     TYPE_UNDEFINED = 7,
     HEADER = 8,
     DIRECTORY = 2 + 12 + 4, /* the size of a directory of one entry */
     CHARSET = 8
 };
-static const char unicode[CHARSET] = "UNICODE", ascii[CHARSET] = "ASCII", unnamed[CHARSET];
+static const char unicode[CHARSET] = "UNICODE", ascii[CHARSET] = "ASCII", unnamed[CHARSET],
+                  jis[CHARSET] = "JIS";
 
 /* Appends the low 16 bits of value, big-endian. Short memory sets out->failed. */
 static void put_be16(zi_text *out, uint32_t value)
@@ -126,17 +130,22 @@ static size_t find_directory_entry(const tiff *t, size_t directory, unsigned tag
 }
 
 /* Whether UTF-16 of `size` bytes is big-endian. Writers do not agree whether the block's byte order
- * rules (piexif always writes big-endian), but the zeros in ASCII characters tell. In a big-endian
- * block, as our own, it is little-endian only if all zeros are at odd offsets; in a little-endian
- * one a byte order mark decides, else more zeros at even offsets mean big. */
+ * rules (piexif always writes big-endian). A byte order mark in a little-endian block, and then
+ * ": ", as every infotext and JSON object has it, decide, else the zeros in ASCII characters: in a
+ * big-endian block, as our own, it is little-endian only if all zeros are at odd offsets. */
 static bool utf16_is_big(const uint8_t *data, size_t size, bool block_is_big)
 {
     size_t zeros[2] = {0, 0};
+    bool big = false, little = false;
+    if (!block_is_big && size >= 2 && data[0] == 0xff && data[1] == 0xfe) return false;
+    if (!block_is_big && size >= 2 && data[0] == 0xfe && data[1] == 0xff) return true;
+    for (size_t i = 0; i + 4 <= size; i += 2) {
+        big |= !memcmp(data + i, "\0:\0 ", 4);
+        little |= !memcmp(data + i, ":\0 \0", 4);
+    }
+    if (big != little) return big;
     for (size_t i = 0; i < size; i++) zeros[i & 1] += !data[i];
-    if (block_is_big) return zeros[0] || !zeros[1];
-    if (size >= 2 && data[0] == 0xff && data[1] == 0xfe) return false; /* byte order marks */
-    if (size >= 2 && data[0] == 0xfe && data[1] == 0xff) return true;
-    return zeros[0] > zeros[1];
+    return block_is_big ? zeros[0] || !zeros[1] : zeros[0] > zeros[1];
 }
 
 /* Returns UTF-16 of `size` bytes (an odd last one is ignored), up to its end or a NUL, as UTF-8 in
@@ -164,36 +173,90 @@ static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool drop
     return zi_text_take(&text);
 }
 
-/* Takes the block with or without JPEG's prefix, in either byte order, and the character sets
- * UNICODE, ASCII and unnamed (the last two must be valid UTF-8; in the first, halves of pairs
- * become U+FFFD). *infotext is NULL, and the result true, for all else. */
-bool zi_exif_read(const uint8_t *data, size_t size, char **infotext, zi_error *error)
+/* Adds a UserComment: text in the character sets UNICODE (halves of pairs become U+FFFD), ASCII (in
+ * fact often UTF-8) and unnamed; text without the name of a character set; JIS cannot be read.
+ * Short memory sets metadata->failed. */
+static void add_user_comment(zi_image_metadata *metadata, const uint8_t *data, size_t size,
+                             bool big_block)
 {
-    *infotext = NULL;
+    static const char name[] = "UserComment";
+    const uint8_t *text = data + CHARSET;
+    if (size >= CHARSET && !memcmp(data, unicode, CHARSET)) {
+        bool big = utf16_is_big(text, size - CHARSET, big_block);
+        char *utf8 = utf16_to_utf8(text, size - CHARSET, big, !(big_block && big));
+        if (utf8)
+            zi_image_metadata_add(metadata, name, utf8, strlen(utf8));
+        else
+            metadata->failed = true;
+        free(utf8);
+    } else if (size >= CHARSET && !memcmp(data, jis, CHARSET)) {
+        zi_image_metadata_add(metadata, name, NULL, 0);
+    } else if (size >= CHARSET &&
+               (!memcmp(data, ascii, CHARSET) || !memcmp(data, unnamed, CHARSET))) {
+        zi_image_metadata_add(metadata, name, (const char *)text, size - CHARSET);
+    } else {
+        zi_image_metadata_add(metadata, name, (const char *)data, size);
+    }
+}
+
+/* Adds a field of text. ComfyUI writes "prompt:{...}" and "workflow:{...}" to fields like Make: the
+ * word before the brace is the name then. Short memory sets metadata->failed. */
+static void add_text_field(zi_image_metadata *metadata, const char *name, const uint8_t *data,
+                           size_t size)
+{
+    static const char *const words[] = {"prompt", "workflow"};
+    const char *text = (const char *)data;
+    for (int i = 0; i < 2; i++) {
+        size_t length = strlen(words[i]);
+        if (size < length + 2 || memcmp(text, words[i], length) != 0 || text[length] != ':' ||
+            !strchr(" {", text[length + 1]))
+            continue;
+        zi_image_metadata_add(metadata, words[i], text + length + 1, size - length - 1);
+        return;
+    }
+    zi_image_metadata_add(metadata, name, text, size);
+}
+
+/* Adds the text fields of a directory that are known, in the order of this table. Those that are
+ * not within the block, or of another type, are left out. Short memory sets metadata->failed. */
+static void add_directory(zi_image_metadata *metadata, const tiff *t, size_t directory)
+{
+    static const struct {
+        unsigned tag;
+        const char *name;
+    } fields[] = {{TAG_USER_COMMENT, "UserComment"},
+                  {0x010e, "ImageDescription"},
+                  {0x010f, "Make"},
+                  {0x0110, "Model"},
+                  {0x0131, "Software"},
+                  {0x927c, "MakerNote"}};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        size_t entry = find_directory_entry(t, directory, fields[i].tag);
+        size_t type = entry ? read_number(t, entry + 2, 2) : 0;
+        size_t count = entry ? read_number(t, entry + 4, 4) : 0;
+        size_t at = count > 4 ? read_number(t, entry + 8, 4) : entry + 8;
+        if (!count || at > t->size || t->size - at < count) continue;
+        bool comment = fields[i].tag == TAG_USER_COMMENT &&
+                       (type == TYPE_ASCII || (type == TYPE_UNDEFINED && count >= CHARSET));
+        if (comment)
+            add_user_comment(metadata, t->data + at, count, t->big);
+        else if (type == TYPE_ASCII)
+            add_text_field(metadata, fields[i].name, t->data + at, count);
+    }
+}
+
+/* Takes the block with or without JPEG's prefix, in either byte order. */
+void zi_image_metadata_add_exif(zi_image_metadata *metadata, const uint8_t *data, size_t size)
+{
     if (size > 6 && !memcmp(data, "Exif\0", 6)) { /* some WebP files have JPEG's prefix, too */
         data += 6;
         size -= 6;
     }
-    if (size < HEADER || (memcmp(data, "MM\0*", 4) && memcmp(data, "II*\0", 4))) return true;
+    if (size < HEADER || (memcmp(data, "MM\0*", 4) && memcmp(data, "II*\0", 4))) return;
     tiff t = {data, size, data[0] == 'M'};
-    size_t link = find_directory_entry(&t, read_number(&t, 4, 4), TAG_EXIF);
-    size_t entry =
-        link ? find_directory_entry(&t, read_number(&t, link + 8, 4), TAG_USER_COMMENT) : 0;
-    if (!entry) return true;
-    size_t count = read_number(&t, entry + 4, 4), at = read_number(&t, entry + 8, 4);
-    if (count < CHARSET || at > size || size - at < count) return true;
-    const uint8_t *text = data + at + CHARSET;
-    count -= CHARSET;
-    if (!memcmp(data + at, unicode, CHARSET)) {
-        bool big = utf16_is_big(text, count, t.big);
-        *infotext = utf16_to_utf8(text, count, big, !(t.big && big));
-    } else if (!memcmp(data + at, ascii, CHARSET) || !memcmp(data + at, unnamed, CHARSET)) {
-        const uint8_t *end = count ? memchr(text, 0, count) : NULL;
-        if (end) count = (size_t)(end - text);
-        if (!zi_utf8_valid((const char *)text, count)) return true;
-        *infotext = strndup((const char *)text, count);
-    } else {
-        return true;
-    }
-    return *infotext || zi_error_no_memory(error, count);
+    uint32_t first = read_number(&t, 4, 4);
+    size_t link = find_directory_entry(&t, first, TAG_EXIF);
+    uint32_t exif = link ? read_number(&t, link + 8, 4) : 0;
+    if (exif) add_directory(metadata, &t, exif);
+    if (first && exif != first) add_directory(metadata, &t, first);
 }

@@ -27,7 +27,7 @@ static const struct codec {
     bool (*encode)(const zi_image *image, const char *name, const zi_save_options *options,
                    zi_text *out, zi_error *error);
     bool (*decode)(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                   char **infotext, zi_error *error);
+                   zi_image_metadata *metadata, zi_error *error);
 } codecs[] = {
     [ZI_FORMAT_PNG] = {is_png, zi_png_encode, zi_png_decode},
     [ZI_FORMAT_JPEG] = {is_jpeg, zi_jpeg_encode, zi_jpeg_decode},
@@ -149,19 +149,62 @@ bool zi_image_probe(const char *path)
     return format_of_bytes(begin, size) <= ZI_FORMAT_WEBP;
 }
 
+/* Fails with ZI_ERROR_UNSUPPORTED if an image of this format has more than max_pixels pixels, or
+ * with ZI_ERROR_BAD_FORMAT if its first bytes do not say how many. */
+static bool check_pixels(const uint8_t *data, size_t size, zi_format format, const char *name,
+                         size_t max_pixels, zi_error *error)
+{
+    uint32_t width, height;
+    if (!zi_image_read_size(data, size, format, &width, &height))
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
+                            "does not say how large it is: it is damaged");
+    return (uint64_t)width * height <= max_pixels ||
+           zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
+                        "has %lu x %lu pixels; at most %zu pixels in all are allowed",
+                        (unsigned long)width, (unsigned long)height, max_pixels);
+}
+
+bool zi_image_read(const uint8_t *data, size_t size, const char *name, size_t max_pixels,
+                   zi_image **out, zi_image_metadata *metadata, zi_error *error)
+{
+    zi_format format = format_of_bytes(data, size);
+    if (!name) name = bytes_name;
+    if (format > ZI_FORMAT_WEBP)
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "not a PNG, JPEG or WebP image");
+    if (max_pixels && !check_pixels(data, size, format, name, max_pixels, error)) return false;
+    zi_image *image = NULL;
+    if (!codecs[format].decode(data, size, name, &image, metadata, error)) return false;
+    if (metadata->failed) {
+        zi_image_free(image);
+        return zi_error_no_memory(error, ZI_IMAGE_TEXT_MAX);
+    }
+    *out = image;
+    return true;
+}
+
+/* zi_image_decode_named with zi_image_decode's limit. */
+static bool decode(const uint8_t *data, size_t size, const char *name, size_t max_pixels,
+                   zi_image **out, char **infotext, zi_error *error)
+{
+    zi_image *image = NULL;
+    zi_image_metadata metadata = {0};
+    char *found = NULL;
+    bool ok = zi_image_read(data, size, name, max_pixels, &image, &metadata, error) &&
+              (!infotext || zi_image_metadata_infotext(&metadata, &found, NULL, error));
+    zi_image_metadata_free(&metadata);
+    if (!ok) {
+        zi_image_free(image);
+        return false;
+    }
+    *out = image;
+    if (infotext) *infotext = found;
+    return true;
+}
+
 bool zi_image_decode_named(const uint8_t *data, size_t size, const char *name, zi_image **out,
                            char **infotext, zi_error *error)
 {
-    zi_format format = format_of_bytes(data, size);
-    if (format > ZI_FORMAT_WEBP)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "not a PNG, JPEG or WebP image");
-    char *found = NULL;
-    if (!codecs[format].decode(data, size, name, out, &found, error)) return false;
-    if (infotext)
-        *infotext = found;
-    else
-        free(found);
-    return true;
+    return decode(data, size, name, 0, out, infotext, error);
 }
 
 bool zi_image_save(const zi_image *image, const char *path, const zi_save_options *options,
@@ -211,16 +254,5 @@ bool zi_image_encode(const zi_image *image, const zi_save_options *options, uint
 bool zi_image_decode(const void *data, size_t size, size_t max_pixels, zi_image **out,
                      char **infotext, zi_error *error)
 {
-    zi_format format = format_of_bytes(data, size);
-    uint32_t width, height;
-    if (max_pixels && format <= ZI_FORMAT_WEBP) {
-        if (!zi_image_read_size(data, size, format, &width, &height))
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, bytes_name,
-                                "does not say how large it is: it is damaged");
-        if ((uint64_t)width * height > max_pixels)
-            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, bytes_name,
-                                "has %lu x %lu pixels; at most %zu pixels in all are allowed",
-                                (unsigned long)width, (unsigned long)height, max_pixels);
-    }
-    return zi_image_decode_named(data, size, bytes_name, out, infotext, error);
+    return decode(data, size, bytes_name, max_pixels, out, infotext, error);
 }

@@ -3,6 +3,7 @@
 #define ZI_IO_IMAGE_H
 
 #include "base/text.h"
+#include "io/image_metadata.h"
 
 enum {
     ZI_IMAGE_SIDE_MAX = 16384,     /* pixels, checked before anything is allocated */
@@ -29,6 +30,12 @@ bool zi_image_encode_named(const zi_image *image, const char *name, const zi_sav
 bool zi_image_decode_named(const uint8_t *data, size_t size, const char *name, zi_image **out,
                            char **infotext, zi_error *error) ZI_CHECKED;
 
+/* zi_image_decode, which describes max_pixels, with the texts of the file in place of the infotext:
+ * *metadata, which begins as {0}, is the caller's to free, after a failure, too. name: for
+ * errors; NULL: "the image". */
+bool zi_image_read(const uint8_t *data, size_t size, const char *name, size_t max_pixels,
+                   zi_image **out, zi_image_metadata *metadata, zi_error *error) ZI_CHECKED;
+
 /* Reads the image size in pixels, as stored and perhaps 0, from the first bytes of a file of this
  * format. False: they do not contain it, or the format is none of the three; width and height are
  * unchanged, and no error is set. */
@@ -38,19 +45,20 @@ bool zi_image_read_size(const uint8_t *data, size_t size, zi_format format, uint
 /* One format each; name is for errors, no pointer is NULL. Encoders append a file, with
  * options->infotext if not NULL, to out, which may have grown after a failure, too; image and
  * options were checked, quality (not for PNG) is 1 to 100. Decoders set *out to a new RGB image and
- * *infotext to new memory or NULL; after a failure *out is unchanged, *infotext perhaps NULL. */
+ * add the file's texts to *metadata, which the caller frees; after a failure *out is unchanged, but
+ * *metadata may have texts. */
 bool zi_png_encode(const zi_image *image, const char *name, const zi_save_options *options,
                    zi_text *out, zi_error *error) ZI_CHECKED;
 bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                   char **infotext, zi_error *error) ZI_CHECKED;
+                   zi_image_metadata *metadata, zi_error *error) ZI_CHECKED;
 bool zi_jpeg_encode(const zi_image *image, const char *name, const zi_save_options *options,
                     zi_text *out, zi_error *error) ZI_CHECKED;
 bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    char **infotext, zi_error *error) ZI_CHECKED;
+                    zi_image_metadata *metadata, zi_error *error) ZI_CHECKED;
 bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_options *options,
                     zi_text *out, zi_error *error) ZI_CHECKED;
 bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    char **infotext, zi_error *error) ZI_CHECKED;
+                    zi_image_metadata *metadata, zi_error *error) ZI_CHECKED;
 
 /* Appends an EXIF block (a TIFF header and two directories, without JPEG's prefix) that holds the
  * infotext, valid UTF-8, as its UserComment, in at most max bytes. Fails with ZI_ERROR_UNSUPPORTED,
@@ -58,10 +66,5 @@ bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image
  * for errors. */
 bool zi_exif_write(const char *name, const char *infotext, size_t max, zi_text *out,
                    zi_error *error) ZI_CHECKED;
-
-/* Sets *infotext to the UserComment of an EXIF block as UTF-8 in new memory, for free(); NULL when
- * there is none that can be read. Fails only when memory is short, *infotext NULL: cameras write
- * many kinds of irregular EXIF. */
-bool zi_exif_read(const uint8_t *data, size_t size, char **infotext, zi_error *error) ZI_CHECKED;
 
 #endif

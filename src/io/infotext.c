@@ -90,10 +90,7 @@ static bool read_size(const char *text, int *width, int *height)
 
 /* ---- writing ---- */
 
-/* Appends ", KEY: VALUE", with the value as a JSON string where it has a comma, a colon, a quote, a
- * tab, a line break, or a space at its start. NULL and "" append nothing. Out of memory: sets
- * out->failed. */
-static void put_value(zi_text *out, const char *key, const char *value)
+void zi_infotext_put(zi_text *out, const char *key, const char *value)
 {
     if (!value || !*value) return;
     zi_text_printf(out, ", %s: ", key);
@@ -162,18 +159,19 @@ char *zi_infotext_format(const zi_infotext_fields *fields)
         zi_text_puts(&out, "\n");
     }
     zi_text_printf(&out, "Steps: %d", fields->steps);
-    put_value(&out, "Sampler", label_of_choice(sampler));
-    put_value(&out, "Schedule type", label_of_choice(fields->schedule));
+    zi_infotext_put(&out, "Sampler", label_of_choice(sampler));
+    zi_infotext_put(&out, "Schedule type", label_of_choice(fields->schedule));
     zi_text_puts(&out, ", CFG scale: ");
     put_double(&out, fields->cfg);
     zi_text_printf(&out, ", Seed: %" PRIu64 ", Size: %dx%d", fields->seed, fields->width,
                    fields->height);
-    put_value(&out, "Model", fields->model);
+    zi_infotext_put(&out, "Model hash", fields->model_hash);
+    zi_infotext_put(&out, "Model", fields->model);
     zi_text_puts(&out, ", Shift: ");
     put_double(&out, fields->shift);
     put_number(&out, "CFG normalization", fields->cfg_normalization);
     put_number(&out, "CFG truncation", fields->cfg_truncation);
-    put_value(&out, "Original prompt", fields->original);
+    zi_infotext_put(&out, "Original prompt", fields->original);
     zi_text_puts(&out, ", Version: zimage " ZI_VERSION);
     return zi_text_take(&out);
 }
@@ -277,36 +275,43 @@ static double *number_field(span key, zi_infotext_fields *out)
                                               : NULL;
 }
 
-/* Stores any value in *storage, which must have room and is moved behind it, and in the field of
- * *out that the key names; unknown keys set no field. Fails with ZI_ERROR_BAD_FORMAT for a value
- * that should be a number or a size and is none; *out may be partly set then. */
-static bool read_setting(span key, span from, zi_infotext_fields *out, char **storage,
-                         zi_error *error)
+/* The field of *out for a key whose value is text, stored as it is; NULL: none. */
+static const char **text_field(span key, zi_infotext_fields *out)
 {
-    bool ok = true;
-    const char *value = store_value(storage, from), *kind = "a whole number";
-    if (key_is(key, "Steps"))
-        ok = read_int(value, 0, &out->steps);
-    else if (key_is(key, "Seed"))
-        ok = read_uint(value, 0, UINT64_MAX, &out->seed);
-    else if (key_is(key, "Model"))
-        out->model = value;
-    else if (key_is(key, "Original prompt"))
-        out->original = value;
-    else if (key_is(key, "Schedule type"))
-        out->schedule = choice_of_label(value);
-    else if (key_is(key, "Sampler"))
-        out->sampler = choice_of_label(value);
-    else if (key_is(key, "Size")) {
-        kind = "a size like 1024x1024";
-        ok = read_size(value, &out->width, &out->height);
+    return key_is(key, "Model")             ? &out->model
+           : key_is(key, "Model hash")      ? &out->model_hash
+           : key_is(key, "Original prompt") ? &out->original
+                                            : NULL;
+}
+
+/* Sets the field of *out that the key names; unknown keys set none. False: the value, a string that
+ * outlives *out, is not of the field's kind, and *out is unchanged. */
+static bool read_setting(span key, const char *value, zi_infotext_fields *out)
+{
+    int width, height;
+    if (key_is(key, "Steps")) return read_int(value, 0, &out->steps);
+    if (key_is(key, "Seed")) {
+        uint64_t seed;
+        if (!read_uint(value, 0, UINT64_MAX, &seed)) return false;
+        out->seed = seed;
+        out->has_seed = true;
+    } else if (key_is(key, "Size")) {
+        if (!read_size(value, &width, &height)) return false;
+        out->width = width;
+        out->height = height;
     } else if (number_field(key, out)) {
-        kind = "a number";
-        ok = read_double(value, number_field(key, out));
+        double number;
+        if (!read_double(value, &number)) return false;
+        *number_field(key, out) = number;
+        if (key_is(key, "CFG scale")) out->has_cfg = true;
+    } else if (key_is(key, "Schedule type")) {
+        out->schedule = choice_of_label(value);
+    } else if (key_is(key, "Sampler")) {
+        out->sampler = choice_of_label(value);
+    } else if (text_field(key, out)) {
+        *text_field(key, out) = value;
     }
-    return ok || zi_error_set(error, ZI_ERROR_BAD_FORMAT, "infotext",
-                              "%.*s is \"%.60s\" and should be %s; correct or remove it",
-                              (int)key.size, key.data, value, kind);
+    return true;
 }
 
 /* Cuts text, whose white space at the end does not count, into its last line and the prompts before
@@ -350,23 +355,44 @@ static void cut_negative(span *prompt, span *negative)
     }
 }
 
+/* Writes "KEY: VALUE" as a line, after a line break unless it is the first, to *at, which must have
+ * room and is moved behind it; line breaks in the value become spaces. No closing NUL. */
+static void store_unread(char **at, bool first, span key, const char *value)
+{
+    char *to = *at;
+    if (!first) *to++ = '\n';
+    memcpy(to, key.data, key.size);
+    to += key.size;
+    *to++ = ':';
+    *to++ = ' ';
+    for (; *value; value++) *to++ = (char)(*value == '\n' || *value == '\r' ? ' ' : *value);
+    *at = to;
+}
+
 bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage, zi_error *error)
 {
     /* Everything kept is a part of text, and all but the prompts follow a key of two or more
-     * bytes and a colon: their closing NULs need no room of their own. */
+     * bytes and a colon: their closing NULs need no room of their own. Unread pairs are stored a
+     * second time, behind that, with at most two bytes more each. */
     size_t size = strlen(text) + 4;
-    char *strings = malloc(size), *next = strings;
-    if (!strings) return zi_error_no_memory(error, size);
+    char *strings = calloc(size, 3), *next = strings;
+    if (!strings) return zi_error_no_memory(error, 3 * size);
+    char *unread = strings + size;
     span prompt, negative, line, key, value;
     cut_settings(text, &prompt, &line);
     cut_negative(&prompt, &negative);
-    zi_infotext_fields fields = {.model = "", .schedule = "", .original = "", .sampler = ""};
+    zi_infotext_fields fields = {.model = "",
+                                 .schedule = "",
+                                 .original = "",
+                                 .sampler = "",
+                                 .model_hash = "",
+                                 .unread = unread};
     fields.prompt = store_string(&next, prompt);
     fields.negative = store_string(&next, negative);
     while (next_pair(&line, &key, &value)) {
-        if (read_setting(key, value, &fields, &next, error)) continue;
-        free(strings);
-        return false;
+        const char *stored = store_value(&next, value);
+        if (!read_setting(key, stored, &fields))
+            store_unread(&unread, unread == fields.unread, key, stored);
     }
     *out = fields;
     *storage = strings;

@@ -15,7 +15,8 @@ enum {
     SCANS_MAX = 500,    /* of a progressive file; a small one could ask for hours of work */
     BLOCK = 16384
 };
-static const char exif_id[6] = "Exif\0"; /* and a second NUL */
+static const char exif_id[6] = "Exif\0";                     /* and a second NUL */
+static const char xmp_id[] = "http://ns.adobe.com/xap/1.0/"; /* and a NUL */
 
 /* All that one call needs. libjpeg leaves by longjmp: what must survive that lives here and not in
  * the locals of the function that called setjmp. */
@@ -29,7 +30,7 @@ typedef struct {
     zi_error *error;
     zi_text *out;    /* encoding: the destination */
     zi_image *image; /* decoding: what comes of it, */
-    char *infotext;
+    zi_image_metadata *metadata;
     JOCTET block[BLOCK];
 } job;
 
@@ -183,21 +184,27 @@ out:
     return ok;
 }
 
-/* Sets job.infotext, NULL before, to the UserComment of the first EXIF marker that has one, in new
- * memory; left NULL when none has. Call it after jpeg_read_header. False: out of memory; the job's
- * error is set, and job.infotext is NULL. */
-static bool read_infotext(job *it, j_decompress_ptr jpeg)
+/* Adds the file's comments, EXIF blocks and XMP packets. stable-diffusion.cpp writes the comment
+ * "parameters", a NUL and the text. Call it after jpeg_read_header. */
+static void read_metadata(zi_image_metadata *metadata, j_decompress_ptr jpeg)
 {
-    for (jpeg_saved_marker_ptr m = jpeg->marker_list; m && !it->infotext; m = m->next)
-        if (m->data_length > sizeof exif_id && !memcmp(m->data, exif_id, sizeof exif_id) &&
-            !zi_exif_read(m->data + sizeof exif_id, m->data_length - sizeof exif_id, &it->infotext,
-                          it->error))
-            return false;
-    return true;
+    static const char parameters[] = "parameters"; /* and a NUL */
+    for (jpeg_saved_marker_ptr m = jpeg->marker_list; m; m = m->next) {
+        const char *text = (const char *)m->data;
+        size_t size = m->data_length, key = sizeof parameters;
+        if (m->marker == JPEG_COM && size > key && !memcmp(text, parameters, key))
+            zi_image_metadata_add(metadata, parameters, text + key, size - key);
+        else if (m->marker == JPEG_COM)
+            zi_image_metadata_add(metadata, "comment", text, size);
+        else if (size > sizeof exif_id && !memcmp(text, exif_id, sizeof exif_id))
+            zi_image_metadata_add_exif(metadata, m->data + sizeof exif_id, size - sizeof exif_id);
+        else if (size > sizeof xmp_id && !memcmp(text, xmp_id, sizeof xmp_id))
+            zi_image_metadata_add_xmp(metadata, text + sizeof xmp_id, size - sizeof xmp_id);
+    }
 }
 
 /* Creates jpeg, which the caller destroys, and decodes a file into job.image (new, RGB) and
- * job.infotext; either may be set after a failure, too. False: damaged, too large or CMYK; the
+ * job.metadata; either may be set after a failure, too. False: damaged, too large or CMYK; the
  * job's error is set. */
 static bool decode_jpeg(job *it, j_decompress_ptr jpeg, const uint8_t *data, size_t size)
 {
@@ -207,6 +214,7 @@ static bool decode_jpeg(job *it, j_decompress_ptr jpeg, const uint8_t *data, siz
     jpeg->progress = &it->progress;
     jpeg_mem_src(jpeg, data, (unsigned long)size);
     jpeg_save_markers(jpeg, JPEG_APP0 + 1, 0xffff);
+    jpeg_save_markers(jpeg, JPEG_COM, 0xffff);
     jpeg_read_header(jpeg, TRUE);
     if (jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK)
         return zi_error_set(
@@ -214,7 +222,7 @@ static bool decode_jpeg(job *it, j_decompress_ptr jpeg, const uint8_t *data, siz
             "is a JPEG image in CMYK colours, which is not supported; save it as RGB");
     if (!zi_image_new(it->name, jpeg->image_width, jpeg->image_height, &it->image, it->error))
         return false;
-    if (!read_infotext(it, jpeg)) return false;
+    read_metadata(it->metadata, jpeg);
     jpeg->out_color_space = JCS_RGB;
     jpeg_start_decompress(jpeg);
     size_t stride = (size_t)it->image->width * 3;
@@ -227,21 +235,21 @@ static bool decode_jpeg(job *it, j_decompress_ptr jpeg, const uint8_t *data, siz
 }
 
 bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    char **infotext, zi_error *error)
+                    zi_image_metadata *metadata, zi_error *error)
 {
-    job it = {
-        .name = name, .trouble = "damaged JPEG image", .code = ZI_ERROR_BAD_FORMAT, .error = error};
+    job it = {.name = name,
+              .trouble = "damaged JPEG image",
+              .code = ZI_ERROR_BAD_FORMAT,
+              .error = error,
+              .metadata = metadata};
     struct jpeg_decompress_struct jpeg = {.client_data = &it};
     jpeg.err = set_errors(&it);
     bool ok = decode_jpeg(&it, &jpeg, data, size);
     if (ok) {
         *out = it.image;
-        *infotext = it.infotext;
         it.image = NULL;
-        it.infotext = NULL;
     }
     jpeg_destroy_decompress(&jpeg);
     zi_image_free(it.image);
-    free(it.infotext);
     return ok;
 }

@@ -212,8 +212,8 @@ static bool read_component_folder(const char *path, const char *stem, zi_layout 
 }
 
 /* Sets *out to the path, in new memory, of the only file of weights in a folder, whatever its name.
- * Fails with ZI_ERROR_UNSUPPORTED for several, which no index joins, and for pickles alone, with
- * ZI_ERROR_NOT_FOUND without any; *out is unchanged then. */
+ * Fails with ZI_ERROR_NOT_FOUND for several, which no index joins, and without any, with
+ * ZI_ERROR_UNSUPPORTED for pickles alone; *out is unchanged then. */
 static bool find_only_file(const char *path, char **out, zi_error *error)
 {
     zi_folder_weights files;
@@ -221,11 +221,11 @@ static bool find_only_file(const char *path, char **out, zi_error *error)
     if (!zi_folder_weights_list(path, &files, error)) return false;
     bool ok = false;
     if (files.second)
-        zi_error_set(
-            error, ZI_ERROR_UNSUPPORTED, path,
-            "has several files of weights, such as %.80s and %.80s, and no index that says "
-            "that they belong together; name one of the files",
-            files.first, files.second);
+        zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
+                     "is no model folder: it has several files of weights, such as %.80s and "
+                     "%.80s, and no index that says that they belong together; name one of the "
+                     "files",
+                     files.first, files.second);
     else if (files.first)
         ok = join_path(path, files.first, out, error);
     else if (!files.pickle)

@@ -191,44 +191,32 @@ static bool decode_png(job *it)
     return true;
 }
 
-/* Returns Latin-1 text as UTF-8 in new memory; NULL: out of memory, and no error is set. */
-static char *latin1_to_utf8(const char *text)
-{
-    zi_text utf8;
-    zi_text_init(&utf8, 2 * strlen(text));
-    for (; *text; text++) {
-        utf8proc_uint8_t bytes[4];
-        utf8proc_ssize_t n = utf8proc_encode_char((unsigned char)*text, bytes);
-        zi_text_append(&utf8, bytes, (size_t)n);
-    }
-    return zi_text_take(&utf8);
-}
-
-/* Sets *infotext to the first text chunk `parameters` as UTF-8 in new memory; NULL when there is
- * none. If it is an iTXt that is not UTF-8, there is none, as in PIL: later ones are not read.
- * Fails only when memory is short: the job's error is set, *infotext is NULL. */
-static bool read_infotext(const job *it, char **infotext)
+/* Adds the file's text chunks and EXIF block. An iTXt that is not UTF-8 is left out, as in PIL.
+ * False: memory is short; the job's error is set. */
+static bool read_metadata(const job *it, zi_image_metadata *metadata)
 {
     png_textp texts = NULL;
+    png_uint_32 exif_size = 0;
+    png_bytep exif = NULL;
+    if (setjmp(png_jmpbuf(it->png))) return false;
     int count = png_get_text(it->png, it->info, &texts, NULL);
-    *infotext = NULL;
     for (int i = 0; i < count; i++) {
-        if (strcmp(texts[i].key, "parameters") != 0) continue;
         const char *text = texts[i].text ? texts[i].text : "";
         size_t size = strlen(text);
-        if (texts[i].compression < PNG_ITXT_COMPRESSION_NONE)
-            *infotext = latin1_to_utf8(text);
-        else if (zi_utf8_valid(text, size))
-            *infotext = strdup(text);
+        bool international = texts[i].compression >= PNG_ITXT_COMPRESSION_NONE;
+        if (international && !zi_utf8_valid(text, size)) continue;
+        if (!strcmp(texts[i].key, "XML:com.adobe.xmp"))
+            zi_image_metadata_add_xmp(metadata, text, size);
         else
-            return true;
-        return *infotext || zi_error_no_memory(it->error, size);
+            zi_image_metadata_add(metadata, texts[i].key, text, size);
     }
+    if (png_get_eXIf_1(it->png, it->info, &exif_size, &exif))
+        zi_image_metadata_add_exif(metadata, exif, exif_size);
     return true;
 }
 
 bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                   char **infotext, zi_error *error)
+                   zi_image_metadata *metadata, zi_error *error)
 {
     if (!whole_chunks(data, size))
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
@@ -246,7 +234,7 @@ bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image 
         zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng: out of memory");
         goto out;
     }
-    if (!decode_png(&it) || !read_infotext(&it, infotext)) goto out;
+    if (!decode_png(&it) || !read_metadata(&it, metadata)) goto out;
     *out = it.image;
     it.image = NULL;
     ok = true;

@@ -1,5 +1,5 @@
-/* WebP through libwebp, lossy. The infotext is the UserComment of an EXIF chunk, put there and read
- * through libwebpmux. */
+/* WebP through libwebp, lossy. The infotext is the UserComment of an EXIF chunk. Chunks are written
+ * and read through libwebpmux. */
 #include "io/image.h"
 
 #include <stdlib.h>
@@ -172,23 +172,22 @@ static bool decode_opaque(const uint8_t *data, size_t size, WebPDecoderConfig *c
     return code == VP8_STATUS_OK;
 }
 
-/* Sets *infotext to the infotext in the file's EXIF chunk, in new memory; NULL: it has none that
- * can be read. Fails only when memory is short: the error is set, *infotext is NULL. */
-static bool read_infotext(const uint8_t *data, size_t size, char **infotext, zi_error *error)
+/* Adds the fields of the file's EXIF and XMP chunks. Short memory sets metadata->failed, or the
+ * chunks are not found. */
+static void read_metadata(const uint8_t *data, size_t size, zi_image_metadata *metadata)
 {
     const WebPData whole = {data, size};
-    WebPData exif = {0};
+    WebPData chunk = {0};
     WebPMux *mux = WebPMuxCreate(&whole, 0);
-    bool ok = true;
-    *infotext = NULL;
-    if (mux && WebPMuxGetChunk(mux, "EXIF", &exif) == WEBP_MUX_OK)
-        ok = zi_exif_read(exif.bytes, exif.size, infotext, error);
+    if (mux && WebPMuxGetChunk(mux, "EXIF", &chunk) == WEBP_MUX_OK)
+        zi_image_metadata_add_exif(metadata, chunk.bytes, chunk.size);
+    if (mux && WebPMuxGetChunk(mux, "XMP ", &chunk) == WEBP_MUX_OK)
+        zi_image_metadata_add_xmp(metadata, (const char *)chunk.bytes, chunk.size);
     WebPMuxDelete(mux);
-    return ok;
 }
 
 bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    char **infotext, zi_error *error)
+                    zi_image_metadata *metadata, zi_error *error)
 {
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
@@ -202,12 +201,12 @@ bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image
     if (!zi_image_new(name, (uint32_t)config.input.width, (uint32_t)config.input.height, &image,
                       error))
         return false;
-    bool ok = (config.input.has_alpha ? decode_alpha : decode_opaque)(data, size, &config, image,
-                                                                      name, error) &&
-              read_infotext(data, size, infotext, error);
-    if (ok)
-        *out = image;
-    else
+    if (!(config.input.has_alpha ? decode_alpha : decode_opaque)(data, size, &config, image, name,
+                                                                 error)) {
         zi_image_free(image);
-    return ok;
+        return false;
+    }
+    read_metadata(data, size, metadata);
+    *out = image;
+    return true;
 }

@@ -63,33 +63,108 @@ static bool is_space(char c)
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
-/* Whether text begins with word, or word begins with text (as the empty text does). */
-static bool is_prefix_either_way(const char *text, const char *word)
+static const char think[] = "<think>", end_think[] = "</think>";
+
+/* Appends the output without its thoughts. */
+static void put_without_thoughts(const char *output, zi_text *out)
 {
-    size_t size = strlen(text), length = strlen(word);
-    return strncmp(text, word, size < length ? size : length) == 0;
+    for (;;) {
+        const char *open = strstr(output, think), *close = strstr(output, end_think);
+        if (!close) {
+            zi_text_append(out, output, open ? (size_t)(open - output) : strlen(output));
+            return;
+        }
+        if (open && open < close) {
+            zi_text_append(out, output, (size_t)(open - output));
+        } else { /* it was opened before the output: all so far was a thought */
+            size_t ceiling = out->ceiling;
+            zi_text_free(out);
+            zi_text_init(out, ceiling);
+        }
+        output = close + strlen(end_think);
+    }
 }
 
-/* The output behind leading white space and <think>...</think>, if it begins with that; points into
- * output, where white space may follow </think>. NULL: thinking has not ended, or the output so far
- * may become "<think>", as an empty one may. */
-static const char *skip_thinking(const char *output)
+enum { CONTROL_TOKEN_MAX = 64 /* bytes */ };
+
+/* Whether `size` bytes are the name of a control token: <|...|> of letters, digits, _, - and ., or
+ * one of a list. */
+static bool is_control_token(const char *text, size_t size)
 {
-    static const char begin[] = "<think>", end[] = "</think>";
-    while (is_space(*output)) output++;
-    if (!is_prefix_either_way(output, begin)) return output;
-    const char *close = strstr(output, end);
-    return close ? close + strlen(end) : NULL;
+    static const char *const others[] = {
+        think,   end_think, "<s>",     "</s>",     "<unk>",       "<pad>",       "<bos>",
+        "<eos>", "<mask>",  "<<SYS>>", "<</SYS>>", "<tool_call>", "</tool_call>"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (size == strlen(others[i]) && !memcmp(text, others[i], size)) return true;
+    if (size < 5 || memcmp(text, "<|", 2) != 0 || memcmp(text + size - 2, "|>", 2) != 0)
+        return false;
+    for (size_t i = 2; i < size - 2; i++) {
+        char c = text[i];
+        bool name = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                    c == '_' || c == '-' || c == '.' || c == ' ';
+        if (!name) return false;
+    }
+    return true;
 }
 
-void zi_clean_answer(const char *output, zi_text *out)
+/* Removes the control token at the end of the text, if there is one: one that began there, or that
+ * came together because another one within it was removed. */
+static void drop_control_token(zi_text *text)
 {
-    output = skip_thinking(output);
-    if (!output) return;
-    while (is_space(*output)) output++;
-    for (const char *at = output; *at;) {
+    size_t first = text->size > CONTROL_TOKEN_MAX ? text->size - CONTROL_TOKEN_MAX : 0;
+    for (size_t at = text->size; at-- > first;)
+        if (text->data[at] == '<' && is_control_token(text->data + at, text->size - at)) {
+            text->size = at;
+            text->data[at] = 0;
+            return;
+        }
+}
+
+/* Whether a character of `length` bytes of UTF-8 is a control character but white space: of
+ * Unicode's categories Cc, or one that changes the direction of text, or a byte order mark. */
+static bool is_control(const char *text, size_t length)
+{
+    const unsigned char *b = (const unsigned char *)text;
+    if (length == 1) return (*b < 0x20 && !is_space(*text)) || *b == 0x7f;
+    if (length == 2) return b[0] == 0xc2 && b[1] < 0xa0;
+    if (length != 3) return false;
+    if (b[0] == 0xe2 && b[1] == 0x80) return b[2] >= 0xaa && b[2] <= 0xae; /* U+202A to U+202E */
+    if (b[0] == 0xe2 && b[1] == 0x81) return b[2] >= 0xa6 && b[2] <= 0xa9; /* U+2066 to U+2069 */
+    return b[0] == 0xef && b[1] == 0xbb && b[2] == 0xbf;
+}
+
+/* Appends text, valid UTF-8, without control characters and tokens. ended false: without the end
+ * that may become a control token. */
+static void put_without_controls(const char *text, bool ended, zi_text *out)
+{
+    for (size_t length; *text && !out->failed; text += length) {
+        length = utf8_length((unsigned char)*text);
+        if (!length) length = 1;
+        if (is_control(text, length)) continue;
+        zi_text_append(out, text, length);
+        if (*text == '>' && !out->failed) drop_control_token(out);
+    }
+    if (ended || !out->size) return;
+    size_t first = out->size > CONTROL_TOKEN_MAX ? out->size - CONTROL_TOKEN_MAX : 0;
+    const char *open = memchr(out->data + first, '<', out->size - first);
+    if (!open) return;
+    out->size = (size_t)(open - out->data);
+    out->data[out->size] = 0;
+}
+
+void zi_clean_answer(const char *output, bool ended, zi_text *out)
+{
+    zi_text said, plain;
+    zi_text_init(&said, SIZE_MAX / 2);
+    zi_text_init(&plain, SIZE_MAX / 2);
+    put_without_thoughts(output, &said);
+    put_without_controls(said.data ? said.data : "", ended, &plain);
+    out->failed |= said.failed || plain.failed;
+    const char *at = plain.data ? plain.data : "";
+    while (is_space(*at)) at++;
+    while (*at) {
         size_t spaces = strspn(at, " \n\r\t"), word = strcspn(at + spaces, " \n\r\t");
-        if (!at[spaces]) return;
+        if (!at[spaces]) break;
         bool broken = strcspn(at, "\n\r") < spaces;
         if (broken)
             zi_text_puts(out, " ");
@@ -98,6 +173,8 @@ void zi_clean_answer(const char *output, zi_text *out)
         zi_text_append(out, at + spaces, word);
         at += spaces + word;
     }
+    zi_text_free(&said);
+    zi_text_free(&plain);
 }
 
 /* ---- quoted text ---- */

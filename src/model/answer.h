@@ -22,11 +22,14 @@ void zi_utf8_stream_add(zi_utf8_stream *stream, const char *bytes, size_t size);
  * nothing; more bytes may follow. Memory is short: text.failed is set. */
 void zi_utf8_stream_finish(zi_utf8_stream *stream);
 
-/* Appends the answer in the model's output so far to `out`, an empty text: without a leading
- * <think>...</think> and white space at both ends, each run of white space with a line break
- * replaced by one space; nothing while thinking has not ended. A longer output only extends the
- * answer. Memory is short: out->failed is set. */
-void zi_clean_answer(const char *output, zi_text *out);
+/* Appends the answer in the model's output to `out`, an empty text: without thoughts
+ * (<think>...</think>, also not closed, and all text before a </think> that was not opened),
+ * control tokens such as <|im_end|> and control characters; white space at both ends is removed,
+ * each run of it with a line break replaced by one space. ended false: more output may come, and
+ * the end of the answer is held back while it may become a control token; a longer output then only
+ * extends the answer, unless it has a </think> that was not opened. Memory is short: out->failed is
+ * set. */
+void zi_clean_answer(const char *output, bool ended, zi_text *out);
 
 /* ---- quoted text ---- */
 

@@ -212,7 +212,7 @@ class Models(ModelsCase):
         self.assertIn("comfyui/z.gguf is not used: it lacks components", said)
         self.assertIn("`zimage inspect comfyui/z.gguf`", said)
         recipe, said = self.draw("--reference", MODEL)
-        self.assertIn("Model: z.gguf", recipe)
+        self.assertIn("Model: z,", recipe)
         self.assertNotIn("not used", said)
         self.put("pytorch/whole")
         recipe, said = self.draw()

@@ -55,7 +55,7 @@ class Install(unittest.TestCase):
         self.generates(self.path("generate"))
         self.generates(self.path("progress"))
         says = call(self.path("inspect"), MODEL, env=self.environment)
-        self.assertRegex(says, r"zimage \d.*\n.*: Z-Image, diffusers\n(.*\n)*good\n")
+        self.assertRegex(says, r"zimage \d.*\n.*: Z-Image-Turbo, diffusers\n(.*\n)*good\n")
 
     def test_cancelled(self):
         call("cc", os.path.join(EXAMPLES, "progress.c"), "-o", self.path("cancelled"), *self.flags("--cflags", "--libs"))

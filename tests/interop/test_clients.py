@@ -115,7 +115,7 @@ class A1111(Case):
         self.assertEqual(self.api.util_get_model_names(), ["demo"])
         self.api.util_set_model("demo")
         self.assertEqual(self.api.util_get_current_model(), "demo")
-        self.assertEqual(self.api.util_get_sampler_names(), ["Euler"])
+        self.assertEqual(self.api.util_get_sampler_names(), ["Euler", "Heun", "LCM"])
         self.assertIn("automatic", self.api.util_get_scheduler_names())
         for name in ("cmd_flags", "sd_vae", "upscalers", "latent_upscale_modes", "loras",
                      "hypernetworks", "face_restorers", "realesrgan_models", "prompt_styles",

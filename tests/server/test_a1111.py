@@ -45,6 +45,8 @@ INFO = {"prompt": TEXT, "all_prompts": list, "negative_prompt": TEXT, "all_negat
         "index_of_first_image": int, "infotexts": list, "styles": list, "job_timestamp": TEXT,
         "clip_skip": int, "is_using_inpainting_conditioning": bool, "version": TEXT}
 
+METADATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "metadata")
+
 
 class A1111(Case):
     @classmethod
@@ -245,6 +247,18 @@ class A1111(Case):
                                 "/thumbnail").body  # a WebP file without an infotext
         got = self.post("png-info", {"image": base64.b64encode(plain).decode()})
         self.assertEqual(got, {"info": "", "items": {}, "parameters": {}})
+        for name, parameters, items in (
+                ("a1111.png", {"Seed": "42", "Size-1": "512", "Size-2": "768", "Model hash": "0123456789",
+                               "Lora hashes": "a: 1234abcd, b: 5678"}, set()),
+                ("odd.png", {"Seed": "-1", "CFG scale": "None", "Steps": "8"}, set()),
+                ("sdcpp.jpg", {"Seed": "42", "Version": "stable-diffusion.cpp"}, set()),
+                ("comfyui.png", {"Seed": "18446744073709551615", "Steps": "8", "Source": "ComfyUI graph"},
+                 {"prompt", "workflow"})):
+            with open(os.path.join(METADATA, name), "rb") as file:
+                got = self.post("png-info", {"image": base64.b64encode(file.read()).decode()})
+            self.assertEqual({key: got["parameters"].get(key) for key in parameters}, parameters, name)
+            self.assertEqual(set(got["items"]), items, name)
+            self.assertEqual(got["parameters"]["Prompt"], "a cat, 猫 é", name)
         for image in ("", "a", "!!!!", "AAAA", "data:image/png;base64", pictures[0][:100].hex(), 1):
             self.post("png-info", {"image": image}, 422)
         self.post("png-info", {}, 422)

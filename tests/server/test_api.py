@@ -17,6 +17,9 @@ def fill(template, **values):
         template = template.replace("{" + name + "}", value)
     return template
 
+# Precisions of GGUF alone.
+BLOCKS = ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q4_1", "q5_0", "q5_1", "iq4_nl", "iq4_xs"]
+
 
 class Api(Case):
     """With a model of the models folder beside the demo model, and a language model."""
@@ -117,6 +120,10 @@ class Operations(Api):
             self.assertEqual(recipe["recipe"], image["recipe"])
             self.assertEqual(recipe["fields"]["seed"], image["seed"])
             self.assertEqual(recipe["fields"]["guidance"], 1.5)
+        for name in "comfyui.png", "odd.png", "comfyui-workflow.png", "jis.png":  # all members by schema
+            with open(path(GOLDEN, "..", "metadata", name), "rb") as file:
+                recipe = call("POST", "/api/recipe", 200, raw=file.read()).json
+            self.assertEqual(recipe["fields"] is None, name in ("comfyui-workflow.png", "jis.png"))
         thumbnail = call("GET", "/api/images/{id}/thumbnail", 200, id=ids[0])
         self.assertEqual(self.server.get(f"/api/images/{ids[0]}/thumbnail").body, thumbnail.body)
         call("DELETE", "/api/images/{id}", 204, id=ids[0])
@@ -185,7 +192,7 @@ class Description(Api):
         layouts, precisions = (self.schemas["ConvertParams"]["properties"][name]["enum"]
                                for name in ("layout", "precision"))
         self.assertEqual(layouts, ["same", "mlx", "diffusers", "comfyui", "gguf", None])
-        self.assertEqual(precisions, ["original", "fp16", "bf16", "fp8", "q8", "q4", None])
+        self.assertEqual(precisions, ["original", "fp16", "bf16", "fp8", "q8", "q4", "fp32", "fp8_e4m3fn", *BLOCKS, None])
         self.assertEqual(self.schemas["DownloadParams"]["properties"]["to"]["enum"], layouts)
         self.assertEqual(self.schemas["ConvertParams"]["required"], ["source", "destination"])
         self.assertNotIn("required", self.schemas["VerifyParams"])
@@ -217,7 +224,8 @@ class Description(Api):
         self.assertEqual(config["computes"], rows["compute"]["choices"])
         self.assertEqual(config["limits"]["prompt_bytes"], rows["prompt"]["max"])
         self.assertEqual({layout["name"]: layout["precisions"][3:] for layout in config["layouts"]},
-                         {"mlx": ["fp8", "q8", "q4"], "diffusers": ["fp8"], "comfyui": ["fp8"], "gguf": ["q8", "q4"]})
+                         {"mlx": ["fp8", "q8", "q4", "fp32"], "diffusers": ["fp8", "fp32", "fp8_e4m3fn"],
+                          "comfyui": ["fp8", "fp32", "fp8_e4m3fn"], "gguf": ["q8", "q4", "fp32", *BLOCKS]})
 
 
 class Params(Api):
@@ -415,7 +423,7 @@ class Requests(Api):
                 ("text_encoder", "the text encoder is missing", "convert", {
                     "source": split, "destination": "x", "layout": "mlx", "vae": vae}),
                 ("precision", "has no transformer", "quantize", {"source": vae, "destination": "x",
-                                                                 "precision": "q8"}),
+                                                                 "precision": "fp8"}),
                 ("name", "is there already; choose another name, such as golden-2", "import", {
                     "source": golden, "name": "golden"}),
                 (None, "no text encoder in it; name a text encoder, or a reference model (a complete Z-Image "

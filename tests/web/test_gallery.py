@@ -8,6 +8,8 @@ import urllib.request
 
 from support import RED, STAR, HeldRequest, HeldEvents, PageCase, expect
 
+METADATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "metadata")
+
 
 class Gallery(PageCase):
     def setUp(self):
@@ -229,6 +231,27 @@ class Gallery(PageCase):
         _, data = self.image_and_file(RED)
         self.page.set_input_files("#infotext-file", {"name": "red.png", "mimeType": "image/png", "buffer": data})
         expect(self.page.get_by_role("dialog", name="Generation parameters")).to_contain_text(RED)
+
+    def test_parameters_of_other_programs(self):
+        def drop(name):
+            with open(os.path.join(METADATA, name), "rb") as file:
+                self.drop("#view-gallery", name, "image/png", file.read())
+            return self.page.get_by_role("dialog", name="Generation parameters")
+        dialog = drop("comfyui.png")
+        for words in "ComfyUI graph", "a cat, 猫 é", "18446744073709551615":
+            expect(dialog).to_contain_text(words)
+        dialog.get_by_text("All settings").click()
+        expect(dialog).to_contain_text("res_multistep")
+        dialog.get_by_text("Use these settings").click()
+        self.assertEqual(self.page.input_value("#prompt"), "a cat, 猫 é")
+        self.assertEqual(self.page.input_value("#seed"), "18446744073709551615")
+        self.page.fill("#seed", "77")
+        dialog = drop("odd.png")
+        expect(dialog).to_contain_text("Seed: -1")
+        dialog.get_by_text("Use these settings").click()
+        self.assertEqual(self.page.input_value("#steps"), "8")
+        self.assertEqual(self.page.input_value("#seed"), "77")  # as it was: the image has none that fits
+        expect(drop("comfyui-workflow.png")).to_contain_text("contains a ComfyUI workflow")
 
     def test_no_infotext(self):
         self.drop("#view-gallery", "notes.txt", "text/plain", b"not an image")

@@ -1,18 +1,26 @@
 // Shows the generation parameters (infotext) that an image file contains, when it is dropped on the page or chosen.
-import { $, $$, addDropTarget, button, el, openDialog, showToast } from './dom.js';
+import { $, $$, addDropTarget, button, el, openDialog, propertyList, showToast } from './dom.js';
 import { sendJson } from './api.js';
 import { imageProperties } from './image.js';
 import { useParameters } from './settings.js';
 
 const TYPES = ['image/png', 'image/jpeg', 'image/webp'];
 
-// info: the response of POST /api/recipe. Its fields are null if there is no infotext or it could not be parsed.
+// The fields without null, which stands for a value that is missing and would reset its control. The size of a missing
+// one is that of the image.
+const knownFields = (fields, width, height) => ({
+  ...Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null)),
+  width: fields.width || width,
+  height: fields.height || height,
+});
+
+// info: the response of POST /api/recipe. Its fields are null if there is no infotext.
 function openInfotextDialog(file, info) {
   const url = URL.createObjectURL(file);
-  const { fields, recipe: infotext, width, height } = info;
-  const found = fields && { ...fields, width: fields.width || width, height: fields.height || height };
-  const unknown = infotext
-    ? 'The generation parameters are in an unknown format:'
+  const { fields, recipe: infotext, settings, unread, source, width, height } = info;
+  const found = fields && knownFields(fields, width, height);
+  const none = source
+    ? `This image contains a ${source}, without generation parameters that can be read.`
     : 'This image has no generation parameters.';
   const use = () => {
     box.close();
@@ -21,8 +29,12 @@ function openInfotextDialog(file, info) {
   const box = openDialog('Generation parameters', '.wide.detail',
     el('figure.detail-image', {}, el('img', { src: url, alt: file.name, width, height })),
     el('div.detail-text', {},
-      found ? imageProperties(found) : el('p', {}, unknown),
-      infotext && el('details', { open: !fields },
+      found ? imageProperties(found) : el('p', {}, none),
+      found && source !== 'infotext' && source && el('p', {}, `Read from: ${source}`),
+      unread?.length > 0 && el('p', {}, `Not used, since the values do not fit: ${unread.join('; ')}`),
+      settings && Object.keys(settings).length > 0 && el('details', {},
+        el('summary', {}, 'All settings'), propertyList(Object.entries(settings))),
+      infotext && el('details', {},
         el('summary', {}, 'Raw text'), el('pre.raw.mono', { tabindex: 0 }, infotext)),
       found && el('div.row', {}, button('.primary', 'reuse', 'Use these settings', use))));
   box.addEventListener('close', () => URL.revokeObjectURL(url));

@@ -186,10 +186,14 @@ function optionText({ name, shelf, layout, precision }) {
 // The selected model's name. Until the list of models has been loaded, the one of the saved settings.
 const modelName = () => fields.model.value || storage.get('settings')?.model;
 
-// name: as in GET /api/models, or the last part of it, as in the metadata of images.
+// A model's name in the metadata of images: without folder and the extension of a file.
+const stemOf = (name) => baseName(name).replace(/\.(safetensors|gguf)$/, '');
+
+// name: as in GET /api/models, or the last part of it, perhaps without its extension, as in the metadata of images.
 function findModel(name) {
   return models.find((model) => model.name === name) ??
     models.find((model) => baseName(model.name) === name) ??
+    models.find((model) => stemOf(model.name) === stemOf(name)) ??
     (name === 'demo-model' ? models.find((model) => model.shelf === 'demo') : undefined);
 }
 
