@@ -89,6 +89,7 @@ bool zi_source_check_values(const zi_source *source, zi_error *error)
         const char *file = zi_entry_file(entry), *name = entry->tensor->name;
         size_t rows, columns;
         get_row_shape(entry, &rows, &columns);
+        if (!rows || !columns) continue; /* the other number may be any one */
         float *row = malloc((columns + 1) * sizeof *row);
         bool zero = true;
         if (!row) return zi_error_no_memory(error, columns * sizeof *row);
