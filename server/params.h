@@ -40,9 +40,10 @@ typedef struct {
 } zi_parameter_alias;
 
 /* Reads fields by such a table, with the server's limits; ignores all others and anything that is
- * not an object, as zi_params_read_known does, and sets no `given` flags. Of rows that share an
- * offset, the last one that the object has wins. False: a field of the table is duplicate or not
- * valid; *http_error is a 400, and the struct may be partly filled. */
+ * not an object, as zi_params_read_known does, and sets no `given` flags. Texts in the struct are
+ * borrowed from the object. Of rows that share an offset, the last one that the object has wins.
+ * False: a field of the table is duplicate or not valid; *http_error is a 400, and the struct may
+ * be partly filled. */
 bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table, void *out,
                             zi_http_error *http_error) ZI_CHECKED;
 

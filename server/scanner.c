@@ -129,10 +129,10 @@ static bool sync_file(const char *path, zi_http_error *http_error)
     return ok;
 }
 
-/* Whether the file has the format of a model or of a component of one, though it may be damaged or
- * unsupported. False: *http_error is filled: a 400 when the format is unknown or its header is
- * damaged, else 404 or 500. */
-static bool is_model(const char *path, zi_http_error *http_error)
+/* Whether the file is a safetensors or GGUF file with an intact header. What its tensors are is not
+ * looked at: a LoRA, or a model of another kind, counts, too. False: *http_error is filled: a 400
+ * when the format is unknown or its header is damaged, else 404 or 500. */
+static bool is_tensor_file(const char *path, zi_http_error *http_error)
 {
     zi_error error;
     zi_inspection *inspection;
@@ -142,12 +142,12 @@ static bool is_model(const char *path, zi_http_error *http_error)
     return true;
 }
 
-/* Moves or hard-links u->staged to u->path, synced to the disk, if it is a model; the caller
+/* Moves or hard-links u->staged to u->path, synced to the disk, if it is a tensor file; the caller
  * removes u->staged. False: *http_error is filled (409 when the path exists), and nothing was
  * written to u->path. Only a file system without hard links may overwrite. */
 static bool install_upload(zi_upload *u, zi_http_error *http_error)
 {
-    if (!is_model(u->staged, http_error) || !sync_file(u->staged, http_error)) return false;
+    if (!is_tensor_file(u->staged, http_error) || !sync_file(u->staged, http_error)) return false;
     if (link(u->staged, u->path) == 0 || (errno != EEXIST && rename(u->staged, u->path) == 0)) {
         zi_sync_parent_folder(u->path);
         return true;

@@ -139,10 +139,10 @@ static bool check_no_pickle(const zi_conversion *c, const int chosen[ZI_WEIGHT_C
     return true;
 }
 
-/* Sets chosen[component] to its input (ZI_INPUTS: not converted) and c->whole. GGUF gets one
- * component: the transformer, else the text encoder. Fails when there is no component, when exactly
- * one of the three is missing, for a VAE as GGUF, and when an input named for a component lacks
- * it. */
+/* Sets chosen[component] to its input (ZI_INPUTS: not converted) and c->whole: all three are
+ * converted. GGUF gets one component: the transformer, else the text encoder. Fails when there is
+ * none, for a VAE as GGUF, when an input named for a component lacks it, for any input so named
+ * with GGUF, and, except for GGUF, when exactly one of the three is missing. */
 static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS], zi_error *error)
 {
     if (!check_named_input(c, ZI_INPUT_VAE, ZI_COMPONENT_VAE, error) ||

@@ -186,9 +186,10 @@ static void copy_to_ring(zi_hash_writer *w, const char *data, size_t size)
 
 /* ---- the thread ---- */
 
-/* Main function of the thread: hashes complete blocks as they come, else writes, until all is done,
- * a failure or w->stop. Syncs a complete file, sets w->text to the digest, w->failed to the errno
- * of a failure, and always w->finished. */
+/* Main function of the thread: hashes complete blocks as they come; while there is none to hash,
+ * writes the ring's blocks to the file; until all is done, a failure or w->stop. Syncs a complete
+ * file, sets w->text to the digest ("": OpenSSL failed), w->failed to the errno of a failure, and
+ * always w->finished. */
 static void *hash_thread(void *context)
 {
     zi_hash_writer *w = context;

@@ -185,8 +185,9 @@ static bool read_summary(const cJSON *from, zi_tensor_summary *out)
     return ok;
 }
 
-/* Reads has_components and presence, tensors and absence of each component; without components,
- * `other`. Names it does not know are ignored. False: a summary is damaged, or memory is short. */
+/* Reads has_components and, of each component, its tensors and whether it is present or missing
+ * (needed, but not there); without components, `other`. Names it does not know are ignored. False:
+ * a summary is damaged, or memory is short; *in may be filled in part. */
 static bool read_components(const cJSON *root, zi_inspection *in)
 {
     const cJSON *components = zi_json_find(root, "components"), *missing;

@@ -91,8 +91,10 @@ bool zi_config_check_components(const char *where, const zi_config *config,
 
 /* Reads the shape fields, eps, rope_theta (`theta` if absent) and context of a parsed Qwen or Llama
  * config.json, without zi_config_check_qwen. The caller sets qk_norm, biases and interleaved, which
- * depend on the architecture. Fails with ZI_ERROR_BAD_FORMAT for a missing field, and as
- * zi_config_check_fields; *out may have changed. path: for errors only. */
+ * depend on the architecture. Optional: head_dim (hidden_size / heads), max_position_embeddings
+ * (2^30) and attention_bias. Fails with ZI_ERROR_BAD_FORMAT for another field that is missing, or
+ * one of a wrong type or out of range, and as zi_config_check_fields; *out may have changed. path:
+ * for errors only. */
 bool zi_config_read_qwen(const char *path, const cJSON *json, double theta, zi_qwen_config *out,
                          zi_error *error) ZI_CHECKED;
 

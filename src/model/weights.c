@@ -283,8 +283,8 @@ static void bind_constant(zi_weights *weights, size_t n, float value, zi_weight 
     out->data = import_floats(weights, values, n);
 }
 
-/* Sets out->data to a copy of the tensor [n] as f32. A missing tensor or another shape sets
- * weights->failed. */
+/* Sets out->data to a copy of the tensor [n] as f32, which the weights own. A missing tensor,
+ * another shape or short memory sets weights->failed and the error. */
 static void bind_vector(zi_weights *weights, const char *name, size_t n, zi_weight *out)
 {
     const zi_entry *entry = use_entry(weights, name, &n, 1);

@@ -102,8 +102,10 @@ char *zi_import_target_name(const zi_import_options *options);
 bool zi_import_target_path(const zi_registry *registry, const zi_import_options *options,
                            zi_section section, char **path, zi_error *error) ZI_CHECKED;
 
-/* Moves options->source to the target path. Across file systems it copies, reporting progress, and
- * then removes the source. A symbolic link as the source is an error. */
+/* Moves options->source to the target path, where nothing may be: a file or an empty folder there
+ * would be replaced. Across file systems it copies, reporting progress, and then removes the
+ * source; if only that fails, the copy stays, and part of the source may be gone. After another
+ * failure the source is as it was. A symbolic link as the source is an error. */
 bool zi_import_move_source(const zi_import_options *options, const char *to,
                            zi_error *error) ZI_CHECKED;
 
