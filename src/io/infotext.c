@@ -131,6 +131,7 @@ char *zi_infotext_format(const zi_infotext_fields *fields)
     put_value(&out, "Model", fields->model);
     zi_text_puts(&out, ", Shift: ");
     put_double(&out, fields->shift);
+    if (fields->max_tokens) zi_text_printf(&out, ", Max tokens: %d", fields->max_tokens);
     put_value(&out, "Original prompt", fields->original);
     zi_text_puts(&out, ", Version: zimage " ZI_VERSION);
     return zi_text_take(&out);
@@ -234,6 +235,8 @@ static bool read_setting(span key, span from, zi_infotext_fields *out, char **st
     const char *value = store_value(storage, from), *kind = "a whole number";
     if (key_is(key, "Steps"))
         ok = read_int(value, 0, &out->steps);
+    else if (key_is(key, "Max tokens"))
+        ok = read_int(value, 0, &out->max_tokens);
     else if (key_is(key, "Seed"))
         ok = read_uint(value, 0, UINT64_MAX, &out->seed);
     else if (key_is(key, "Model"))
