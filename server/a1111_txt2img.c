@@ -166,6 +166,17 @@ static int round_down_to_multiple(const char *parameter, int side)
     return side / multiple * multiple;
 }
 
+/* Checks the negative prompt, so that errors have the name that it has here, not the library's.
+ * False: *http_error is a 400. */
+static bool check_negative(const zi_generation *generation, zi_http_error *http_error)
+{
+    zi_error error = {0};
+    zi_generation only = {.request.negative = generation->request.negative};
+    return zi_generation_check(&only, true, &error) ||
+           zi_http_error_set(http_error, 400, "negative_prompt", "negative_prompt: %s",
+                             error.text + error.message);
+}
+
 /* Reads and validates the body into r, except for the model; absent and null fields keep the values
  * in r. Its texts are borrowed from req->json. Rounds sizes down to valid multiples; unknown
  * schedulers are ignored. False: *http_error is filled (400 or 422), and r is partly filled. */
@@ -185,7 +196,7 @@ static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_err
     if (r->scheduler &&
         zi_parameter_choose(zi_parameter_find("schedule"), r->scheduler, &schedule, NULL))
         g->request.schedule = (zi_schedule)schedule;
-    return true;
+    return check_negative(g, http_error);
 }
 
 /* Reads the request into r and submits the generate job, whose id becomes req->job. If
