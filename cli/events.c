@@ -2,10 +2,13 @@
  * standard output and notes on standard error, both one JSON object per line. */
 #include "cli.h"
 
+#include "base/text.h"
+
 #include <cJSON.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 
 static atomic_bool json_messages; /* read by a signal handler */
 static atomic_int events_in_progress;
@@ -25,6 +28,22 @@ bool zi_event_in_progress(void)
     return atomic_load(&events_in_progress) > 0;
 }
 
+/* Prints JSON with \ufffd in place of bytes that are not UTF-8, such as those of a file's name:
+ * they can be in strings only. */
+static void print_utf8(const char *json, FILE *stream)
+{
+    size_t left = strlen(json);
+    while (left) {
+        size_t size = zi_utf8_sequence(json, left), step = size ? size : 1;
+        if (size)
+            fwrite(json, 1, size, stream);
+        else
+            fputs("\\ufffd", stream);
+        json += step;
+        left -= step;
+    }
+}
+
 /* Prints the object as one line to the stream, flushes, and deletes the object, also on failure.
  * False: out of memory, as which an object of NULL counts. */
 static bool print_object(cJSON *object, FILE *stream)
@@ -32,7 +51,7 @@ static bool print_object(cJSON *object, FILE *stream)
     char *line = object ? cJSON_PrintUnformatted(object) : NULL;
     if (line) {
         atomic_fetch_add(&events_in_progress, 1);
-        fputs(line, stream);
+        print_utf8(line, stream);
         fputc('\n', stream);
         fflush(stream);
         atomic_fetch_sub(&events_in_progress, 1);

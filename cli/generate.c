@@ -161,7 +161,7 @@ typedef struct {
     char *model_path; /* of the loaded model */
     zi_used_names used;
     zi_progress_printer printer;
-    bool any_generated;
+    bool any_generated, model_is_new;
 } generate_run;
 
 /* Loads the job's model, unless it is loaded. False: *error is set, and none is loaded. */
@@ -172,6 +172,7 @@ static bool load_model(generate_run *run, const zi_generate_job *job, zi_error *
     zi_model_free(run->model);
     free(run->model_path);
     run->model = NULL;
+    run->model_is_new = true;
     run->model_path = strdup(job->found.path);
     if (!run->model_path) return zi_error_no_memory(error, strlen(job->found.path));
     double began = zi_monotonic_seconds();
@@ -231,6 +232,7 @@ static bool generate_image(generate_run *run, const zi_generate_job *job, int i,
                               .request = &request,
                               .printer = &run->printer,
                               .first_of_run = !run->any_generated,
+                              .first_of_model = run->model_is_new,
                               .first_of_job = i == 0};
     bool ok = false;
     if (zi_interrupted()) {
@@ -248,6 +250,7 @@ static bool generate_image(generate_run *run, const zi_generate_job *job, int i,
     ok = generate_and_save(run, &report, &request, paths.image, error) &&
          zi_used_names_add(&run->used, &paths, error);
     run->any_generated |= report.begun;
+    run->model_is_new &= !report.begun;
 out:
     zi_output_paths_free(&paths);
     return ok;

@@ -149,7 +149,7 @@ typedef struct {
     const zi_model *model;
     const zi_request *request; /* of the image: with its seed */
     zi_progress_printer *printer;
-    bool first_of_run, first_of_job; /* which notes apply */
+    bool first_of_run, first_of_model, first_of_job; /* which notes apply */
     bool begun;
     zi_prompt_size prompt, negative;
     zi_stage stage;

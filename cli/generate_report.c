@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- notes ---- */
 
@@ -70,9 +71,11 @@ static void print_notes(const zi_image_report *report)
     const char *warning = zi_model_warning(report->model);
     if (report->first_of_job && !g->seed_given)
         zi_print_note(args->quiet, "seed %" PRIu64, g->request.seed);
-    if (report->first_of_run) {
+    if (report->first_of_model) {
         if (!g->model) print_model_note(args, &report->job->found);
         if (warning) zi_print_note(args->quiet, "%s", warning);
+    }
+    if (report->first_of_run) {
         if (g->request.negative && g->request.guidance <= 0)
             zi_print_note(args->quiet, "--negative has no effect without --guidance");
         print_options_note(args);

@@ -218,6 +218,12 @@ class Reports(Case):
                     self.assertIn(word, events[0]["message"])
                 self.assertTrue(events[0]["code"])
 
+    def test_json_of_names_that_are_not_utf8(self):
+        events, _ = self.all_json(self.generate("--json", model=b"\xff\xe4here"))
+        self.assertIn("\ufffd\ufffdhere: no such file", events[0]["message"])
+        events, _ = self.all_json(self.good(self.generate("--json", output=b"o\xff.png")))
+        self.assertEqual(events[-1]["file"], "o\ufffd.png")
+
     def test_json_is_not_seen_in_a_prompt(self):
         self.refused(self.zimage("generate", "-m", "nowhere", "-p", "--json"), 1, "nowhere")
 

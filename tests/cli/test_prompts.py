@@ -97,6 +97,13 @@ class Lists(Prompting):
             self.assertIn(part, text)
         self.assertEqual(png_size(self.read("b.png")), (64, 64))
 
+    def test_models_by_line(self):
+        other = self.copy_model("other")
+        self.write("list", f'x\n{{"prompt": "x", "model": "{other}"}}\nx\n')
+        self.good(self.call("--prompts", "list", "--seed", "1", "-o", "%d.png"))
+        texts = [png_infotext(self.read(f"{i}.png")) for i in (1, 2, 3)]
+        self.assertEqual(["Model: other," in text for text in texts], [False, True, False])
+
     def test_an_aspect_ratio_takes_the_place_of_a_size(self):
         model = self.copy_model()
         config = json.loads(self.read("model/vae/config.json"))
