@@ -1,5 +1,6 @@
 /* Functions that the subcommands share: options, messages, model lookup, interruption and progress.
- * Exit codes of the program: 0 success, 1 failure, 2 wrong usage. */
+ * Exit codes of the program: 0 success, 1 failure, 2 wrong usage. After SIGINT, SIGTERM or SIGHUP
+ * it dies of the signal. */
 #ifndef ZI_CLI_H
 #define ZI_CLI_H
 
@@ -71,6 +72,10 @@ int cmd_gallery(int argc, char **argv);
  * of options. Returns the exit code: 0, 1 or 2. */
 int cmd_docs(int argc, char **argv);
 
+/* Prints what the configuration file and ZIMAGE_* variables set, with where it comes from. Returns
+ * the exit code: 0, 1 (the file or a variable is wrong) or 2. */
+int cmd_config(int argc, char **argv);
+
 /* ---- options (options.c) ---- */
 
 typedef enum {
@@ -78,7 +83,7 @@ typedef enum {
     ZI_OPTION_TEXT,   /* const char * */
     ZI_OPTION_INT,    /* int, min to max */
     ZI_OPTION_REAL,   /* double, min to max */
-    ZI_OPTION_SEED,   /* uint64_t, all of its range */
+    ZI_OPTION_SEED,   /* uint64_t, all of its range; -1: as if it were not given */
     ZI_OPTION_CHOICE, /* int: the index of the given word in argument, as in "auto|exact|fast" */
     /* int: 1 for --name alone, 2 and up for --name=WORD by WORD's index in argument */
     ZI_OPTION_LEVEL
@@ -104,13 +109,29 @@ typedef struct {
     const zi_option *options;
 } zi_command;
 
-/* Parses argv[1] and up: `-x 1`, `-x1`, `--name 1`, `--name=1`; `--` ends the options. Sets the
- * options' `value`, unchanged if not given, and positional[0] and up (NULL: the command has none),
- * borrowed from argv, unchanged if absent; with dots there must be room for argc. False when the
+enum { ZI_MAX_OPTIONS = 160 /* in a table */ };
+
+/* Parses argv[1] and up: `-x 1`, `-x1`, `-qx 1` (q takes no value), `--name 1`, `--name=1`; `--`
+ * ends the options. Options that are not given there are set by variables and the configuration
+ * file (zi_settings_apply). Sets the options' `value`, unchanged if not given, and positional[0]
+ * and up (NULL: the command has none), borrowed from argv, unchanged if absent; with dots there
+ * must be room for argc. False when the
  * subcommand must end with exit code *code: help was printed or zi_options_intercept is in effect
  * (0), or an error was reported (2; values may have changed). True leaves *code unchanged. */
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code) ZI_CHECKED;
+
+/* Sets the option to the value that text has, and *option->given, as if it were on the command
+ * line; a ZI_OPTION_TEXT borrows the text. Flags take true, yes, on and 1, or false, no, off and 0,
+ * which leave the value alone, as they do for a level. False: *error is set, with the option's name
+ * as the subject. */
+bool zi_option_set(const zi_option *option, const char *text, zi_error *error) ZI_CHECKED;
+
+/* Whether the last zi_options_parse found the option of that long name on the command line. */
+bool zi_option_on_command_line(const char *name);
+
+/* The option of that long name, in a table; NULL: none. */
+const zi_option *zi_option_find(const zi_option *options, const char *name);
 
 /* A callback of zi_visit_commands. summary: a few words. The arguments are valid during the
  * call. */
@@ -123,6 +144,38 @@ void zi_visit_commands(zi_command_visitor visit, void *user);
 /* Makes zi_options_parse, instead of parsing, call visit(user, command) and end the subcommand with
  * code 0. visit NULL: it parses again. A setting of the whole process, not thread-safe. */
 void zi_options_intercept(void (*visit)(void *user, const zi_command *command), void *user);
+
+/* ---- configuration file and variables (config_file.c) ---- */
+
+/* Where the value of an option comes from that is not on the command line. */
+typedef struct {
+    const char *key, *value; /* key: the option's long name */
+    const char *section;     /* the subcommand that it is for; NULL: all that have the option */
+    const char *variable;    /* the environment variable; NULL: a line of the file */
+    int line;                /* in the file */
+} zi_setting;
+
+/* The path of the configuration file: ZIMAGE_CONFIG, else zimage/config in XDG_CONFIG_HOME or
+ * ~/.config; owned by the module. NULL: there is none ("" in ZIMAGE_CONFIG, or no HOME). */
+const char *zi_config_path(void);
+
+/* Reads the configuration file, once. A file that does not exist has no settings. False: *error is
+ * set; the file cannot be read, or a line is wrong. */
+bool zi_config_load(zi_error *error) ZI_CHECKED;
+
+/* Setting i of the file, from 0 on, as they stand there; NULL after the last one or before
+ * zi_config_load. */
+const zi_setting *zi_config_setting(size_t i);
+
+/* Sets *out to the setting that counts for an option of a subcommand: a variable
+ * (ZIMAGE_SUBCOMMAND_OPTION, ZIMAGE_OPTION), or else the file's last line, those in the
+ * subcommand's section first. Valid until the next call. False: there is none. */
+bool zi_setting_find(const char *subcommand, const char *option, zi_setting *out);
+
+/* Sets the options of the command that have a setting and are not given: given [i] is for option i.
+ * A setting gives way to a given option that excludes it, as --width does --aspect. False: *error
+ * is set; the file cannot be read, or a setting is wrong. */
+bool zi_settings_apply(const zi_command *command, const bool *given, zi_error *error) ZI_CHECKED;
 
 /* ---- options of generation parameters (parameters.c) ---- */
 
@@ -145,7 +198,7 @@ enum { ZI_CHOICES_SIZE = 256 }; /* of a text that zi_join_choices fills with all
  * Returns out. */
 const char *zi_join_choices(const char *const *words, char *out, size_t size);
 
-/* ---- messages (main.c, report.c) ---- */
+/* ---- messages (main.c, events.c, report.c) ---- */
 
 /* Prints text, as from files, to standard output: control characters (ASCII's) become '?'. Returns
  * its length in bytes. */
@@ -155,13 +208,33 @@ int zi_print_text(const char *text);
  * with the reason that this call found. */
 void zi_flush_output(void);
 
-/* Prints "zimage: ", the message (as printf) and a newline to standard error; nothing when quiet.
- * Does not erase a progress bar. */
+/* Makes all messages JSON, one object per line: notes on standard error, failures as events on
+ * standard output. A setting of the whole process. */
+void zi_set_json_messages(bool on);
+
+/* Whether messages are JSON. Async-signal-safe. */
+bool zi_json_messages(void);
+
+/* Whether a line of JSON is being printed by any thread. Async-signal-safe. */
+bool zi_event_in_progress(void);
+
+/* Prints "zimage: ", the message (as printf) and a newline to standard error, or as JSON the event
+ * "note"; nothing when quiet. Does not erase a progress bar. */
 void zi_print_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
 
 /* Prints notes, unless quiet, on what a request for the model does: settings of Z-Image (base) that
  * it does not give, and options that have no effect. Nothing if it is not valid. (notes.c) */
 void zi_print_request_notes(bool quiet, const zi_request *request, const zi_model *model);
+
+/* Prints a failure: text as a line on standard error, or as JSON the event "failed" or "cancelled".
+ * A cancellation is printed once per process. line: of a file of prompts; 0: none. */
+void zi_print_failure(const zi_error *error, const char *text, int line);
+
+struct cJSON;
+/* Prints an event as one line of JSON to standard output, flushes, and deletes the event, also on
+ * failure. False: out of memory, as which an event of NULL counts; *error (may be NULL) is set.
+ * Write errors are left to the end of the program. */
+bool zi_print_json_event(struct cJSON *event, zi_error *error) ZI_CHECKED;
 
 /* The message of an error for the command line, for free(); NULL: out of memory. For an invalid
  * argument that an option of `command` sets it is "--OPTION: MESSAGE", else the error's text. Hints
@@ -169,9 +242,9 @@ void zi_print_request_notes(bool quiet, const zi_request *request, const zi_mode
  * hints. */
 char *zi_format_error(const zi_command *command, const zi_error *error);
 
-/* Prints "zimage: " and the message of zi_format_error (the error's text, when memory is short) to
- * standard error, whatever --quiet says. command: as there. Returns the exit code for the error: 2
- * for an invalid argument, else 1. */
+/* Prints the message of zi_format_error (the error's text, when memory is short) by
+ * zi_print_failure, whatever --quiet says. command: as there. Returns the exit code for the error:
+ * 2 for an invalid argument, else 1. */
 int zi_report_error(const zi_command *command, const zi_error *error);
 
 /* ---- models (registry.c) ---- */
@@ -206,6 +279,12 @@ zi_option zi_cpu_option(const char **tier);
  * download what may be a repository of the hub; *out is unchanged. */
 bool zi_find_model(const char *folder, const char *name, const zi_model_options *parts,
                    zi_resolved_model *out, zi_error *error) ZI_CHECKED;
+
+/* Returns the name or path for zi_find_model, in new memory, of the model that an image's metadata
+ * names: as zi_find_model, else an image model whose name without folder is that name, also where
+ * one of the two lacks a tensor file's extension, else, for "demo-model", the demo model. NULL:
+ * none, or out of memory. */
+char *zi_find_model_of_image(const char *folder, const char *name);
 
 /* Prints notes, unless quiet, on a model that was found without a name: which it is, which folder
  * was searched, and models there that are not used, with the reason. folder: as in zi_find_model.
@@ -250,30 +329,71 @@ bool zi_read_template(const char *path, char **out, zi_error *error) ZI_CHECKED;
 /* Installs handlers for SIGINT, SIGTERM, SIGHUP (unless they are ignored, as under nohup) and
  * SIGALRM, which the process must not use otherwise. The first signal makes zi_interrupted true;
  * half a second later, or on a second signal, if the program still runs, it removes its temporary
- * files, prints "zimage: cancelled" and exits with code 1. */
+ * files, prints "zimage: cancelled", unless that was printed, and dies of the first signal. */
 void zi_interrupt_install(void);
+
+/* True for the first caller only, who prints that the program was cancelled. Async-signal-safe. */
+bool zi_interrupt_claim_report(void);
+
+/* If a signal has arrived since zi_interrupt_install, removes temporary files and dies of it; else
+ * does nothing. */
+void zi_interrupt_finish(void);
 
 /* Whether SIGINT, SIGTERM or SIGHUP has arrived since zi_interrupt_install; false before that. It
  * stays true. Callable from any thread. */
 bool zi_interrupted(void);
 
+/* ---- the terminal (terminal.c) ---- */
+
+enum { ZI_BAR_WIDTH = 30 /* the longest bar */ };
+
+/* Whether fd is a terminal that understands escape sequences: TERM is set, and not "dumb". */
+bool zi_terminal_has_escapes(int fd);
+
+/* The width of the terminal fd: the window's, else COLUMNS, else 80. */
+int zi_terminal_columns(int fd);
+
+/* Whether progress on standard error should be lines: it is a file, or a terminal that understands
+ * no escape sequences. */
+bool zi_stderr_wants_lines(void);
+
+/* Whether progress on standard error should be a bar: it is a terminal with escape sequences. */
+bool zi_stderr_wants_bar(void);
+
+/* Prints text, cut to the window's width, over the line of status on standard error. */
+void zi_print_status(const char *text);
+
+/* Erases the line of status on standard error. */
+void zi_clear_status(void);
+
+/* Writes " [###...]" with at most width and ZI_BAR_WIDTH cells to bar; "" where it would have fewer
+ * than 4. fraction: 0 to 1. Returns bar. */
+const char *zi_format_bar(double fraction, int width, char bar[ZI_BAR_WIDTH + 4]);
+
 /* ---- progress (progress.c) ---- */
 
 typedef struct {
     bool bar;          /* print a progress bar to standard error */
+    bool lines;        /* print a line per step to standard error */
     bool json;         /* print JSON events to standard output */
     int image, images; /* number of the current image, from 1, and how many there are */
+    double began;      /* zi_monotonic_seconds() of the start */
+    double whole;      /* share of all images that is done; never falls */
     double called;     /* zi_monotonic_seconds() of the last update, or of the start */
-    double stage_began;
-    bool printed_any; /* the fields below are of the last output */
+    double stage_began, step_began;
+    int steps_reported; /* of this image */
+    bool printed_any;   /* the fields below are of the last output */
     zi_stage stage;
     int step;
     double printed; /* zi_monotonic_seconds() */
 } zi_progress_printer;
 
 /* Returns the state of a progress display for image `image` of `images`, both from 1; prints
- * nothing. The first stage counts as begun now. */
+ * nothing. The first stage counts as begun now. A bar is shown only where the terminal can. */
 zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, int images);
+
+/* Erases the bar and goes on with the first stage of the image of that number. */
+void zi_progress_printer_next_image(zi_progress_printer *printer, int image);
 
 /* A progress callback (zi_request.progress and others); user is a zi_progress_printer *, used by
  * one thread at a time. Prints the bar and the event, as enabled, at each new stage or step, and
@@ -284,11 +404,5 @@ bool zi_progress_printer_update(void *user, const zi_progress *progress);
 /* Erases the bar on standard error, if one is shown, so that a line can be printed. The next update
  * prints at once. */
 void zi_progress_printer_clear(zi_progress_printer *printer);
-
-struct cJSON;
-/* Prints an event as one line of JSON to standard output, flushes, and deletes the event, also on
- * failure. False: out of memory, as which an event of NULL counts; *error (may be NULL) is set.
- * Write errors are left to ferror(stdout). */
-bool zi_print_json_event(struct cJSON *event, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -111,6 +111,11 @@ static void print_man(void)
     zi_visit_commands(print_man_command, NULL);
     puts(".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nfailed; a line on standard error says why\n"
          ".TP\n2\nthe call is wrong\n"
+         ".PP\nAfter SIGINT, SIGTERM or SIGHUP it dies of the signal.\n"
+         ".SH FILES\n.TP\n.I ~/.config/zimage/config\ndefaults of options; see "
+         "zimage config\n"
+         ".SH ENVIRONMENT\n.TP\n.B ZIMAGE_OPTION, ZIMAGE_SUBCOMMAND_OPTION\ndefaults of "
+         "options\n.TP\n.B ZIMAGE_CONFIG\nthe configuration file; empty: none\n"
          ".SH EXAMPLE\n.EX\nzimage generate \\-p \"a red circle on a blue background\" \\-o "
          "out.png\n"
          ".EE");

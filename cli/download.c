@@ -49,10 +49,8 @@ static double seconds_left(const progress_state *state, const zi_hub_progress *p
 static void print_bar(const zi_hub_progress *p, double left)
 {
     enum { WIDTH = 24 };
-    char bar[WIDTH + 1], when[32] = "", what[64] = "checking";
+    char bar[ZI_BAR_WIDTH + 4], count[100], line[300], when[32] = "", what[64] = "checking";
     double share = p->size ? (double)p->done / (double)p->size : 1;
-    for (int i = 0; i < WIDTH; i++) bar[i] = i < (int)(share * WIDTH + 0.5) ? '#' : '.';
-    bar[WIDTH] = 0;
     const zi_hub_file *file = current_file(p);
     if (file) {
         const char *slash = strrchr(file->name, '/'), *name = slash ? slash + 1 : file->name;
@@ -63,9 +61,13 @@ static void print_bar(const zi_hub_progress *p, double left)
         long seconds = lrint(ceil(left));
         snprintf(when, sizeof when, " %ld:%02ld left", seconds / 60, seconds % 60);
     }
-    fprintf(stderr, "\r%zu of %zu files, %.2f of %.2f GB [%s]%s  %s\033[K", p->finished, p->count,
-            gigabytes(p->done), gigabytes(p->size), bar, when, what);
-    fflush(stderr);
+    snprintf(count, sizeof count, "%zu of %zu files, %.2f of %.2f GB", p->finished, p->count,
+             gigabytes(p->done), gigabytes(p->size));
+    int room = zi_terminal_columns(STDERR_FILENO) - 6;
+    room -= (int)(strlen(count) + strlen(when) + strlen(what));
+    snprintf(line, sizeof line, "%s%s%s  %s", count,
+             zi_format_bar(share, room < WIDTH ? room : WIDTH, bar), when, what);
+    zi_print_status(line);
 }
 
 /* Prints the JSON event "progress": bytes "done" and in all ("size"), the number of "finished"
@@ -148,7 +150,7 @@ static bool run_download(download_args *args, zi_error *error)
     zi_user_registry models;
     zi_download_result result = {0};
     if (!zi_user_registry_open(args->models, &models, error)) return false;
-    bool bar = !args->quiet && !args->json && isatty(STDERR_FILENO);
+    bool bar = !args->quiet && !args->json && zi_stderr_wants_bar();
     progress_state state = {.bar = bar, .json = args->json};
     zi_progress_printer printer = zi_progress_printer_start(bar, args->json, 1, 1);
     bool converts = args->has_layout || args->has_precision;
@@ -169,7 +171,7 @@ static bool run_download(download_args *args, zi_error *error)
                                               &result, error)
                        : zi_download(&args->download, &result, error);
     zi_progress_printer_clear(&printer);
-    if (state.bar_shown) fputs("\r\033[K", stderr);
+    if (state.bar_shown) zi_clear_status();
     if (ok && result.from_cache && !converts)
         zi_print_note(args->quiet, "the hub was not contacted; using the files in its cache");
     ok = ok && print_result(args, &result, error);

@@ -1,50 +1,46 @@
-/* zimage generate: generates images from a prompt. */
-#include "cli.h"
+/* zimage generate: generates images from a prompt, or from a file of prompts. */
+#include "generate.h"
+
 #include "base/tables.h"
 
-#include "base/file.h"
-#include "base/text.h"
-
-#include <cJSON.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
-#include <unistd.h>
 
-typedef struct {
-    const zi_command *command;
-    const char *models; /* the models folder; NULL: ./models */
-    const char *output, *aspect, *trace, *llm, *template;
-    int quality, enhance;
-    bool json, quiet, random;
-    char *random_prompt, *enhanced_prompt; /* owned; NULL: not used */
-    zi_resolved_model found;               /* the resolved model */
-    zi_engine_options engine;
-    zi_model_options load;
-    zi_generation generation;
-} generate_args;
-
-enum { OWN_OPTIONS = 17 };
-enum { ENHANCE = 1, ENHANCE_TRY };
+enum { OWN_OPTIONS = 32 };
 
 /* Fills `options` with those of the generation parameters, this command's own and the end of the
  * table. texts receives names and help of the former. Values go to *args, which must outlive the
  * options, as must texts. */
-static void fill_options(generate_args *args, zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS],
+static void fill_options(zi_generate_args *args, zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS],
                          zi_option_strings texts[ZI_MAX_PARAMETERS])
 {
     const zi_option command_options[] = {
         zi_models_option(&args->models),
+        {"prompts", 0, ZI_OPTION_TEXT, &args->prompts, 0, 0, "FILE",
+         "prompts, one a line; a line {...} is JSON with parameters; -: standard input", NULL},
+        {"settings-from", 0, ZI_OPTION_TEXT, &args->settings_from, 0, 0, "FILE",
+         "take the generation parameters of an image; given options win", NULL},
         {"aspect", 0, ZI_OPTION_TEXT, &args->aspect, 0, 0, "W:H",
          "aspect ratio; the shorter side gets the model's native size", NULL},
         {"output", 'o', ZI_OPTION_TEXT, &args->output, 0, 0, "FILE",
-         "output file: .png, .jpg or .webp; of several images NAME-1.png, ... (zimage-SEED.png)",
+         "output file: .png, .jpg or .webp; -: standard output; %04d: the image's number, %s: its "
+         "seed; of several images NAME-1.png, ... (zimage-SEED.png)",
          NULL},
+        {"format", 0, ZI_OPTION_CHOICE, &args->format, 0, 0, "png|jpeg|webp",
+         "image format (by the name's extension, else png)", &args->format_given},
         {"quality", 0, ZI_OPTION_INT, &args->quality, 1, 100, "N", "quality of JPEG and WebP (95)",
-         NULL},
+         &args->quality_given},
+        {"no-clobber", 0, ZI_OPTION_FLAG, &args->no_clobber, 0, 0, NULL,
+         "fail for images whose file exists, instead of replacing it", NULL},
+        {"overwrite", 0, ZI_OPTION_FLAG, &args->overwrite, 0, 0, NULL,
+         "replace existing files, also without --output", NULL},
+        {"no-metadata", 0, ZI_OPTION_FLAG, &args->no_metadata, 0, 0, NULL,
+         "store no generation parameters in the image", NULL},
+        {"preview", 0, ZI_OPTION_CHOICE, &args->show, 0, 0, "auto|off|on|kitty|iterm2|sixel",
+         "show the image in the terminal (auto: if it can); on with --json: preview events", NULL},
         {"enhance", 0, ZI_OPTION_LEVEL, &args->enhance, 0, 0, "try",
          "expand the prompt with a language model; try: continue without on failure", NULL},
         {"llm", 0, ZI_OPTION_TEXT, &args->llm, 0, 0, "PATH",
@@ -65,6 +61,8 @@ static void fill_options(generate_args *args, zi_option options[ZI_MAX_PARAMETER
         {"trace", 0, ZI_OPTION_TEXT, &args->trace, 0, 0, "FILE",
          "write intermediate tensors to a .safetensors file", NULL},
         {"json", 0, ZI_OPTION_FLAG, &args->json, 0, 0, NULL, "print one JSON event per line", NULL},
+        {"verbose", 'v', ZI_OPTION_FLAG, &args->verbose, 0, 0, NULL,
+         "print a line per step and the time of each stage", NULL},
         {"quiet", 'q', ZI_OPTION_FLAG, &args->quiet, 0, 0, NULL, "no progress bar, no notes", NULL},
         {0},
     };
@@ -78,151 +76,61 @@ static void fill_options(generate_args *args, zi_option options[ZI_MAX_PARAMETER
     memcpy(options + count, command_options, sizeof command_options);
 }
 
-/* ---- output paths ---- */
-
-/* path with "-NUMBER" before the extension of its last component, or at its end if that has none
- * (".png" has none); in new memory. NULL: out of memory. */
-static char *numbered_path(const char *path, uint64_t number)
-{
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-    const char *dot = strrchr(base, '.');
-    size_t stem = dot && dot != base ? (size_t)(dot - path) : strlen(path);
-    zi_text name;
-    zi_text_init(&name, strlen(path) + 32);
-    zi_text_append(&name, path, stem);
-    zi_text_printf(&name, "-%" PRIu64, number);
-    zi_text_puts(&name, path + stem);
-    return zi_text_take(&name);
-}
-
-/* The output path of image i (from 0) in new memory; NULL: out of memory. With -o that file, which
- * may exist, or NAME-1.png, NAME-2.png, ... if there are several images; else "zimage-SEED.png" in
- * the current folder, or with -2, -3, ... if such a file exists. */
-static char *image_path(const generate_args *args, int i)
-{
-    if (args->output)
-        return args->generation.count > 1 ? numbered_path(args->output, (uint64_t)i + 1)
-                                          : strdup(args->output);
-    char name[64];
-    snprintf(name, sizeof name, "zimage-%" PRIu64 ".png",
-             args->generation.request.seed + (uint64_t)i);
-    char *path = strdup(name);
-    for (uint64_t n = 2; path && access(path, F_OK) == 0; n++) {
-        free(path);
-        path = numbered_path(name, n);
-    }
-    return path;
-}
-
-/* Checks that path ends, in upper or lower case, in .png, .jpg, .jpeg or .webp; else *error is set.
- * The library checks that only after generation. */
-static bool check_extension(const char *path, zi_error *error)
-{
-    static const char *const known[] = {".png", ".jpg", ".jpeg", ".webp"};
-    const char *dot = strrchr(path, '.');
-    for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
-        if (!strcasecmp(dot, known[i])) return true;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "output",
-                        "'%s' must end in .png, .jpg, .jpeg or .webp", path);
-}
-
-typedef struct {
-    char *image, *trace; /* trace: NULL: not requested */
-} output_paths;
-
-/* Frees both strings, which may be NULL; the struct (not NULL) keeps the pointers. */
-static void free_output_paths(output_paths *paths)
-{
-    free(paths->image);
-    free(paths->trace);
-}
-
-/* Sets *paths, {0} before, for image i (from 0); trace stays NULL without --trace. False, with
- * *error set: the image's extension is none of an image format, image or trace cannot be written
- * there, which is tried with temporary files, or memory is short. Call free_output_paths in any
- * case. */
-static bool choose_output_paths(const generate_args *args, int i, output_paths *paths,
-                                zi_error *error)
-{
-    paths->image = image_path(args, i);
-    if (args->trace)
-        paths->trace = args->generation.count > 1 ? numbered_path(args->trace, (uint64_t)i + 1)
-                                                  : strdup(args->trace);
-    if (!paths->image || (args->trace && !paths->trace)) return zi_error_no_memory(error, 64);
-    if (!check_extension(paths->image, error)) return false;
-    if (!zi_output_check_writable(paths->image, error)) return false;
-    return !paths->trace || zi_output_check_writable(paths->trace, error);
-}
-
 /* ---- checks and defaults ---- */
-
-/* Parses "16:9", two whole numbers from 1 to 9999. False: *error is set, and *w and *h may be
- * changed. */
-static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
-{
-    char rest;
-    if (text[strspn(text, "0123456789:")] || sscanf(text, "%4d:%4d%c", w, h, &rest) != 2 ||
-        *w < 1 || *h < 1)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-                            "'%s' is no ratio of width to height, such as 16:9", text);
-    return true;
-}
-
-/* Sets width and height of the request by --aspect, if it was given: the shorter side gets `native`
- * pixels, the other one is rounded to the nearest valid multiple. False, with *error set and the
- * request unchanged: --aspect is malformed, or the longer side exceeds the largest one. */
-static bool apply_aspect(generate_args *args, int native, zi_error *error)
-{
-    int w, h;
-    if (!args->aspect) return true;
-    if (!parse_aspect(args->aspect, &w, &h, error)) return false;
-    const zi_parameter *side = zi_parameter_find("width");
-    double ratio = w > h ? (double)w / h : (double)h / w;
-    double longer = side->multiple * (int)(native * ratio / side->multiple + 0.5);
-    if (longer > side->max)
-        return zi_error_set(
-            error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-            "%s needs a side of %.0f pixels, and at most %.0f are possible; choose a "
-            "ratio closer to 1:1",
-            args->aspect, longer, side->max);
-    args->generation.request.width = w > h ? (int)longer : native;
-    args->generation.request.height = w > h ? native : (int)longer;
-    return true;
-}
 
 /* Sets the request's seed to a random number of 32 bits unless one was given. False, with *error
  * set and the seed unchanged: the system gives no random numbers. */
-static bool choose_seed(generate_args *args, zi_error *error)
+static bool choose_seed(zi_generation *generation, zi_error *error)
 {
     uint32_t seed; /* 32 bits: easy to type, exact in every JSON reader */
-    if (args->generation.seed_given) return true;
+    if (generation->seed_given) return true;
     if (getentropy(&seed, sizeof seed) != 0)
         return zi_error_set_in(error, ZI_ERROR_IO, NULL, "seed",
                                "cannot get random numbers from the system; give a seed");
-    args->generation.request.seed = seed;
+    generation->request.seed = seed;
     return true;
 }
 
-/* Checks the arguments as far as they do not depend on the model: prompt, aspect, seeds and the
- * ranges of all parameters. With --random-prompt the request's prompt, empty or not given, becomes
- * NULL; all else stays. False: *error is set. */
-static bool check_args(generate_args *args, zi_error *error)
+/* Fails if two options of the call exclude each other. */
+static bool check_exclusive(const zi_generate_args *args, zi_error *error)
 {
-    int w, h;
-    const zi_generation *g = &args->generation;
-    const zi_request *r = &g->request;
-    zi_generation checked;
-    if (args->random && r->prompt && *r->prompt)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "random-prompt",
-                            "cannot be used with --prompt; leave one of the two out");
-    if (args->random) args->generation.request.prompt = NULL;
+    const char *prompt = args->generation.request.prompt;
+    const struct {
+        bool both;
+        const char *option, *other;
+    } pairs[] = {
+        {args->random && prompt && *prompt, "random-prompt", "prompt"},
+        {args->prompts && prompt, "prompts", "prompt"},
+        {args->prompts && args->random, "prompts", "random-prompt"},
+        {args->no_clobber && args->overwrite, "no-clobber", "overwrite"},
+        {args->quiet && args->verbose, "verbose", "quiet"},
+        {args->json && args->show > ZI_SHOW_ON, "preview", "json"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (pairs[i].both)
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, pairs[i].option,
+                                "cannot be used with --%s; leave one of the two out",
+                                pairs[i].other);
+    return true;
+}
+
+/* Checks a job as far as it does not depend on the model: prompt, aspect, seeds, names and the
+ * ranges of all parameters. With --random-prompt the request's prompt, empty or not given, becomes
+ * NULL; all else stays. images: of the whole run. False: *error is set. */
+static bool check_job(const zi_generate_args *args, zi_generate_job *job, int images,
+                      zi_error *error)
+{
+    double w, h;
+    zi_generation *g = &job->generation, checked;
+    zi_request *r = &g->request;
+    if (args->random) r->prompt = NULL;
     if (!args->random && !r->prompt)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
-                            "is missing; give it with -p TEXT");
-    if (args->aspect && (r->width || r->height))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is missing%s",
+                            job->line ? "" : "; give it with -p TEXT");
+    if (job->aspect && (r->width || r->height))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
                             "cannot be used with --width or --height; leave one of them out");
-    if (args->aspect && !parse_aspect(args->aspect, &w, &h, error)) return false;
+    if (job->aspect && !zi_parse_aspect(job->aspect, &w, &h, error)) return false;
     if (g->seed_given && r->seed > UINT64_MAX - (uint64_t)(g->count - 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "count",
                             "%d images from seed %" PRIu64 " on need seeds above the largest one, "
@@ -230,261 +138,250 @@ static bool check_args(generate_args *args, zi_error *error)
                             g->count, r->seed);
     checked = *g;
     checked.model = NULL; /* it may be a path, and is checked by zi_find_model */
-    return zi_generation_check(&checked, false, error);
+    return zi_generation_check(&checked, false, error) &&
+           zi_check_output_options(args, job->output, images, error);
 }
 
-/* ---- random and enhanced prompts ---- */
-
-/* zi_enhance_request.text. Ignores the text; returns false, to cancel, after a signal. */
-static bool should_continue(void *user, const char *text)
+/* Checks the job, finds its model, chooses the seed, and checks that the first output can be
+ * written. False: *error is set. */
+static bool prepare_job(const zi_generate_args *args, zi_generate_job *job, int images,
+                        zi_error *error)
 {
-    (void)user;
-    (void)text;
-    return !zi_interrupted();
-}
-
-/* Prints the prompt that is used as a note (unless --quiet) and, with --json, also as the event
- * "prompt". False: out of memory; *error is set. */
-static bool print_prompt(const generate_args *args, zi_error *error)
-{
-    const zi_request *r = &args->generation.request;
-    zi_print_note(args->quiet, "prompt: %s", r->prompt);
-    if (!args->json) return true;
-    cJSON *event = cJSON_CreateObject();
-    cJSON_AddStringToObject(event, "event", "prompt");
-    cJSON_AddStringToObject(event, "prompt", r->prompt);
-    if (r->original) cJSON_AddStringToObject(event, "original", r->original);
-    return zi_print_json_event(event, error);
-}
-
-/* Finds and loads the language model, expands the request's prompt into args->enhanced_prompt
- * (owned by args), and frees the model before the image model is loaded. The request stays as it
- * is. False: *error is set, and args is unchanged. */
-static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *error)
-{
-    zi_enhance_request r = zi_enhance_default();
-    zi_enhance_result enhanced = {0};
-    zi_llm *llm = NULL;
-    char *path = NULL, *template = NULL;
-    r.prompt = args->generation.request.prompt;
-    r.seed = args->generation.request.seed;
-    r.model = &args->load;
-    r.text = should_continue;
-    bool ok = zi_read_template(args->template, &template, error);
-    r.instructions = template;
-    if (ok && zi_find_llm(args->models, args->llm, args->found.path, &path, error)) {
-        zi_model_options options = {.path = path};
-        if (strcmp(path, args->found.path) == 0) options = args->load;
-        zi_print_note(args->quiet, "expanding the prompt with the language model in %s", path);
-        ok = zi_llm_load(engine, &options, &llm, error) && zi_enhance(llm, &r, &enhanced, error);
-    } else {
-        ok = false;
-    }
-    if (ok) {
-        args->enhanced_prompt = enhanced.text;
-        enhanced.text = NULL;
-    }
-    zi_enhance_result_free(&enhanced);
-    zi_llm_free(llm);
-    free(template);
-    free(path);
+    zi_used_names none = {0};
+    zi_output_paths paths = {0};
+    bool ok = check_job(args, job, images, error) &&
+              zi_find_model(args->models, job->generation.model, &args->load, &job->found, error) &&
+              choose_seed(&job->generation, error) &&
+              zi_choose_outputs(args, job, images, 0, &none, &paths, error);
+    zi_output_paths_free(&paths);
     return ok;
-}
-
-/* Expands the request's prompt, sets request.original to the old one, and prints the new one. With
- * --enhance=try a failure other than a cancellation becomes a note: the prompt stays, and is
- * printed if it is a random one, *error (not NULL) is zeroed, and the result is true. False: *error
- * is set.
- */
-static bool enhance_prompt(generate_args *args, zi_engine *engine, zi_error *error)
-{
-    if (expand_prompt(args, engine, error)) {
-        args->generation.request.original = args->generation.request.prompt;
-        args->generation.request.prompt = args->enhanced_prompt;
-        return print_prompt(args, error);
-    }
-    if (args->enhance != ENHANCE_TRY || error->code == ZI_ERROR_CANCELLED) return false;
-    char *why = zi_format_error(args->command, error);
-    zi_print_note(args->quiet, "%s; using the prompt unchanged", why ? why : error->text);
-    free(why);
-    *error = (zi_error){0};
-    return !args->random || print_prompt(args, error);
-}
-
-/* Sets the request's prompt for all images: with --random-prompt to one made from the seed, then
- * with --enhance to that or the given one expanded, and prints the last. A given prompt that stays
- * is not printed. args owns the new texts. False: *error is set. */
-static bool prepare_prompt(generate_args *args, zi_engine *engine, zi_error *error)
-{
-    if (args->random) {
-        args->random_prompt = zi_random_prompt(args->generation.request.seed);
-        if (!args->random_prompt) return zi_error_no_memory(error, 1);
-        args->generation.request.prompt = args->random_prompt;
-        if (!args->enhance && !print_prompt(args, error)) return false;
-    }
-    return !args->enhance || enhance_prompt(args, engine, error);
 }
 
 /* ---- generation ---- */
 
-/* Prints the image's path or, with --json, the event "done" with path, seed, width, height and
- * `seconds`. False: out of memory; *error is set. */
-static bool print_result(const generate_args *args, const char *path, const zi_image *image,
-                         uint64_t seed, double seconds, zi_error *error)
-{
-    if (!args->json) {
-        puts(path);
-        zi_flush_output();
-        return true;
-    }
-    char digits[24]; /* as text, since a double would round large seeds */
-    snprintf(digits, sizeof digits, "%" PRIu64, seed);
-    cJSON *event = cJSON_CreateObject();
-    cJSON_AddStringToObject(event, "event", "done");
-    cJSON_AddStringToObject(event, "file", path);
-    cJSON_AddRawToObject(event, "seed", digits);
-    cJSON_AddNumberToObject(event, "width", image->width);
-    cJSON_AddNumberToObject(event, "height", image->height);
-    cJSON_AddNumberToObject(event, "seconds", seconds);
-    return zi_print_json_event(event, error);
-}
-
-/* Prints notes, unless --quiet: the seed and the model if they were not given, the model's warning,
- * settings of the base model, options without effect. */
-static void print_notes(const generate_args *args, const zi_model *model)
-{
-    const zi_request *r = &args->generation.request;
-    const char *warning = zi_model_warning(model);
-    if (!args->generation.seed_given) zi_print_note(args->quiet, "seed %" PRIu64, r->seed);
-    if (!args->generation.model) zi_print_model_notes(args->models, &args->found, args->quiet);
-    if (warning) zi_print_note(args->quiet, "%s", warning);
-    zi_print_request_notes(args->quiet, r, model);
-    if (!args->enhance && (args->llm || args->template))
-        zi_print_note(args->quiet, "--%s has no effect without --enhance",
-                      args->llm ? "llm" : "template");
-}
-
-/* Notes are printed at the first progress, so that a failed call prints only its error. */
+/* All that a run keeps from image to image. */
 typedef struct {
-    const generate_args *generate_args;
-    const zi_model *model;
-    bool notes_printed;
+    const zi_generate_args *args;
+    zi_generate_plan plan;
+    zi_engine *engine;
+    zi_model *model;
+    char *model_path;               /* of the loaded model */
+    char model_hash[ZI_MODEL_HASH]; /* of the loaded model; "": not known */
+    zi_used_names used;
     zi_progress_printer printer;
-} progress_state;
+    bool any_generated, model_is_new;
+} generate_run;
 
-/* zi_request.progress; user is a progress_state. Prints the notes, unless notes_printed is set,
- * then bar or events. Returns false, to cancel, after a signal. */
-static bool on_progress(void *user, const zi_progress *progress)
+/* Loads the job's model, unless it is loaded. False: *error is set, and none is loaded. */
+static bool load_model(generate_run *run, const zi_generate_job *job, zi_error *error)
 {
-    progress_state *state = user;
-    if (!state->notes_printed) print_notes(state->generate_args, state->model);
-    state->notes_printed = true;
-    return zi_progress_printer_update(&state->printer, progress);
+    zi_model_options load = run->args->load;
+    if (run->model && !strcmp(run->model_path, job->found.path)) return true;
+    zi_model_free(run->model);
+    free(run->model_path);
+    run->model = NULL;
+    run->model_is_new = true;
+    run->model_path = strdup(job->found.path);
+    if (!run->model_path) return zi_error_no_memory(error, strlen(job->found.path));
+    double began = zi_monotonic_seconds();
+    load.path = job->found.path;
+    if (!zi_model_load(run->engine, &load, &run->model, error)) return false;
+    zi_find_model_hash(load.path, false, run->model_hash);
+    if (run->args->verbose)
+        zi_print_note(false, "model %s loaded in %.2f s", load.path,
+                      zi_monotonic_seconds() - began);
+    return true;
 }
 
-/* Generates an image, erases the progress bar, saves the image to path, over a file there, with its
- * infotext, and prints the path or event. Once it is generated, width and height of *request are
- * the image's. False: *error is set; a file that was saved stays. */
-static bool generate_and_save(const generate_args *args, zi_model *model, zi_request *request,
-                              const char *path, zi_progress_printer *printer, zi_error *error)
+/* Generates an image, erases the progress bar, saves the image to path (NULL: standard output) with
+ * its infotext, shows it, and prints the path or event. Once it is generated, width and height of
+ * *request are the image's. False: *error is set; a file that was saved stays. */
+static bool generate_and_save(generate_run *run, zi_image_report *report, zi_request *request,
+                              const char *path, zi_error *error)
 {
     double began = zi_monotonic_seconds();
     zi_image *image = NULL;
     char *infotext = NULL;
     bool ok = false;
-    bool generated = zi_generate(model, request, &image, error);
-    zi_progress_printer_clear(printer);
+    bool generated =
+        zi_image_report_start(report, error) && zi_generate(run->model, request, &image, error);
+    zi_progress_printer_clear(&run->printer);
     if (!generated) goto out;
+    zi_image_report_generated(report);
     request->width = image->width;
     request->height = image->height;
-    infotext = zi_infotext_create(model, request);
-    if (!infotext) {
-        zi_error_no_memory(error, strlen(request->prompt));
-        goto out;
+    if (!run->args->no_metadata) {
+        infotext = zi_infotext_create(run->model, request);
+        if (!infotext) {
+            zi_error_no_memory(error, strlen(request->prompt));
+            goto out;
+        }
     }
-    zi_save_options save = {.quality = args->quality, .infotext = infotext};
-    if (!zi_image_save(image, path, &save, error)) goto out;
-    ok = print_result(args, path, image, request->seed, zi_monotonic_seconds() - began, error);
+    double saving = zi_monotonic_seconds();
+    if (!zi_write_image(run->args, image, path, infotext, error)) goto out;
+    report->timings.save = zi_monotonic_seconds() - saving;
+    zi_show_image(run->args, image);
+    ok = zi_print_result(report, path, image, zi_monotonic_seconds() - began, error);
 out:
     free(infotext);
     zi_image_free(image);
     return ok;
 }
 
-/* Generates image i (from 0), whose seed is the request's plus i, saves it and prints its path or
- * event; shows progress, and notes for the first image. After a signal it fails at once with
- * ZI_ERROR_CANCELLED. False: *error is set. */
-static bool generate_image(const generate_args *args, zi_model *model, int i, zi_error *error)
+/* Generates image i (from 0) of a job, whose seed is the request's plus i, saves it and prints its
+ * path or event; shows progress, and notes for the first image. After a signal it fails at once
+ * with ZI_ERROR_CANCELLED. False: *error is set. */
+static bool generate_image(generate_run *run, const zi_generate_job *job, int i, zi_error *error)
 {
-    bool bar = !args->quiet && !args->json && isatty(STDERR_FILENO);
-    progress_state state = {
-        args, model, i > 0,
-        zi_progress_printer_start(bar, args->json, i + 1, args->generation.count)};
-    output_paths paths = {0};
-    zi_request request = args->generation.request;
+    zi_output_paths paths = {0};
+    zi_request request = job->generation.request;
+    zi_image_report report = {.args = run->args,
+                              .job = job,
+                              .model = run->model,
+                              .request = &request,
+                              .printer = &run->printer,
+                              .first_of_run = !run->any_generated,
+                              .first_of_model = run->model_is_new,
+                              .first_of_job = i == 0};
     bool ok = false;
     if (zi_interrupted()) {
         zi_error_cancelled(error);
         goto out;
     }
-    if (!choose_output_paths(args, i, &paths, error)) goto out;
+    zi_progress_printer_next_image(&run->printer, job->first + i);
+    if (!zi_choose_outputs(run->args, job, run->plan.images, i, &run->used, &paths, error))
+        goto out;
     request.seed += (uint64_t)i;
+    request.model_hash = run->model_hash;
     request.trace_path = paths.trace;
-    request.progress = on_progress;
-    request.user = &state;
-    ok = generate_and_save(args, model, &request, paths.image, &state.printer, error);
+    request.progress = zi_on_progress;
+    if (run->args->json && run->args->show == ZI_SHOW_ON) request.preview = zi_on_preview;
+    request.user = &report;
+    ok = generate_and_save(run, &report, &request, paths.image, error) &&
+         zi_used_names_add(&run->used, &paths, error);
+    run->any_generated |= report.begun;
+    run->model_is_new &= !report.begun;
 out:
-    free_output_paths(&paths);
+    zi_output_paths_free(&paths);
     return ok;
 }
 
-/* Checks the arguments and that the first output can be written, chooses seed and prompt, loads the
- * model, and generates all images. Frees what args owns in any case; args cannot be used again.
- * False: *error is set; images that were finished stay. */
-static bool run_generate(generate_args *args, zi_error *error)
+/* Loads the job's model and generates its images. False: *error is set; images that were finished
+ * stay. With --no-clobber, images whose file exists are reported, and the others generated. */
+static bool run_job(generate_run *run, zi_generate_job *job, zi_error *error)
 {
-    zi_engine *engine = NULL;
-    zi_model *model = NULL;
-    output_paths paths = {0};
-    char hash[ZI_MODEL_HASH];
-    bool ok = false;
-    if (!check_args(args, error) ||
-        !zi_find_model(args->models, args->generation.model, &args->load, &args->found, error) ||
-        !choose_seed(args, error) || !choose_output_paths(args, 0, &paths, error))
-        goto out;
-    args->load.path = args->found.path;
-    if (!zi_engine_create(&args->engine, &engine, error) || !prepare_prompt(args, engine, error) ||
-        !zi_model_load(engine, &args->load, &model, error) ||
-        !apply_aspect(args, zi_model_native_size(model), error))
-        goto out;
-    zi_find_model_hash(args->found.path, false, hash);
-    args->generation.request.model_hash = hash;
-    for (int i = 0; i < args->generation.count; i++)
-        if (!generate_image(args, model, i, error)) goto out;
-    ok = true;
-out:
-    zi_model_free(model);
-    zi_engine_free(engine);
-    free_output_paths(&paths);
-    zi_resolved_model_free(&args->found);
-    free(args->random_prompt);
-    free(args->enhanced_prompt);
-    return ok;
+    if (!load_model(run, job, error) ||
+        !zi_apply_aspect(job, zi_model_native_size(run->model), error))
+        return false;
+    for (int i = 0; i < job->generation.count; i++) {
+        if (generate_image(run, job, i, error)) continue;
+        if (!run->args->no_clobber || error->code != ZI_ERROR_EXISTS) return false;
+        zi_plan_report(run->args, &run->plan, job, error);
+        *error = (zi_error){0};
+    }
+    return true;
+}
+
+/* What is done with every job, in turn. False: *error is set. */
+typedef bool (*job_step)(generate_run *run, zi_generate_job *job, zi_error *error);
+
+/* Prepares the job (a job_step). With --no-clobber, that its first file exists is left to the run.
+ */
+static bool step_prepare(generate_run *run, zi_generate_job *job, zi_error *error)
+{
+    if (prepare_job(run->args, job, run->plan.images, error)) return true;
+    if (!run->args->no_clobber || error->code != ZI_ERROR_EXISTS || run->plan.images == 1)
+        return false;
+    *error = (zi_error){0};
+    return true;
+}
+
+/* Makes the job's random or enhanced prompt (a job_step). */
+static bool step_prompt(generate_run *run, zi_generate_job *job, zi_error *error)
+{
+    return zi_prepare_prompt(run->args, job, run->engine, error);
+}
+
+/* Takes a step with all jobs that have not failed. A failure of the only job, or a cancellation,
+ * ends the run: false, with *error set. Other failures, of lines, are reported. */
+static bool for_each_job(generate_run *run, job_step step, zi_error *error)
+{
+    for (size_t i = 0; i < run->plan.count; i++) {
+        zi_generate_job *job = &run->plan.jobs[i];
+        zi_error why = {0};
+        if (job->failed || step(run, job, &why)) continue;
+        if (!job->line || why.code == ZI_ERROR_CANCELLED) {
+            *error = why;
+            return false;
+        }
+        zi_plan_report(run->args, &run->plan, job, &why);
+    }
+    return true;
+}
+
+/* Starts the display of progress for all images. */
+static void start_progress(generate_run *run)
+{
+    const zi_generate_args *args = run->args;
+    bool shown = !args->quiet && !args->json;
+    run->printer =
+        zi_progress_printer_start(shown && !args->verbose, args->json, 1, run->plan.images);
+    run->printer.lines = shown && (args->verbose || zi_stderr_wants_lines());
+}
+
+/* Finds out what to generate, checks that the first outputs can be written, chooses seeds and
+ * prompts, loads the model, and generates all images. False: *error is set; images that were
+ * finished stay. */
+static bool run_generate(generate_run *run, zi_generate_args *args, zi_error *error)
+{
+    if (!check_exclusive(args, error) || !zi_read_prompt(args, error) ||
+        !zi_take_settings(args, error) || !zi_plan_read(args, &run->plan, error) ||
+        !for_each_job(run, step_prepare, error) ||
+        !zi_engine_create(&args->engine, &run->engine, error) ||
+        !for_each_job(run, step_prompt, error))
+        return false;
+    start_progress(run);
+    return for_each_job(run, run_job, error);
+}
+
+/* Frees all that the run and its arguments own. */
+static void free_run(generate_run *run, zi_generate_args *args)
+{
+    zi_model_free(run->model);
+    zi_engine_free(run->engine);
+    free(run->model_path);
+    zi_used_names_free(&run->used);
+    zi_plan_free(&run->plan);
+    free(args->prompt_text);
+    free(args->image_storage);
+    free(args->image_model);
+    free(args->not_taken);
 }
 
 int cmd_generate(int argc, char **argv)
 {
-    generate_args args = {.engine.scratch = getenv("TMPDIR")};
+    zi_generate_args args = {.engine.scratch = getenv("TMPDIR")};
     zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS];
     zi_option_strings texts[ZI_MAX_PARAMETERS];
     fill_options(&args, options, texts);
     const zi_command command = {
-        "generate", "Generates an image from a prompt and prints the file's name.", NULL, options};
+        "generate",
+        "Generates an image from a prompt and prints the file's name. A prompt @FILE is read from\n"
+        "the file, - from standard input; @@ begins a prompt with @.",
+        NULL, options};
     zi_error error = {0};
     int code;
     args.command = &command;
     if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
-    zi_generation_fill_defaults(&args.generation);
+    if (zi_output_is_stdout(args.output) && zi_option_on_command_line("output") &&
+        !zi_option_on_command_line("json")) {
+        args.json = false; /* a setting gives way to the command line */
+        zi_set_json_messages(false);
+    }
     zi_interrupt_install();
-    return run_generate(&args, &error) ? 0 : zi_report_error(&command, &error);
+    generate_run run = {.args = &args};
+    bool ok = run_generate(&run, &args, &error);
+    code = !ok ? zi_report_error(&command, &error) : run.plan.failures ? 1 : 0;
+    free_run(&run, &args);
+    return code;
 }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,6 +27,7 @@ static const subcommand subcommands[] = {
     {"verify", "check that a model works", cmd_verify},
     {"tokenize", "print the token ids of a text", cmd_tokenize},
     {"bench", "measure the speed of this machine", cmd_bench},
+    {"config", "show the defaults that are configured", cmd_config},
     {"docs", "print the man page or shell completions", cmd_docs},
 };
 enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
@@ -45,17 +45,6 @@ void zi_flush_output(void)
     if (fflush(stdout) != 0 && !write_failure) write_failure = errno;
 }
 
-void zi_print_note(bool quiet, const char *format, ...)
-{
-    if (quiet) return;
-    va_list args;
-    va_start(args, format);
-    fputs("zimage: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-}
-
 /* Prints usage, version and the list of subcommands. */
 static void print_help(FILE *stream)
 {
@@ -65,7 +54,7 @@ static void print_help(FILE *stream)
             ZI_VERSION);
     for (int i = 0; i < SUBCOMMANDS; i++)
         fprintf(stream, "  %-10s %s\n", subcommands[i].name, subcommands[i].about);
-    fputs("\n`zimage SUBCOMMAND --help` lists its options. To begin with:\n\n"
+    fputs("\n`zimage help SUBCOMMAND` lists its options. To begin with:\n\n"
           "  zimage generate -p \"a red circle on a blue background\" -o out.png\n",
           stream);
 }
@@ -100,7 +89,7 @@ void zi_visit_commands(zi_command_visitor visit, void *user)
 static int report_unknown_subcommand(const char *name)
 {
     zi_error error;
-    char names[200] = "";
+    char names[400] = "";
     for (int i = 0; i < SUBCOMMANDS; i++) {
         size_t size = strlen(names);
         snprintf(names + size, sizeof names - size, "%s%s", i ? ", " : "", subcommands[i].name);
@@ -110,27 +99,45 @@ static int report_unknown_subcommand(const char *name)
     return zi_report_error(NULL, &error);
 }
 
-/* Runs the subcommand argv[1], or prints the program's help (--help, -h, help) or version
- * (--version). Without one it prints help to standard error. Returns the program's exit code: 2 if
- * there is no such subcommand, or none. */
+/* Runs the subcommand argv[0]. Returns the exit code, 2 if there is none of this name. */
+static int run_named(int argc, char **argv)
+{
+    for (int i = 0; i < SUBCOMMANDS; i++)
+        if (!strcmp(argv[0], subcommands[i].name)) return subcommands[i].run(argc, argv);
+    return report_unknown_subcommand(argv[0]);
+}
+
+/* Whether word is one of words, which end with NULL. */
+static bool is_one_of(const char *word, const char *const words[])
+{
+    while (*words && strcmp(*words, word) != 0) words++;
+    return *words != NULL;
+}
+
+/* Runs the subcommand argv[1], or prints help (--help, -h, help, help SUBCOMMAND) or the version
+ * (--version, -V, version). Without one it prints help to standard error. Returns the program's
+ * exit code: 2 if there is no such subcommand, or none. */
 static int run_subcommand(int argc, char **argv)
 {
+    static const char *const help[] = {"--help", "-h", "help", NULL};
+    static const char *const version[] = {"--version", "-V", "version", NULL};
     if (argc < 2) {
         print_help(stderr);
         return 2;
     }
-    const char *name = argv[1];
-    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+    if (is_one_of(argv[1], help) && argc > 2 && argv[2][0] != '-') {
+        char *words[] = {argv[2], (char *)"--help", NULL};
+        return run_named(2, words);
+    }
+    if (is_one_of(argv[1], help)) {
         print_help(stdout);
         return 0;
     }
-    if (!strcmp(name, "--version")) {
+    if (is_one_of(argv[1], version)) {
         printf("zimage %s\n", ZI_VERSION);
         return 0;
     }
-    for (int i = 0; i < SUBCOMMANDS; i++)
-        if (!strcmp(name, subcommands[i].name)) return subcommands[i].run(argc - 1, argv + 1);
-    return report_unknown_subcommand(name);
+    return run_named(argc - 1, argv + 1);
 }
 
 /* Whether standard output is a pipe that nobody reads any more, as when `head` has its lines. */
@@ -153,7 +160,8 @@ static bool finish_output(void)
     return false;
 }
 
-/* Runs the subcommand. An exit code of 0 becomes 1 when standard output could not be written.
+/* Runs the subcommand. An exit code of 0 becomes 1 when standard output could not be written. After
+ * a signal that the subcommand handled by stopping, the program dies of it.
  * SIGPIPE and SIGXFSZ are ignored. */
 int main(int argc, char **argv)
 {
@@ -163,5 +171,6 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     int code = run_subcommand(argc, argv);
     if (!finish_output() && !code) code = 1;
+    zi_interrupt_finish();
     return code;
 }

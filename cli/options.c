@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 zi_option zi_cpu_option(const char **tier)
 {
@@ -54,13 +55,21 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
     return true;
 }
 
-/* Parses a whole number from 0 to 2^64-1 into *(uint64_t *)option->value. False: *error is set, the
- * value unchanged. */
+/* Parses a whole number from 0 to 2^64-1 into *(uint64_t *)option->value; -1 means a random seed:
+ * the value stays, and *option->given (may be NULL) becomes false. False: *error is set, the value
+ * unchanged. */
 static bool set_seed(const zi_option *option, const char *text, zi_error *error)
 {
+    if (!strcmp(text, "-1")) {
+        if (option->given) *option->given = false;
+        return true;
+    }
     if (parse_uint64(text, option->value)) return true;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                        "'%s' is not a whole number from 0 to 18446744073709551615", text);
+    return zi_error_set(
+        error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+        "'%s' is not a whole number from 0 to 18446744073709551615, or -1 for a random "
+        "one",
+        text);
 }
 
 /* Parses a decimal number (1e3 too, but no hexadecimal, inf or nan) from option->min to
@@ -141,38 +150,69 @@ static bool set_option(const zi_option *option, const char *text, zi_error *erro
     return true;
 }
 
-/* The option that an argument ("--name", "--name=value", "-x", "-xvalue") names in full; NULL:
- * none. *attached: the value in the same argument, within word, "" after a final "="; NULL: it has
- * none, or there is no such option. */
-static const zi_option *find_option(const zi_option *options, const char *word,
-                                    const char **attached)
+const zi_option *zi_option_find(const zi_option *options, const char *name)
 {
+    while (options->name && strcmp(options->name, name) != 0) options++;
+    return options->name ? options : NULL;
+}
+
+bool zi_option_set(const zi_option *option, const char *text, zi_error *error)
+{
+    static const char *const yes[] = {"true", "yes", "on", "1"};
+    static const char *const no[] = {"false", "no", "off", "0"};
+    bool flag = option->kind == ZI_OPTION_FLAG;
+    if (!flag && option->kind != ZI_OPTION_LEVEL) return set_option(option, text, error);
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) {
+        if (!strcasecmp(text, no[i])) return true;
+        if (!strcasecmp(text, yes[i])) return set_option(option, NULL, error);
+    }
+    if (!flag) return set_option(option, text, error);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                        "'%s' is neither yes nor no", text);
+}
+
+/* The option of that letter; NULL: none. */
+static const zi_option *find_letter(const zi_option *options, char letter)
+{
+    while (options->name && (!options->letter || options->letter != letter)) options++;
+    return options->name ? options : NULL;
+}
+
+/* The option that an argument ("--name", "--name=value") names in full; NULL: none. *attached: the
+ * value in the same argument, within word, "" after a final "="; NULL: it has none, or there is no
+ * such option. */
+static const zi_option *find_long(const zi_option *options, const char *word, const char **attached)
+{
+    size_t length = strcspn(word + 2, "=");
     *attached = NULL;
-    bool is_long = word[1] == '-';
-    size_t length = is_long ? strcspn(word + 2, "=") : 0;
-    for (const zi_option *option = options; option->name; option++) {
-        if (is_long && strlen(option->name) == length && !strncmp(option->name, word + 2, length)) {
+    for (const zi_option *option = options; option->name; option++)
+        if (strlen(option->name) == length && !strncmp(option->name, word + 2, length)) {
             if (word[2 + length]) *attached = word + 2 + length + 1;
             return option;
         }
-        if (!is_long && option->letter && option->letter == word[1]) {
-            if (word[2]) *attached = word + 2;
-            return option;
-        }
-    }
     return NULL;
 }
 
-/* Parses the option at argv[*i] with its value, in the same or the next argument; *i becomes the
- * last argument used. False: *error is set, and *i may have grown; the option is unknown, its value
- * is missing or wrong, or it is a flag with a value. */
-static bool parse_option(const zi_command *command, int argc, char **argv, int *i, zi_error *error)
+/* The options that the last zi_options_parse found on the command line, by index in its table. */
+static struct {
+    const zi_option *options;
+    bool given[ZI_MAX_OPTIONS];
+} parsed;
+
+bool zi_option_on_command_line(const char *name)
 {
-    const char *word = argv[*i], *value;
-    const zi_option *option = find_option(command->options, word, &value);
-    if (!option)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, word,
-                            "unknown option; `zimage %s --help` lists them", command->name);
+    const zi_option *option = parsed.options ? zi_option_find(parsed.options, name) : NULL;
+    return option && parsed.given[option - parsed.options];
+}
+
+/* Sets the option that argv[*i] names (its last letter, in a group) to `value`, or, when that is
+ * NULL, to the next argument, if the option takes one; *i becomes the last argument used. False:
+ * *error is set, and *i may have grown; the value is missing or wrong, or a flag has one. */
+static bool parse_value(const zi_option *option, const char *value, int argc, char **argv, int *i,
+                        zi_error *error)
+{
+    const char *word = argv[*i];
+    parsed.given[option - parsed.options] = true;
     if (option->kind == ZI_OPTION_FLAG) {
         if (value)
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
@@ -184,6 +224,71 @@ static bool parse_option(const zi_command *command, int argc, char **argv, int *
         value = argv[++*i];
     }
     return set_option(option, value, error);
+}
+
+/* Fails because argv's word is no option. */
+static bool fail_unknown(const zi_command *command, const char *word, zi_error *error)
+{
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, word,
+                        "unknown option; `zimage %s --help` lists them", command->name);
+}
+
+/* Parses the options of argv[*i], a long one, a short one or several flags with one more ("-qp"),
+ * with the value of the last; *i becomes the last argument used. False: *error is set, and *i may
+ * have grown; an option is unknown, or as parse_value. */
+static bool parse_option(const zi_command *command, int argc, char **argv, int *i, zi_error *error)
+{
+    const char *word = argv[*i], *value;
+    const zi_option *option;
+    if (word[1] == '-') {
+        option = find_long(command->options, word, &value);
+        return option ? parse_value(option, value, argc, argv, i, error)
+                      : fail_unknown(command, word, error);
+    }
+    for (const char *letter = word + 1;; letter++) {
+        option = find_letter(command->options, *letter);
+        if (!option) return fail_unknown(command, word, error);
+        bool goes_on =
+            option->kind == ZI_OPTION_FLAG && letter[1] && find_letter(command->options, letter[1]);
+        value = letter[1] && !goes_on ? letter + 1 : NULL;
+        if (!parse_value(option, value, argc, argv, i, error)) return false;
+        if (!goes_on) return true;
+    }
+}
+
+/* Whether --json makes the command print events while it runs, not one result at its end. */
+static bool prints_events(const zi_command *command)
+{
+    return !strcmp(command->name, "generate") || !strcmp(command->name, "download");
+}
+
+/* Whether the command prints events and the arguments have --json: then errors in them are events,
+ * too. Looks at whole arguments only, up to "--". */
+static bool wants_events(const zi_command *command, int argc, char **argv)
+{
+    if (!prints_events(command)) return false;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *value;
+        const zi_option *option = NULL;
+        if (!strcmp(argv[i], "--json")) return true;
+        if (!strncmp(argv[i], "--", 2)) {
+            option = find_long(command->options, argv[i], &value);
+        } else if (argv[i][0] == '-' && argv[i][1] && !argv[i][2]) {
+            option = find_letter(command->options, argv[i][1]);
+            value = NULL;
+        }
+        bool has_value =
+            option && option->kind != ZI_OPTION_FLAG && option->kind != ZI_OPTION_LEVEL;
+        if (has_value && !value) i++;
+    }
+    return false;
+}
+
+/* Makes messages events if --json was given, on the command line or by a setting. */
+static void use_json_option(const zi_command *command)
+{
+    const zi_option *json = zi_option_find(command->options, "json");
+    if (prints_events(command) && json) zi_set_json_messages(*(const bool *)json->value);
 }
 
 /* Prints names and help of an option in two columns; names that are too long for theirs get a line
@@ -254,6 +359,9 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
         *code = 0;
         return false;
     }
+    parsed.options = command->options;
+    memset(parsed.given, 0, sizeof parsed.given);
+    zi_set_json_messages(wants_events(command, argc, argv));
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         if (options_ended || word[0] != '-' || !word[1]) {
@@ -283,6 +391,7 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
                         "%s is missing; write `zimage %s %s`, or see `zimage %s --help`",
                         found ? strchr(command->positional, ' ') + 1 : command->positional,
                         command->name, command->positional, command->name);
+    if (!error.code && zi_settings_apply(command, parsed.given, &error)) use_json_option(command);
     if (error.code) {
         *code = zi_report_error(command, &error);
         return false;

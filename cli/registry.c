@@ -252,6 +252,58 @@ bool zi_find_model(const char *folder, const char *name, const zi_model_options 
     return ok;
 }
 
+/* The part of a model's name behind its folders. */
+static const char *base_name(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    return slash ? slash + 1 : name;
+}
+
+/* The length of a model's name without the extension of a tensor file. */
+static size_t stem_length(const char *name)
+{
+    static const char *const extensions[] = {".safetensors", ".gguf"};
+    size_t size = strlen(name);
+    for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++) {
+        size_t length = strlen(extensions[i]);
+        if (size > length && !strcmp(name + size - length, extensions[i])) return size - length;
+    }
+    return size;
+}
+
+/* Whether a model has the name that an image's metadata has: stem: apart from extensions. */
+static bool is_model_of_image(const zi_registry_entry *entry, const char *name, bool stem)
+{
+    const char *base = base_name(entry->name), *wanted = base_name(name);
+    if (entry->section == ZI_SECTION_PROMPT_ENHANCER || entry->kind != ZI_MODEL_IMAGE) return false;
+    if (!stem) return !strcmp(base, wanted);
+    size_t length = stem_length(base);
+    return length == stem_length(wanted) && !memcmp(base, wanted, length);
+}
+
+char *zi_find_model_of_image(const char *folder, const char *name)
+{
+    zi_user_registry models;
+    zi_registry_list list;
+    zi_resolved_model found = {0};
+    char *result = NULL;
+    if (!zi_user_registry_open(folder, &models, NULL)) return NULL;
+    if (zi_registry_resolve(models.registry, name, &found, NULL)) {
+        result = strdup(name);
+    } else if (zi_registry_read(models.registry, &list, NULL)) {
+        for (int stem = 0; stem < 2; stem++)
+            for (size_t i = 0; i < list.count && !result; i++)
+                if (is_model_of_image(&list.entries[i], name, stem))
+                    result = strdup(list.entries[i].name);
+        zi_registry_list_free(&list);
+        if (!result && !strcmp(name, "demo-model") && models.options.demo)
+            result = strdup(zi_section_name(ZI_SECTION_DEMO));
+    }
+    zi_resolved_model_free(&found);
+    zi_user_registry_close(&models);
+    return result;
+}
+
 /* zi_registry_model_hash's callback: false after a signal. */
 static bool not_interrupted(void *user)
 {

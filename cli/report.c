@@ -109,7 +109,7 @@ char *zi_format_error(const zi_command *command, const zi_error *error)
 int zi_report_error(const zi_command *command, const zi_error *error)
 {
     char *line = zi_format_error(command, error);
-    zi_print_note(false, "%s", line ? line : error->text);
+    zi_print_failure(error, line ? line : error->text, 0);
     free(line);
     return error->code == ZI_ERROR_INVALID_ARGUMENT ? 2 : 1;
 }

@@ -109,10 +109,11 @@ typedef struct {
     void *reserved[4];
 } zi_save_options;
 
-/* Writes an image file atomically: it exists complete, or not at all. An existing file is replaced,
- * but unchanged after a failure. options may be NULL: the format by path's extension, quality 95,
- * no infotext. ZI_ERROR_INVALID_ARGUMENT: a side not in 1 to 16384 pixels (WebP: 16383) or an
- * impossible option; ZI_ERROR_UNSUPPORTED: an infotext too long for JPEG. */
+/* Writes an image file atomically: it exists complete, or not at all. An existing file is replaced
+ * (of a link its target; the mode stays), but unchanged after a failure. options may be NULL: the
+ * format by path's extension, quality 95, no infotext. ZI_ERROR_INVALID_ARGUMENT: a side not in 1
+ * to 16384 pixels (WebP: 16383) or an impossible option; ZI_ERROR_UNSUPPORTED: an infotext too long
+ * for JPEG. */
 ZI_API bool zi_image_save(const zi_image *image, const char *path, const zi_save_options *options,
                           zi_error *error) ZI_CHECKED;
 
@@ -149,6 +150,7 @@ typedef struct {
     const char *prompt, *negative, *model, *schedule;
     const char *original; /* the prompt before a language model enhanced it */
     int steps, width, height;
+    int max_tokens; /* zi_request.max_tokens; 0: 512 */
     uint64_t seed;
     double cfg; /* A1111's scale, neg + cfg (pos - neg): 1 where zi_request.guidance is 0 */
     double shift;
@@ -352,7 +354,8 @@ typedef struct {
     /* As in diffusers, pos + guidance (pos - neg); 0: off if guidance_given, else the model's own,
      * see zi_variant_defaults. */
     double guidance;
-    uint64_t seed; /* as torch.manual_seed on the CPU */
+    uint64_t seed;  /* as torch.manual_seed on the CPU */
+    int max_tokens; /* longer prompts are cut to that many tokens, chat format included; 0: 512 */
     zi_compute compute;
     const char *trace_path;  /* safetensors file for intermediate tensors; NULL: none */
     zi_progress_fn progress; /* may be NULL */
@@ -387,6 +390,12 @@ ZI_API bool zi_request_resolve(const zi_model *model, const zi_request *request,
  * a failure. */
 ZI_API bool zi_generate(zi_model *model, const zi_request *request, zi_image **out,
                         zi_error *error) ZI_CHECKED;
+
+/* Sets *count to the tokens of a prompt in the chat format, without a limit: more than
+ * zi_request.max_tokens are cut. Several threads may call it for one model. False: *error is set,
+ * with the subject "text" if the text is wrong, and *count is unchanged. */
+ZI_API bool zi_count_tokens(const zi_model *model, const char *prompt, size_t *count,
+                            zi_error *error) ZI_CHECKED;
 
 /* Returns the infotext, in A1111's format, of an image that zi_generate made of this request;
  * fields that are 0 get the same defaults. zi_free() it. NULL: out of memory, or zi_generate would
@@ -462,7 +471,10 @@ ZI_API char *zi_random_prompt(uint64_t seed);
 
 /* ---- table of generation parameters ---- */
 
-enum { ZI_PROMPT_BYTES = 8000 /* the longest prompt that servers accept */ };
+enum {
+    ZI_PROMPT_BYTES = 8000, /* the longest prompt that servers accept */
+    ZI_PROMPT_TOKENS = 512  /* the default of zi_request.max_tokens */
+};
 
 /* All generation parameters of a front end. {0}: nothing is given. */
 typedef struct {

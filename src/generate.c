@@ -7,10 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum {
-    TOKENS = 512, /* prompts are truncated to this, chat format included */
-    PIXELS = 16   /* per token and side: 8 per latent, 2 latents per patch */
-};
+enum { PIXELS = 16 /* per token and side: 8 per latent, 2 latents per patch */ };
 
 zi_request zi_request_default(void)
 {
@@ -27,6 +24,22 @@ static bool check_side(const char *name, int side, int positions, zi_error *erro
     const zi_parameter *p = zi_parameter_find(name);
     double max = zi_parameter_max(p, false), known = (double)positions * PIXELS;
     return zi_parameter_check(p, side, known < max ? known : max, error);
+}
+
+/* The most tokens of a prompt: padded to a multiple of 32, they and the image's place behind them
+ * must be in the table of rope positions. */
+static size_t max_caption(const zi_config *c)
+{
+    return c->transformer.lens[0] < 2 ? 0 : ((size_t)c->transformer.lens[0] - 2) / 32 * 32;
+}
+
+/* Checks a limit of tokens (0 passes) against its parameter's range and the model's positions.
+ * False: ZI_ERROR_INVALID_ARGUMENT with the subject "max_tokens". */
+static bool check_max_tokens(const zi_config *c, int max_tokens, zi_error *error)
+{
+    const zi_parameter *p = zi_parameter_find("max_tokens");
+    double max = fmin(zi_parameter_max(p, false), (double)max_caption(c));
+    return !max_tokens || zi_parameter_check(p, max_tokens, max, error);
 }
 
 /* Fills in the fields of the request whose defaults depend on the model, except width and height,
@@ -57,6 +70,7 @@ bool zi_request_resolve(const zi_model *model, const zi_request *request, zi_req
     if (!r->negative) r->negative = "";
     if (!r->width) r->width = c->vae.native_size;
     if (!r->height) r->height = c->vae.native_size;
+    if (!check_max_tokens(c, r->max_tokens, error)) return false;
     zi_generation_fill_defaults(&generation);
     if (!check_side("width", r->width, c->transformer.lens[2], error) ||
         !check_side("height", r->height, c->transformer.lens[1], error))
@@ -152,14 +166,15 @@ void zi_generation_begin_stage(zi_generation_job *j, zi_stage stage, double pass
     j->passes_done = 0;
 }
 
-/* Sets c->ids and count to the tokens of a prompt in the chat format, truncated to TOKENS. The ids
+/* Sets c->ids and count to the tokens of a prompt in the chat format, cut to max_tokens. The ids
  * are freed with the job. False: *c is unchanged, and *error is set, with `field` as the subject if
  * the text is what is wrong. */
 static bool tokenize_field(const zi_generation_job *j, const char *field, const char *text,
                            zi_conditioning *c, zi_error *error)
 {
     zi_error why = {0};
-    if (zi_tokenizer_encode_chat(j->model->tokenizer, text, TOKENS, &c->ids, &c->count, &why))
+    if (zi_tokenizer_encode_chat(j->model->tokenizer, text, (size_t)j->request.max_tokens, &c->ids,
+                                 &c->count, &why))
         return true;
     if (!strcmp(why.subject, "text"))
         zi_error_set(&why, why.code, field, "%s", why.text + why.message);
@@ -294,12 +309,10 @@ static bool read_result(zi_generation_job *j, zi_image **out, zi_error *error)
 static bool check_caption(const zi_generation_job *j, const char *field, const zi_conditioning *c,
                           zi_error *error)
 {
-    size_t known = (size_t)j->model->config.transformer.lens[0];
-    size_t used = (c->count + 31) / 32 * 32 + 2;
-    if (used <= known) return true;
+    size_t max = max_caption(&j->model->config);
+    if (c->count <= max) return true;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field,
-                        "has %zu tokens; this model takes at most %zu; shorten it", c->count,
-                        (known - 2) / 32 * 32);
+                        "has %zu tokens; this model takes at most %zu; shorten it", c->count, max);
 }
 
 /* Whether the model's preview map is fitted; locks the model's mutex meanwhile. */
@@ -400,6 +413,7 @@ char *zi_infotext_create(const zi_model *model, const zi_request *request)
                                  .steps = r.steps,
                                  .width = r.width,
                                  .height = r.height,
+                                 .max_tokens = r.max_tokens == ZI_PROMPT_TOKENS ? 0 : r.max_tokens,
                                  .seed = r.seed,
                                  .cfg = 1 + r.guidance, /* A1111's scale, see docs */
                                  .shift = r.shift};
@@ -408,19 +422,4 @@ char *zi_infotext_create(const zi_model *model, const zi_request *request)
     char *infotext = zi_infotext_format(&fields);
     free(stem);
     return infotext;
-}
-
-bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, int32_t **ids,
-                 size_t *count, zi_error *error)
-{
-    if (!ZI_CHECK_RESERVED(options, error)) return false;
-    if (!options->path && !options->text_encoder && !options->reference)
-        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
-                               "no model was named");
-    zi_tokenizer *tokenizer = NULL;
-    if (!zi_assembly_tokenizer(options, NULL, &tokenizer, error)) return false;
-    bool ok = chat ? zi_tokenizer_encode_chat(tokenizer, text, TOKENS, ids, count, error)
-                   : zi_tokenizer_encode(tokenizer, text, strlen(text), ids, count, error);
-    zi_tokenizer_free(tokenizer);
-    return ok;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* A test compiles this file with a table that includes the original one and adds to it. */
 #ifndef ZI_PARAMETERS
@@ -154,13 +155,31 @@ static bool check_value(const zi_parameter *p, const void *at, double max, zi_er
     return zi_parameter_check(p, number_at(p, at), max, error);
 }
 
+/* Refuses a prompt (NULL passes) with A1111's syntax for additional networks, "<lora:NAME:1>":
+ * encoded as text it would spoil the image. ZI_ERROR_INVALID_ARGUMENT with `field` as the subject.
+ */
+static bool check_networks(const char *field, const char *prompt, zi_error *error)
+{
+    static const char *const kinds[] = {"<lora:", "<lyco:", "<hypernet:"};
+    static const char *const names[] = {"LoRAs", "LyCORIS networks", "hypernetworks"};
+    for (const char *at = prompt; at && (at = strchr(at, '<')); at++)
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+            if (!strncasecmp(at, kinds[i], strlen(kinds[i])))
+                return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field,
+                                    "contains %.*s%s: %s are not supported yet; remove it",
+                                    (int)strcspn(at, ">\n"), at,
+                                    at[strcspn(at, ">\n")] == '>' ? ">" : "", names[i]);
+    return true;
+}
+
 bool zi_generation_check(const zi_generation *generation, bool server, zi_error *error)
 {
     for (const zi_parameter *p = zi_parameters; p->name; p++)
         if (!check_value(p, (const char *)generation + p->offset, zi_parameter_max(p, server),
                          error))
             return false;
-    return true;
+    return check_networks("prompt", generation->request.prompt, error) &&
+           check_networks("negative", generation->request.negative, error);
 }
 
 void zi_generation_fill_defaults(zi_generation *generation)

@@ -148,6 +148,56 @@ static void new_files_replace_nothing(void)
     CHECK(zi_test_folder_count() == before);
 }
 
+/* Writes "new" through zi_output_open_named and checks what is then at `target`, and its mode. */
+static void replace_named(const char *name, const char *target, mode_t mode)
+{
+    zi_output output;
+    zi_error error = {0};
+    struct stat st;
+    char *data = NULL;
+    size_t size = 0;
+    CHECK_OK(zi_output_check_writable(zi_test_path(name), &error), error);
+    if (!CHECK_OK(zi_output_open_named(&output, zi_test_path(name), &error), error)) return;
+    CHECK_OK(zi_output_write(&output, "new", 3, &error), error);
+    CHECK_OK(zi_output_commit(&output, &error), error);
+    CHECK(lstat(zi_test_path(target), &st) == 0 && S_ISREG(st.st_mode));
+    CHECK((st.st_mode & 07777) == mode);
+    CHECK_OK(zi_file_read(zi_test_path(target), 10, &data, &size, &error), error);
+    CHECK(size == 3 && !memcmp(data, "new", 3));
+    free(data);
+}
+
+static void named_outputs_keep_links_and_modes(void)
+{
+    zi_output output;
+    zi_error error = {0};
+    struct stat st;
+    int before = zi_test_folder_count();
+    make_file("target");
+    chmod(zi_test_path("target"), 0640);
+    CHECK(symlink("target", zi_test_path("link")) == 0);
+    CHECK(symlink("./link", zi_test_path("chain")) == 0);
+    replace_named("target", "target", 0640);
+    replace_named("link", "target", 0640);
+    replace_named("chain", "target", 0640);
+    CHECK(lstat(zi_test_path("chain"), &st) == 0 && S_ISLNK(st.st_mode));
+    /* A link to nothing: the target is created. */
+    mode_t mask = umask(022);
+    unlink(zi_test_path("target"));
+    replace_named("chain", "target", 0644);
+    umask(mask);
+    /* Other outputs replace the link itself. */
+    CHECK_OK(zi_output_open(&output, zi_test_path("chain"), &error), error);
+    CHECK_OK(zi_output_commit(&output, &error), error);
+    CHECK(lstat(zi_test_path("chain"), &st) == 0 && S_ISREG(st.st_mode));
+    unlink(zi_test_path("chain"));
+    CHECK(symlink("chain", zi_test_path("chain")) == 0);
+    CHECK(!zi_output_open_named(&output, zi_test_path("chain"), &error));
+    CHECK_ERROR(error, ZI_ERROR_IO, zi_test_path("chain"));
+    unlink(zi_test_path("chain")), unlink(zi_test_path("link")), unlink(zi_test_path("target"));
+    CHECK(zi_test_folder_count() == before);
+}
+
 static void unwritable_places(void)
 {
     zi_output output;
@@ -438,6 +488,7 @@ int main(void)
     RUN(abandoned_outputs_are_removed);
     RUN(drafts);
     RUN(new_files_replace_nothing);
+    RUN(named_outputs_keep_links_and_modes);
     RUN(unwritable_places);
     RUN(copies);
     RUN(reading);

@@ -38,7 +38,8 @@ static void comes_back(zi_infotext_fields f)
     CHECK_MSG(!strcmp(back.model_hash, f.model_hash) && !*back.unread, "model hash in %s", text);
     CHECK_MSG(!strcmp(back.schedule, f.schedule), "schedule in %s", text);
     CHECK_MSG(back.steps == f.steps && back.width == f.width && back.height == f.height &&
-                  back.seed == f.seed && back.cfg == f.cfg && back.shift == f.shift,
+                  back.seed == f.seed && back.cfg == f.cfg && back.shift == f.shift &&
+                  back.max_tokens == f.max_tokens,
               "numbers in %s", text);
     free(storage);
     free(text);
@@ -64,6 +65,10 @@ static void writes_the_known_form(void)
     f.original = "cat: \"Tom\"";
     text = zi_infotext_format(&f);
     CHECK_MSG(text && strstr(text, ", Original prompt: \"cat: \\\"Tom\\\"\", Version"), "%s", text);
+    free(text);
+    f.max_tokens = 1504;
+    text = zi_infotext_format(&f);
+    CHECK_MSG(text && strstr(text, ", Shift: 3, Max tokens: 1504, Original"), "%s", text);
     free(text);
     comes_back(f);
 }

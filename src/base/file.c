@@ -309,6 +309,50 @@ fail:
     return false;
 }
 
+/* Follows the link at path, and further links at its target, which need not exist. Returns the
+ * final path in new memory: a copy of path if that is no link. NULL, with *error set: more than
+ * MAX_LINKS links, or out of memory. */
+static char *follow_links(const char *path, zi_error *error)
+{
+    enum { MAX_LINKS = 40, MAX_TARGET = 4096 };
+    char *at = strdup(path);
+    for (int links = 0; at; links++) {
+        char target[MAX_TARGET];
+        ssize_t size = readlink(at, target, sizeof target - 1);
+        if (size < 0) return at; /* no link, or nothing there */
+        if (links == MAX_LINKS || (size_t)size == sizeof target - 1) {
+            free(at);
+            zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: too many links");
+            return NULL;
+        }
+        target[size] = 0;
+        char *folder = zi_path_dirname(at);
+        free(at);
+        at = !folder ? NULL : target[0] == '/' ? strdup(target) : zi_path_join(folder, target);
+        free(folder);
+    }
+    zi_error_no_memory(error, strlen(path));
+    return NULL;
+}
+
+bool zi_output_open_named(zi_output *output, const char *path, zi_error *error)
+{
+    struct stat st;
+    *output = (zi_output){0};
+    char *target = follow_links(path, error);
+    if (!target) return false;
+    bool replaces = stat(target, &st) == 0 && S_ISREG(st.st_mode);
+    bool ok = zi_output_open(output, target, error);
+    if (ok && replaces) {
+        int fd = fileno(output->stream);
+        if (fchown(fd, st.st_uid, st.st_gid) != 0) errno = 0; /* only root may give files away */
+        ok = fchmod(fd, st.st_mode & 07777) == 0 || zi_file_cannot_write(error, target);
+    }
+    if (!ok) zi_output_discard(output);
+    free(target);
+    return ok;
+}
+
 bool zi_output_resume(zi_output *output, const char *path, zi_error *error)
 {
     *output = (zi_output){0};
@@ -419,7 +463,7 @@ void zi_output_discard(zi_output *output)
 bool zi_output_check_writable(const char *path, zi_error *error)
 {
     zi_output output;
-    if (!zi_output_open(&output, path, error)) return false;
+    if (!zi_output_open_named(&output, path, error)) return false;
     zi_output_discard(&output);
     return true;
 }

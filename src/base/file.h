@@ -90,6 +90,11 @@ typedef struct {
  * ZI_ERROR_NO_MEMORY; *output is then zeroed. */
 bool zi_output_open(zi_output *output, const char *path, zi_error *error) ZI_CHECKED;
 
+/* zi_output_open for a file that the user named: a link at path stays, and its target is replaced,
+ * or created; the new file gets mode and, where the system permits it, owner of the old one. Errors
+ * name the target. */
+bool zi_output_open_named(zi_output *output, const char *path, zi_error *error) ZI_CHECKED;
+
 /* Opens path itself for reading and writing, at its start, to resume an interrupted write. Creates
  * it if missing, and takes no lock; no later call truncates or removes it. Fails with
  * ZI_ERROR_EXISTS for a folder or a device, ZI_ERROR_INVALID_ARGUMENT for "", else ZI_ERROR_IO;
@@ -123,7 +128,7 @@ bool zi_output_commit_new(zi_output *output, zi_error *error) ZI_CHECKED;
  * may call it on every exit path. */
 void zi_output_discard(zi_output *output);
 
-/* Checks, by creating and removing a temporary file beside it, that zi_output_open succeeds for
+/* Checks, by creating and removing a temporary file, that zi_output_open_named succeeds for
  * path. What is at path is not touched. */
 bool zi_output_check_writable(const char *path, zi_error *error) ZI_CHECKED;
 

@@ -215,7 +215,7 @@ bool zi_image_save(const zi_image *image, const char *path, const zi_save_option
     zi_text bytes;
     zi_text_init(&bytes, ZI_IMAGE_BYTES_MAX);
     if (!zi_image_encode_named(image, path, options, &bytes, error)) goto out;
-    if (!zi_output_open(&output, path, error)) goto out;
+    if (!zi_output_open_named(&output, path, error)) goto out;
     ok =
         zi_output_write(&output, bytes.data, bytes.size, error) && zi_output_commit(&output, error);
 out:

@@ -169,6 +169,7 @@ char *zi_infotext_format(const zi_infotext_fields *fields)
     zi_infotext_put(&out, "Model", fields->model);
     zi_text_puts(&out, ", Shift: ");
     put_double(&out, fields->shift);
+    if (fields->max_tokens) zi_text_printf(&out, ", Max tokens: %d", fields->max_tokens);
     put_number(&out, "CFG normalization", fields->cfg_normalization);
     put_number(&out, "CFG truncation", fields->cfg_truncation);
     zi_infotext_put(&out, "Original prompt", fields->original);
@@ -290,6 +291,7 @@ static bool read_setting(span key, const char *value, zi_infotext_fields *out)
 {
     int width, height;
     if (key_is(key, "Steps")) return read_int(value, 0, &out->steps);
+    if (key_is(key, "Max tokens")) return read_int(value, 0, &out->max_tokens);
     if (key_is(key, "Seed")) {
         uint64_t seed;
         if (!read_uint(value, 0, UINT64_MAX, &seed)) return false;

@@ -288,7 +288,7 @@ bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t
                           zi_error *error)
 {
     zi_output output = {0};
-    bool ok = zi_output_open(&output, path, error) &&
+    bool ok = zi_output_open_named(&output, path, error) &&
               zi_safetensors_write_header(&output, NULL, tensors, count, NULL, error);
     for (size_t i = 0; ok && i < count; i++)
         ok = zi_output_write(&output, tensors[i].data, tensor_out_bytes(&tensors[i]), error);

@@ -361,7 +361,7 @@ class Interrupted(Converted):
         for _ in range(times):
             process.send_signal(number)
         _, errors = process.communicate(timeout=30)
-        self.assertEqual(process.returncode, 1)
+        self.assertEqual(process.returncode, -number)
         self.assertTrue(re.fullmatch(rb"zimage: cancelled\n", errors), errors)
         self.assertEqual(self.everything(), before)
 

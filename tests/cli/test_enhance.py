@@ -333,7 +333,7 @@ class Interrupted(Enhancing):
         process.send_signal(signal.SIGINT)
         answer, errors = process.communicate(timeout=30)
         self.assertLess(time.monotonic() - begun, 1)
-        self.assertEqual(process.returncode, 1)
+        self.assertEqual(process.returncode, -signal.SIGINT)
         self.assertEqual(answer, b"")
         self.assertTrue(errors.endswith(b"zimage: cancelled\n"), errors)
 
@@ -389,7 +389,8 @@ class Drawing(Enhancing):
         result = self.good(self.zimage(*words, "--json"))
         prompt = self.recipe().split("\n")[0]
         self.assertEqual(json.loads(result.stdout.splitlines()[0]), {"event": "prompt", "prompt": prompt})
-        self.assertIn(f"prompt: {prompt}\n", result.stderr.decode())
+        result = self.good(self.zimage(*words))
+        self.assertIn(f"zimage: prompt: {prompt}\n", result.stderr.decode())
 
     def test_random_prompts(self):
         def draw(seed, *args):

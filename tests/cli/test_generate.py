@@ -1,5 +1,6 @@
 """zimage generate: output files, events, progress."""
 
+import base64
 import json
 import os
 import subprocess
@@ -133,7 +134,8 @@ class Aspect(Case):
         config["sample_size"] = 64
         self.write("model/vae/config.json", json.dumps(config))
         words = ["-m", model, "-p", "x", "-s", "1", "--seed", "1", "-o", "out.png"]
-        for aspect, size in (("16:9", (112, 64)), ("3:4", (64, 80)), ("1:1", (64, 64))):
+        for aspect, size in (("16:9", (112, 64)), ("3:4", (64, 80)), ("1:1", (64, 64)), ("16x9", (112, 64)),
+                             ("16/9", (112, 64)), ("1.85:1", (112, 64)), ("1:2.39", (64, 160)), ("0.5X1.0", (64, 128))):
             self.good(self.zimage("generate", *words, "--aspect", aspect))
             self.assertEqual(png_size(self.read("out.png")), size)
         self.good(self.zimage("generate", *words))
@@ -144,23 +146,94 @@ class Reports(Case):
     def test_json_events(self):
         result = self.good(self.generate("--json", seed=2**63 + 1))
         events = [json.loads(line) for line in result.stdout.splitlines()]
-        progress, done = events[:-1], events[-1]
-        self.assertEqual({event["event"] for event in progress}, {"progress"})
+        start, done = events[0], events[-1]
+        self.assertEqual([event["event"] for event in events if event["event"] not in ("progress", "step")],
+                         ["start", "done"])
+        self.assertEqual(start, {"event": "start", "picture": 1, "pictures": 1, "seed": 2**63 + 1, "width": 64,
+                                 "height": 64, "steps": 2, "model": "model", "tokens": start["tokens"],
+                                 "tokens_used": start["tokens"], "prompt": "a red circle"})
+        told = [event for event in events if event["event"] == "step"]
+        self.assertEqual([(event["step"], event["steps"]) for event in told], [(1, 2), (2, 2)])
+        progress = [event for event in events if event["event"] == "progress"]
         stages = [event["stage"] for event in progress]
         self.assertEqual(sorted(set(stages), key=stages.index), ["encode", "step", "decode"])
         steps = [event["step"] for event in progress if event["stage"] == "step"]
         self.assertEqual(steps, sorted(steps))
         self.assertTrue(all(event["steps"] == 2 for event in progress if event["stage"] == "step"))
         for stage in stages:
-            fractions = [event["fraction"] for event in progress if event["stage"] == stage]
+            fractions = [event["stage_fraction"] for event in progress if event["stage"] == stage]
             self.assertEqual(fractions, sorted(fractions), stage)
             self.assertTrue(0 <= fractions[0] and fractions[-1] <= 1)
         first = [event for event in progress if event["stage"] == "step" and event["step"] == 0]
-        self.assertTrue(all(event["fraction"] <= 0.5 for event in first))
+        self.assertTrue(all(event["stage_fraction"] <= 0.5 for event in first))
         seconds = done.pop("seconds")
         self.assertGreater(seconds, 0)
-        self.assertEqual(done, {"event": "done", "file": "out.png", "seed": 2**63 + 1,
-                                "width": 64, "height": 64})
+        times = done.pop("timings")
+        self.assertEqual(set(times), {"encode", "sample", "decode", "save"})
+        self.assertLessEqual(sum(times.values()), seconds * 1.01)
+        self.assertEqual(done, {"event": "done", "file": "out.png", "seed": 2**63 + 1, "width": 64, "height": 64,
+                                "tokens": start["tokens"], "tokens_used": start["tokens"], "picture": 1,
+                                "pictures": 1})
+
+    def test_json_fractions_are_of_the_whole_and_never_fall(self):
+        result = self.good(self.generate("--json", "-n", "3", "-s", "4"))
+        events = [json.loads(line) for line in result.stdout.splitlines()]
+        fractions = [event["fraction"] for event in events if "fraction" in event]
+        self.assertEqual(fractions, sorted(fractions))
+        self.assertEqual(fractions[-1], 1)
+        ends = [event["fraction"] for event in events if event["event"] == "step" and event["step"] == 4]
+        for i, end in enumerate(ends):
+            self.assertTrue(i / 3 < end < (i + 1) / 3, ends)
+
+    def test_json_previews_on_request(self):
+        self.good(self.generate("-s", "3"))
+        plain = self.read("out.png")
+        result = self.good(self.generate("--json", "--preview", "on", "-s", "3"))
+        previews = [e for e in map(json.loads, result.stdout.splitlines()) if e["event"] == "preview"]
+        self.assertEqual([event["step"] for event in previews], [1, 2, 3])
+        for event in previews:
+            self.assertEqual(png_size(base64.b64decode(event["png"])), (8, 8))
+            self.assertEqual((event["width"], event["height"]), (8, 8))
+        self.assertEqual(self.read("out.png"), plain)
+
+    def all_json(self, result):
+        """The events on stdout and stderr, which have nothing else."""
+        return [[json.loads(line) for line in stream.splitlines()] for stream in (result.stdout, result.stderr)]
+
+    def test_json_failures_are_events(self):
+        for code, words, args in (
+            (1, ["nowhere"], ["-m", "nowhere"]),
+            (2, ["--width: 100", "112"], ["-W", "100"]),
+            (2, ["unknown option"], ["--frobnicate"]),
+            (2, ["--steps"], ["-s", "many"]),
+            (1, ["nowhere/x.png"], ["-o", "nowhere/x.png"]),
+        ):
+            with self.subTest(args):
+                result = self.zimage("generate", "-m", MODEL, "-p", "x", "--seed", "1", "-o", "x.png", *args, "--json")
+                self.assertEqual(result.returncode, code)
+                events, notes = self.all_json(result)
+                self.assertEqual([event["event"] for event in events], ["failed"])
+                self.assertEqual(notes, [])
+                for word in words:
+                    self.assertIn(word, events[0]["message"])
+                self.assertTrue(events[0]["code"])
+
+    def test_json_of_names_that_are_not_utf8(self):
+        events, _ = self.all_json(self.generate("--json", model=b"\xff\xe4here"))
+        self.assertIn("??here: no such file", events[0]["message"])
+        events, _ = self.all_json(self.good(self.generate("--json", output=b"o\xff.png")))
+        self.assertEqual(events[-1]["file"], "o\ufffd.png")
+
+    def test_json_is_not_seen_in_a_prompt(self):
+        self.refused(self.zimage("generate", "-m", "nowhere", "-p", "--json"), 1, "nowhere")
+
+    def test_json_notes(self):
+        result = self.good(self.zimage("generate", "-m", MODEL, "-p", "x", "-W64", "-H64", "-s1", "--json", "--negative",
+                                       "y", "-o", "x.png"))
+        events, notes = self.all_json(result)
+        self.assertEqual([note["event"] for note in notes], ["note", "note"])
+        self.assertIn(f"seed {events[-1]['seed']}", notes[0]["message"])
+        self.assertIn("--negative has no effect", notes[1]["message"])
 
     def test_json_tells_images_apart(self):
         result = self.good(self.generate("--json", "-n", "2"))
@@ -168,6 +241,7 @@ class Reports(Case):
         self.assertEqual([e["file"] for e in events if e["event"] == "done"],
                          ["out-1.png", "out-2.png"])
         self.assertEqual({e["picture"] for e in events if e["event"] == "progress"}, {1, 2})
+        self.assertEqual([e["picture"] for e in events if e["event"] == "start"], [1, 2])
 
     def test_quiet_is_silent(self):
         words = ["-m", MODEL, "-p", "x", "-W", "64", "-H", "64", "-s", "1", "--negative", "y", "-q"]

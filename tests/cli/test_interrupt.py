@@ -1,5 +1,7 @@
 """Ctrl-C and other signals."""
 
+import json
+import os
 import signal
 import subprocess
 import time
@@ -9,7 +11,7 @@ from support import MODEL, SENTINEL, ZIMAGE, Case
 
 
 class Interrupted(Case):
-    """Ctrl-C ends within a second, with a line that says so and without partial files."""
+    """Ctrl-C ends within a second, by the signal, with an event that says so and without partial files."""
 
     def start(self, *args, stage="step"):
         """The running program, once it has told of a layer in that stage."""
@@ -28,12 +30,15 @@ class Interrupted(Case):
         time.sleep(1)  # past the encoder, into a layer of many seconds
         return process
 
-    def ends(self, process, begun):
+    def ends(self, process, begun, number=signal.SIGINT):
         """Seconds that it took to end."""
-        _, errors = process.communicate(timeout=30)
+        events, errors = process.communicate(timeout=30)
         seconds = time.monotonic() - begun
-        self.assertEqual(process.returncode, 1)
-        self.assertEqual(errors, b"zimage: cancelled\n")
+        self.assertEqual(process.returncode, -number)
+        self.assertEqual(errors, b"")
+        events = [json.loads(line)["event"] for line in events.splitlines()]
+        self.assertEqual(events.count("cancelled"), 1)
+        self.assertEqual(events[-1], "cancelled")
         self.assertEqual(self.files(), ["out.png"])
         self.assertEqual(self.read("out.png"), SENTINEL)
         return seconds
@@ -45,7 +50,7 @@ class Interrupted(Case):
                 process = self.start("-W", "256", "-H", "256", "-s", "1000")
                 begun = time.monotonic()
                 process.send_signal(number)
-                times.append(self.ends(process, begun))
+                times.append(self.ends(process, begun, number))
         self.assertLess(max(times), 1)
         self.assertLess(min(times), 0.45)  # by asking: before half a second brings the alarm
 
@@ -65,6 +70,35 @@ class Interrupted(Case):
             process.send_signal(signal.SIGINT)
             times.append(self.ends(process, begun))
         self.assertLess(min(times), 0.45)
+
+    def test_people_read_a_line_once(self):
+        """Also when signals come at the moment in which the first one is reported."""
+        for delay in (0, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04):
+            process = subprocess.Popen(
+                [ZIMAGE, "generate", "-m", MODEL, "-p", "x", "--seed", "1", "-W", "256", "-H", "256", "-s", "1000",
+                 "-o", "i.png"], cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.addCleanup(process.kill)
+            time.sleep(0.4)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            answer, errors = process.communicate(timeout=30)
+            self.assertEqual(process.returncode, -signal.SIGTERM)
+            self.assertEqual((answer, errors), (b"", b"zimage: cancelled\n"))
+        self.assertEqual(self.files(), [])
+
+    def test_a_loop_of_a_shell_ends(self):
+        script = 'for i in 1 2 3; do "$0" "$@"; done; echo still here'
+        process = subprocess.Popen(
+            ["bash", "-c", script, ZIMAGE, "generate", "-q", "-m", MODEL, "-p", "x", "--seed", "1", "-W", "256", "-H",
+             "256", "-s", "1000", "-o", "i.png"], cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True)
+        self.addCleanup(process.kill)
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)  # as the terminal does
+        answer, errors = process.communicate(timeout=30)
+        self.assertEqual(process.returncode, -signal.SIGINT)
+        self.assertEqual((answer, errors.count(b"cancelled")), (b"", 1))
 
     def test_an_ignored_signal_stays_ignored(self):
         def ignore():

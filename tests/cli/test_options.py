@@ -8,7 +8,7 @@ import unittest
 from support import LONG_FORM, MODEL, ZIMAGE, Case, png_chunks, png_infotext
 
 SUBCOMMANDS = ("generate", "serve", "gallery", "enhance", "convert", "quantize", "download", "import", "models",
-               "inspect", "verify", "tokenize", "bench")
+               "inspect", "verify", "tokenize", "bench", "config", "docs")
 
 
 class Program(Case):
@@ -53,8 +53,15 @@ class Program(Case):
             os.close(theirs)
             self.assertEqual((result.returncode, result.stderr), (1, b""))
 
+    def test_help_by_its_own_word(self):
+        for name in SUBCOMMANDS:
+            self.assertEqual(self.good(self.zimage("help", name)).stdout,
+                             self.good(self.zimage(name, "--help")).stdout)
+        self.refused(self.zimage("help", "paint"), 2, "paint", "no such subcommand")
+
     def test_version(self):
-        self.assertRegex(self.good(self.zimage("--version")).stdout, rb"^zimage \d+\.\d+\.\d+\n$")
+        for word in ("--version", "-V", "version"):
+            self.assertRegex(self.good(self.zimage(word)).stdout, rb"^zimage \d+\.\d+\.\d+\n$")
 
     def test_nothing_asked(self):
         result = self.zimage()
@@ -134,7 +141,7 @@ class WrongCalls(Case):
         self.assertEqual(self.files(), [])
 
     def test_seed(self):
-        for seed in ("-1", str(2**64), "1" * 40, "garbage", "", "1.5", "0x10", " 1", "1e3", "+1"):
+        for seed in ("-2", "-01", str(2**64), "1" * 40, "garbage", "", "1.5", "0x10", " 1", "1e3", "+1"):
             self.refuses(2, ["--seed", f"'{seed}'", "18446744073709551615"], "--seed", seed)
 
     def test_seeds_past_the_end(self):
@@ -155,7 +162,7 @@ class WrongCalls(Case):
 
     def test_aspect(self):
         words = ["generate", "-m", MODEL, "-p", "x", "--seed", "1"]
-        for text in ("wide", "16", "16:", ":9", "0:9", "16:0", "-1:1", "16:9:1", "16x9", ""):
+        for text in ("wide", "16", "16:", ":9", "0:9", "16:0", "-1:1", "16:9:1", "16:9x", ".5:1", "1.:", "1e2:1", "0.001:1", "99999:1", ""):
             self.refused(self.zimage(*words, "--aspect", text), 2, "--aspect", f"'{text}'")
         self.refuses(2, ["--aspect", "--width"], "--aspect", "1:1")
         self.assertEqual(self.files(), ["out.png"])
@@ -206,6 +213,27 @@ class Forms(Case):
             self.good(self.generate(*words))
             pictures.append(self.read("out.png"))
         self.assertEqual(len(set(pictures)), 1)
+
+    def test_short_options_in_groups(self):
+        self.good(self.generate())
+        image = self.read("out.png")
+        for words in (["-qp", "a red circle"], ["-qpa red circle"], ["-vpa red circle"], ["-qs", "2"], ["-qs2"]):
+            self.good(self.generate(*words))
+            self.assertEqual(self.read("out.png"), image, words)
+        result = self.good(self.generate("-qp", "x", "-n2"))
+        self.assertEqual((result.stdout, result.stderr), (b"out-1.png\nout-2.png\n", b""))
+
+    def test_wrong_groups(self):
+        self.refuses(2, ["-qZ"], "-qZ")
+        self.refuses(2, ["--quiet", "takes no value", "-q5"], "-q5")
+        self.refuses(2, ["--prompt: needs a value"], "-qp")
+
+    def test_a_random_seed_by_its_usual_number(self):
+        seeds = set()
+        for words in (["--seed", "-1"], ["--seed=-1"]):
+            text = self.good(self.generate(*words)).stderr.decode()
+            seeds.add(text.split("seed ")[1].strip())
+        self.assertEqual(len(seeds), 2)
 
     def test_a_prompt_may_look_like_an_option(self):
         self.good(self.generate("-p", "--seed"))

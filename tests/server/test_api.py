@@ -348,7 +348,9 @@ class Requests(Api):
     def test_wrong_fields(self):
         for field, params in (
                 ("prompt", {}), ("prompt", {"prompt": ""}), ("prompt", {"prompt": 7}),
-                ("prompt", {"prompt": "x" * 8001}), ("width", {"prompt": "a", "width": 17}),
+                ("prompt", {"prompt": "x" * 8001}), ("prompt", {"prompt": "a cat <lora:mine:0.8>"}),
+                ("negative", {"prompt": "a", "negative": "<lyco:mine>"}), ("max_tokens", {"prompt": "a", "max_tokens": 0}),
+                ("width", {"prompt": "a", "width": 17}),
                 ("width", {"prompt": "a", "width": 4112}),
                 ("width", {"prompt": "a", "width": 4096, "height": 1040}), ("steps", {"prompt": "a", "steps": 0}),
                 ("steps", {"prompt": "a", "steps": 1.5}), ("shift", {"prompt": "a", "shift": "3"}),
@@ -400,6 +402,8 @@ class Requests(Api):
                 ("name: '.x' begins with a dot", "import", {"source": "x", "name": ".x"}),
                 ("name: 'a/b' has a slash", "import", {"source": "x", "name": "a/b"}),
                 ("there is no such file or folder that this server may read", "import", {"source": "nowhere"}),
+                ("prompt: contains <lora:mine:1>: LoRAs are not supported yet; remove it", "generate",
+                 {"prompt": "a <lora:mine:1>"}),
                 ("prompt: is missing", "generate", {})):
             with self.subTest(says=says):
                 reply = self.server.request("POST", "/api/jobs", {"kind": kind, "params": params})

@@ -3,7 +3,7 @@ temporary folders, and running the program.
 
 The environment names the program (ZIMAGE) and the test data (ZI_TEST_DATA). Importing this module isolates the program
 from the machine: all HF_ variables are replaced, so that no model in a cache of the user is found, and the hub's URL is
-one where nobody listens.
+one where nobody listens; nor does the user's configuration of zimage count.
 """
 
 import atexit
@@ -20,11 +20,12 @@ LONG_FORM = "ZI_TEST_LONG" in os.environ  # suites that have a short form then r
 
 _cache = tempfile.mkdtemp(prefix="zimage-test-cache.")
 atexit.register(shutil.rmtree, _cache, True)
-for _name in [name for name in os.environ if name.startswith("HF_")]:
+for _name in [name for name in os.environ if name.startswith(("HF_", "ZIMAGE_")) and name != "ZIMAGE_BUILD"]:
     del os.environ[_name]
 os.environ["HF_HOME"] = os.path.join(_cache, "huggingface")
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["XDG_CACHE_HOME"] = _cache
+os.environ["XDG_CONFIG_HOME"] = _cache
 
 
 def temporary_folder(case):

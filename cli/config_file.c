@@ -1,0 +1,289 @@
+/* Defaults of options: lines KEY = VALUE of the configuration file, and ZIMAGE_* variables. The
+ * command line wins over variables, and these over the file. */
+#include "cli.h"
+
+#include "base/file.h"
+#include "base/text.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_FILE = 1 << 20, MAX_PATH = 1 << 16 };
+
+/* The file, read once per process; its strings live until the end. */
+static struct {
+    bool has_path, loaded;
+    char *path, *text;
+    zi_setting *settings;
+    size_t count, capacity;
+    char *values[ZI_MAX_OPTIONS]; /* copies that options borrow */
+    size_t value_count;
+} config;
+
+/* ---- the file ---- */
+
+/* first/second in new memory; NULL: out of memory. */
+static char *join(const char *first, const char *second)
+{
+    zi_text text;
+    zi_text_init(&text, MAX_PATH);
+    zi_text_printf(&text, "%s/%s", first, second);
+    return zi_text_take(&text);
+}
+
+const char *zi_config_path(void)
+{
+    const char *named = getenv("ZIMAGE_CONFIG"), *configs = getenv("XDG_CONFIG_HOME");
+    const char *home = getenv("HOME");
+    if (config.has_path) return config.path;
+    config.has_path = true;
+    if (named)
+        config.path = *named ? strdup(named) : NULL;
+    else if (configs && configs[0] == '/') /* the specification ignores relative ones */
+        config.path = join(configs, "zimage/config");
+    else if (home && *home)
+        config.path = join(home, ".config/zimage/config");
+    return config.path;
+}
+
+/* Cuts white space at the start and end of text, in place. */
+static char *trim(char *text)
+{
+    while (*text && isspace((unsigned char)*text)) text++;
+    size_t size = strlen(text);
+    while (size && isspace((unsigned char)text[size - 1])) text[--size] = 0;
+    return text;
+}
+
+/* Fails with ZI_ERROR_BAD_FORMAT for a line of the file. */
+static bool fail_line(int line, const char *key, const char *message, zi_error *error)
+{
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, config.path, key, "line %d: %s", line,
+                           message);
+}
+
+/* Appends a setting; its strings are borrowed. False: out of memory. */
+static bool add_setting(const zi_setting *setting, zi_error *error)
+{
+    if (config.count == config.capacity) {
+        size_t capacity = config.capacity ? 2 * config.capacity : 16;
+        zi_setting *grown = realloc(config.settings, capacity * sizeof *grown);
+        if (!grown) return zi_error_no_memory(error, capacity * sizeof *grown);
+        config.settings = grown;
+        config.capacity = capacity;
+    }
+    config.settings[config.count++] = *setting;
+    return true;
+}
+
+/* Reads a line, which it cuts into pieces: KEY = VALUE, [SUBCOMMAND], a comment or nothing.
+ * section: of the lines that follow. False: *error is set. */
+static bool read_line(char *line, int number, const char **section, zi_error *error)
+{
+    char *text = trim(line), *equals = strchr(text, '=');
+    size_t size = strlen(text);
+    if (!*text || *text == '#' || *text == ';') return true;
+    if (*text == '[') {
+        if (text[size - 1] != ']')
+            return fail_line(number, "", "a section is [SUBCOMMAND]; ] is missing", error);
+        text[size - 1] = 0;
+        *section = trim(text + 1);
+        return true;
+    }
+    if (!equals) return fail_line(number, "", "should be KEY = VALUE, as in steps = 8", error);
+    *equals = 0;
+    char *key = trim(text), *value = trim(equals + 1);
+    size = strlen(value);
+    if (size > 1 && value[0] == '"' && value[size - 1] == '"') {
+        value[size - 1] = 0;
+        value++;
+    }
+    if (!strncmp(key, "--", 2)) key += 2;
+    for (char *c = key; *c; c++)
+        if (*c == '_') *c = '-';
+    zi_setting setting = {.key = key, .value = value, .section = *section, .line = number};
+    return add_setting(&setting, error);
+}
+
+/* What zi_visit_commands looks for: an option of this name, in the subcommand `section` (NULL: in
+ * any). */
+typedef struct {
+    const char *key, *section;
+    bool section_found, found;
+} option_search;
+
+/* A zi_command_visitor; user: an option_search. */
+static void search_command(void *user, const char *summary, const zi_command *command)
+{
+    option_search *search = user;
+    (void)summary;
+    if (search->section && strcmp(search->section, command->name) != 0) return;
+    search->section_found = true;
+    if (zi_option_find(command->options, search->key)) search->found = true;
+}
+
+/* Fails unless the setting's section is a subcommand and its key one of its options, or, without a
+ * section, an option of any. */
+static bool check_setting(const zi_setting *setting, zi_error *error)
+{
+    char message[300];
+    option_search search = {.key = setting->key, .section = setting->section};
+    zi_visit_commands(search_command, &search);
+    if (search.found) return true;
+    if (!search.section_found)
+        snprintf(message, sizeof message,
+                 "[%.100s]: there is no subcommand of this name; "
+                 "`zimage help` lists them",
+                 setting->section);
+    else if (setting->section)
+        snprintf(message, sizeof message,
+                 "'%.100s' is no option of %.100s; `zimage help %.40s` "
+                 "lists them",
+                 setting->key, setting->section, setting->section);
+    else
+        snprintf(message, sizeof message,
+                 "'%.100s' is no option of any subcommand; `zimage help "
+                 "SUBCOMMAND` lists them",
+                 setting->key);
+    return fail_line(setting->line, setting->key, message, error);
+}
+
+/* Reads the lines of config.text. False: *error is set. */
+static bool read_lines(zi_error *error)
+{
+    const char *section = NULL;
+    int number = 0;
+    for (char *line = config.text, *next; line; line = next) {
+        next = strchr(line, '\n');
+        if (next) *next++ = 0;
+        if (!read_line(line, ++number, &section, error)) return false;
+    }
+    for (size_t i = 0; i < config.count; i++)
+        if (!check_setting(&config.settings[i], error)) return false;
+    return true;
+}
+
+bool zi_config_load(zi_error *error)
+{
+    size_t size;
+    zi_error why = {0};
+    const char *path = zi_config_path();
+    if (config.loaded || !path) return true;
+    config.loaded = true;
+    if (!zi_file_read(path, MAX_FILE, &config.text, &size, &why)) {
+        bool named = getenv("ZIMAGE_CONFIG") != NULL;
+        if (why.code == ZI_ERROR_NOT_FOUND && !named) return true;
+        *error = why;
+        return false;
+    }
+    if (!zi_utf8_valid(config.text, size) || memchr(config.text, 0, size))
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "is not UTF-8 text");
+    return read_lines(error);
+}
+
+const zi_setting *zi_config_setting(size_t i)
+{
+    return i < config.count ? &config.settings[i] : NULL;
+}
+
+/* ---- finding a setting ---- */
+
+/* Writes ZIMAGE_OPTION or, with a subcommand, ZIMAGE_SUBCOMMAND_OPTION to name. */
+static void variable_name(const char *subcommand, const char *option, char *name, size_t size)
+{
+    snprintf(name, size, "ZIMAGE_%s%s%s", subcommand ? subcommand : "", subcommand ? "_" : "",
+             option);
+    for (char *c = name; *c; c++) *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+}
+
+bool zi_setting_find(const char *subcommand, const char *option, zi_setting *out)
+{
+    static char name[128];
+    for (int general = 0; general < 2; general++) {
+        variable_name(general ? NULL : subcommand, option, name, sizeof name);
+        const char *value = getenv(name);
+        if (!value || !*value) continue;
+        *out = (zi_setting){.key = option, .value = value, .variable = name};
+        return true;
+    }
+    const zi_setting *found = NULL;
+    for (size_t i = 0; i < config.count; i++) {
+        const zi_setting *setting = &config.settings[i];
+        if (strcmp(setting->key, option) != 0) continue;
+        if (setting->section && strcmp(setting->section, subcommand) != 0) continue;
+        if (!found || !found->section || setting->section) found = setting;
+    }
+    if (found) *out = *found;
+    return found != NULL;
+}
+
+/* ---- applying settings ---- */
+
+/* Pairs of options of which only one makes sense: a setting gives way to the other one. */
+static const char *const exclusive[][2] = {
+    {"aspect", "width"},  {"aspect", "height"},        {"prompt", "prompts"},
+    {"quiet", "verbose"}, {"prompt", "random-prompt"}, {"prompts", "random-prompt"},
+    {"local-dir", "to"},  {"local-dir", "precision"},  {"no-clobber", "overwrite"},
+};
+
+/* Whether an option that excludes the one of that name was given. */
+static bool is_excluded(const zi_command *command, const bool *given, const char *name)
+{
+    for (size_t i = 0; i < sizeof exclusive / sizeof *exclusive; i++)
+        for (int k = 0; k < 2; k++) {
+            if (strcmp(exclusive[i][k], name) != 0) continue;
+            const zi_option *other = zi_option_find(command->options, exclusive[i][1 - k]);
+            if (other && given[other - command->options]) return true;
+        }
+    return false;
+}
+
+/* A copy of the setting's value for an option; of a path, with $HOME for a leading ~, as a shell
+ * would. It lives until the process ends. NULL: out of memory. */
+static char *copy_value(const zi_option *option, const zi_setting *setting)
+{
+    static const char *const paths[] = {"FILE", "DIR", "PATH", "MODEL"};
+    const char *home = getenv("HOME"), *value = setting->value;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (option->kind == ZI_OPTION_TEXT && strstr(option->argument, paths[i]) &&
+            !setting->variable && home && !strncmp(value, "~/", 2))
+            return join(home, value + 2);
+    return strdup(value);
+}
+
+/* Sets an option by a setting. False: *error is set and names the line or variable. */
+static bool apply_setting(const zi_option *option, const zi_setting *setting, zi_error *error)
+{
+    zi_error why = {0};
+    char *value = copy_value(option, setting);
+    if (!value) return zi_error_no_memory(error, strlen(setting->value));
+    if (config.value_count < ZI_MAX_OPTIONS) config.values[config.value_count++] = value;
+    if (zi_option_set(option, value, &why)) return true;
+    if (setting->variable)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, setting->variable, "%s",
+                            why.text + why.message);
+    return fail_line(setting->line, option->name, why.text, error);
+}
+
+bool zi_settings_apply(const zi_command *command, const bool *given, zi_error *error)
+{
+    bool set[ZI_MAX_OPTIONS] = {false};
+    if (!strcmp(command->name, "config") || !strcmp(command->name, "docs")) return true;
+    if (!zi_config_load(error)) return false;
+    /* Variables first: a setting of the file gives way to a variable that excludes it, too. */
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; command->options[i].name; i++) {
+            zi_setting setting;
+            const zi_option *option = &command->options[i];
+            if (given[i] || set[i] || is_excluded(command, given, option->name) ||
+                !zi_setting_find(command->name, option->name, &setting) ||
+                (setting.variable != NULL) == (pass > 0) ||
+                (pass && is_excluded(command, set, option->name)))
+                continue;
+            if (!apply_setting(option, &setting, error)) return false;
+            set[i] = true;
+        }
+    return true;
+}
