@@ -6,22 +6,44 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+typedef struct {
+    zi_progress_printer printer;
+    bool quiet;
+} convert_state;
+
+/* zi_convert_options.progress; user is a convert_state. Shows the bar; false, to cancel, after a
+ * signal. */
+static bool on_progress(void *user, const zi_progress *progress)
+{
+    convert_state *state = user;
+    return zi_progress_printer_update(&state->printer, progress);
+}
+
+/* zi_convert_options.remark; user is a convert_state. Prints the remark as a note, unless quiet. */
+static void on_remark(void *user, const char *text)
+{
+    convert_state *state = user;
+    zi_progress_printer_clear(&state->printer);
+    zi_print_note(state->quiet, "%s", text);
+}
+
 /* Finds the model named options->source, converts it with a progress bar and prints the
- * destination; no bar or output when quiet. Overwrites source, progress and user of options, which
+ * destination; no bar or output when quiet. Overwrites source, callbacks and user of options, which
  * are invalid after the call. Reports errors. Returns the exit code: 0, 1 or 2. */
 static int convert_model(const zi_command *command, zi_convert_options *options, bool quiet)
 {
     zi_error error = {0};
     zi_resolved_model source = {0};
     if (!zi_find_model(options->source, &source, &error)) return zi_report_error(command, &error);
-    zi_progress_printer printer =
-        zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
+    convert_state state = {zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1),
+                           quiet};
     options->source = source.path;
-    options->progress = zi_progress_printer_update;
-    options->user = &printer;
+    options->progress = on_progress;
+    options->remark = on_remark;
+    options->user = &state;
     zi_interrupt_install();
     bool ok = zi_convert(options, &error);
-    zi_progress_printer_clear(&printer);
+    zi_progress_printer_clear(&state.printer);
     zi_resolved_model_free(&source);
     if (!ok) return zi_report_error(command, &error);
     if (!quiet) puts(options->destination);

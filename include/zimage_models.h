@@ -172,8 +172,11 @@ typedef struct {
     const char *reference;          /* a model folder to take missing components from; NULL: none */
     int threads;                    /* as in zi_engine_options */
     zi_progress_fn progress;        /* gets ZI_STAGE_CONVERT; may be NULL */
-    void *user;                     /* passed to progress */
-    void *reserved[8];
+    void *user;                     /* passed to the callbacks */
+    /* Called with what the user should know about the result, such as missing pad tokens that are
+     * written as zeros; text is a line, valid during the call. May be NULL. */
+    void (*remark)(void *user, const char *text);
+    void *reserved[7];
 } zi_convert_options;
 
 /* Writes a model, or a single component, in another layout or precision. The destination exists

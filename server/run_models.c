@@ -30,6 +30,13 @@ static void set_new_model(zi_worker *worker, zi_job *job, char *name)
     publish_models_changed(worker);
 }
 
+/* zi_convert_options.remark; user: the zi_job_reporter. Logs the remark. */
+static void log_remark(void *user, const char *text)
+{
+    const zi_job_reporter *reporter = user;
+    zi_log_line(reporter->worker->server->log, ZI_LOG_WARNING, "%s", text);
+}
+
 bool zi_run_convert_job(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_job_reporter reporter = zi_job_reporter_start(worker, job, "convert");
@@ -43,6 +50,7 @@ bool zi_run_convert_job(zi_worker *worker, zi_job *job, zi_error *error)
                                   .reference = job->paths.reference,
                                   .threads = worker->server->options.engine.threads,
                                   .progress = on_progress,
+                                  .remark = log_remark,
                                   .user = &reporter};
     if (!zi_convert(&options, error)) return false;
     set_new_model(worker, job, strdup(job->paths.new_name));

@@ -31,17 +31,24 @@ zi_exec_limits zi_model_limits(const zi_config *config)
     return limits;
 }
 
-/* Sets model->warning, in new memory, if pad tokens were missing and replaced by zeros; it names
- * options->path. Else it stays NULL. False, with *error set: out of memory. */
+/* Sets model->warning, in new memory, if pad tokens were missing and taken from the reference or
+ * replaced by zeros; it names options->path. Else it stays NULL. False, with *error set: out of
+ * memory. */
 static bool set_warning(const zi_model_options *options, zi_model *model, zi_error *error)
 {
-    if (!model->transformer.weights.zeros) return true;
+    const zi_weights *weights = &model->transformer.weights;
     zi_text text;
+    if (!weights->zeros && !weights->borrowed) return true;
     zi_text_init(&text, 1 << 16);
-    zi_text_printf(&text,
-                   "%s: the pad tokens are missing, as in folders that an early converter wrote, "
-                   "and are replaced by zeros: images will differ from those of the original",
-                   options->path);
+    if (weights->zeros)
+        zi_text_printf(&text,
+                       "%s: the pad tokens are missing, as in folders that an early converter "
+                       "wrote, and are replaced by zeros: images will differ from those of the "
+                       "original",
+                       options->path);
+    else
+        zi_text_printf(&text, "%s: the pad tokens are missing, and are taken from %s",
+                       options->path, options->reference);
     model->warning = zi_text_take(&text);
     return model->warning || zi_error_no_memory(error, strlen(options->path));
 }

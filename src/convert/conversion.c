@@ -1,5 +1,6 @@
 #include "convert/conversion.h"
 #include "convert/component_config.h"
+#include "convert/pad_tokens.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -157,7 +158,8 @@ static bool plan_component(zi_conversion *c, zi_component component, int input, 
     out->config = own ? own : reference->components[component].config;
     const zi_checkpoint *checkpoint = out->checkpoint;
     if (!zi_source_create(&checkpoint, 1, component, zi_mlx_config_group_size(own), &out->source,
-                          error))
+                          error) ||
+        (component == ZI_COMPONENT_TRANSFORMER && !zi_conversion_add_pad_tokens(c, layout, error)))
         return false;
     bool prefixed = c->whole && c->target == ZI_NAMES_COMFYUI;
     zi_conversion_component *file = prefixed ? &c->components[0] : out;
@@ -180,16 +182,15 @@ static const char *first_path(const zi_conversion *c, bool tokenizer)
 
 bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options, zi_error *error)
 {
-    int chosen[ZI_WEIGHT_COMPONENTS];
     zi_conversion *c = out;
     *c = (zi_conversion){.options = options,
                          .work = {.progress = options->progress, .user = options->user}};
     if (!read_inputs(c, error) || !choose_target(c, error) || !check_precision(c, error) ||
-        !choose_components(c, chosen, error))
+        !choose_components(c, c->chosen, error))
         return false;
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
-        if (chosen[component] != ZI_INPUTS &&
-            !plan_component(c, (zi_component)component, chosen[component], error))
+        if (c->chosen[component] != ZI_INPUTS &&
+            !plan_component(c, (zi_component)component, c->chosen[component], error))
             return false;
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
         if (!zi_write_plan_sort(&c->components[component].plan, error)) return false;
@@ -208,6 +209,9 @@ void zi_conversion_free(zi_conversion *conversion)
         zi_checkpoint_release(conversion->components[component].checkpoint);
     }
     for (int i = 0; i < ZI_INPUTS; i++) zi_layout_free(&conversion->layouts[i]);
+    zi_source_free(&conversion->lent);
+    zi_checkpoint_release(conversion->lender);
+    zi_checkpoint_release(conversion->zeros);
     zi_pool_free(conversion->work.pool);
     *conversion = (zi_conversion){0};
 }

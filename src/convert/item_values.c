@@ -92,17 +92,27 @@ void zi_item_read_values(const zi_write_item *item, size_t row, size_t from, siz
 
 /* ---- writing ---- */
 
-/* Whether no finite value rounds to more than 65504, the largest F16. Infinities and NaN are
- * ignored. */
-static bool fits_f16(const float *x, size_t n)
+/* The largest magnitude that fits a storage type, exclusive: what rounds to less than infinity, and
+ * in blocks the scale, an F16, too. */
+static float range_of(zi_dtype type)
 {
-    float max = 0;
+    const float f16 = 65520;
+    if (type == ZI_F16) return f16;
+    if (type == ZI_BF16) return 0x1.ffp127f;
+    if (type == ZI_Q8_0) return f16 * 127;
+    return zi_dtype_block(type) > 1 ? f16 * 8 : INFINITY;
+}
+
+/* Whether no finite value exceeds the type's range. Infinities and NaN are ignored. */
+static bool fits_type(zi_dtype type, const float *x, size_t n)
+{
+    float max = 0, range = range_of(type);
     for (size_t i = 0; i < n; i++) {
         float magnitude = fabsf(x[i]);
         magnitude = magnitude < INFINITY ? magnitude : 0;
         max = magnitude > max ? magnitude : max;
     }
-    return max < 65520;
+    return max < range;
 }
 
 /* Quantizes n values, whole groups, as mx.quantize does, after rounding x in place to the type of
@@ -127,7 +137,7 @@ bool zi_item_store_values(const zi_write_item *item, float *x, size_t n, float f
                           zi_item_buffers to)
 {
     const zi_value_storage *storage = &item->storage;
-    if (storage->type == ZI_F16 && !fits_f16(x, n)) return false;
+    if (!fits_type(storage->type, x, n)) return false;
     if (storage->packing == ZI_GROUPED) return write_grouped(storage, x, n, to);
     if (storage->packing == ZI_SCALED)
         for (size_t i = 0; i < n; i++) x[i] /= factor;

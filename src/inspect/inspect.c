@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "io/recognise.h"
 #include "io/json.h"
+#include "io/values.h"
 #include "model/assembly.h"
 #include "model/lm.h"
 #include "model/transformer.h"
@@ -131,8 +132,9 @@ static void check_by_binding(inspector *in, zi_component component, zi_weights *
 }
 
 /* Describes a component with weights: whether it is present or missing, its tensors, its config (in
- * in->config, with its bit in in->configs_read if it could be read). Faults become problems, as
- * does its absence from a folder, but not from a file. Sets in->failed when memory is short. */
+ * in->config, with its bit in in->configs_read if it could be read). Faults become problems (of
+ * values, those that zi_source_sample_values finds), as does its absence from a folder, but not
+ * from a file. Sets in->failed when memory is short. */
 static void inspect_component(inspector *in, zi_component component)
 {
     const zi_layout *layout = zi_assembly_layout(&in->assembly, component);
@@ -143,6 +145,7 @@ static void inspect_component(inspector *in, zi_component component)
     if (zi_assembly_open(&in->assembly, component, NULL, &in->config, &weights, &why)) {
         in->configs_read |= 1 << component;
         summarize_component(in, &weights, component);
+        if (!zi_source_sample_values(&weights.source, &why)) add_problem(in, &why);
         check_by_binding(in, component, &weights);
         return;
     }
@@ -302,7 +305,9 @@ bool zi_inspect_llm(const char *path, zi_inspection **out, zi_error *error)
 {
     zi_lm lm;
     if (!zi_lm_load(&(zi_model_options){.path = path}, NULL, &lm, error)) return false;
+    bool ok = zi_source_sample_values(&lm.qwen.weights.source, error);
     zi_lm_free(&lm);
+    if (!ok) return false;
     zi_inspection *in = zi_inspection_create(path);
     if (!in) return zi_error_no_memory(error, sizeof *in);
     in->kind = ZI_MODEL_LANGUAGE;

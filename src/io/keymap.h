@@ -94,6 +94,14 @@ typedef struct {
 bool zi_key_format(zi_naming naming, const char *canonical, zi_tensor_role role,
                    const zi_vae_depth *depth, zi_stored_name *out);
 
+enum { ZI_PAD_TOKENS = 2 };
+
+/* Canonical names of the transformer's pad tokens, which some converters lose. */
+extern const char *const zi_pad_tokens[ZI_PAD_TOKENS];
+
+/* Whether the canonical name is that of a pad token. */
+bool zi_is_pad_token(const char *canonical);
+
 /* Returns the prefix, with its closing dot, of a component's names in ComfyUI files that hold
  * several components; a constant. Only for the components with weights (ZI_WEIGHT_COMPONENTS). */
 const char *zi_key_prefix(zi_component component);

@@ -140,6 +140,18 @@ static bool fail_missing_component(const zi_assembly *assembly, zi_component com
                            what, name);
 }
 
+/* Lets the reference lend pad tokens that the transformer's weights lack, if it has a transformer.
+ * False: that cannot be opened; *error is set. */
+static bool lend_pad_tokens(const zi_assembly *assembly, zi_weights *weights, zi_error *error)
+{
+    const zi_layout *reference = &assembly->layouts[ZI_ASSEMBLY_REFERENCE];
+    bool missing = false;
+    for (int i = 0; i < ZI_PAD_TOKENS; i++)
+        missing = missing || !zi_weights_has(weights, zi_pad_tokens[i]);
+    return !missing || !reference->components[ZI_COMPONENT_TRANSFORMER].path ||
+           zi_weights_lend(weights, reference, error);
+}
+
 bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_backend *backend,
                       zi_config *config, zi_weights *weights, zi_error *error)
 {
@@ -150,6 +162,7 @@ bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_ba
         return false;
     bool ok = zi_assembly_config(assembly, component) ||
               zi_config_infer(&weights->source, weights->checkpoint->gguf, config, error);
+    if (component == ZI_COMPONENT_TRANSFORMER) ok = ok && lend_pad_tokens(assembly, weights, error);
     if (!ok) zi_weights_close(weights);
     return ok;
 }
