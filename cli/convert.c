@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef struct {
@@ -27,6 +28,37 @@ static void on_remark(void *user, const char *text)
     zi_print_note(state->quiet, "%s", text);
 }
 
+/* Finds the model named options->source and the components that options name, and replaces these
+ * names by paths, which *source and *parts own, also after a failure. A folder like ComfyUI's
+ * stands for its diffusion model with the text encoder and VAE that fit it, unless a GGUF file,
+ * which holds one component, is written. False: *error is set. */
+static bool find_inputs(zi_convert_options *options, zi_resolved_model *source,
+                        zi_used_parts *parts, zi_error *error)
+{
+    zi_model_options load = {.vae = options->vae,
+                             .text_encoder = options->text_encoder,
+                             .reference = options->reference};
+    if (!zi_resolve_parts(NULL, &load, parts, error) ||
+        !zi_find_model(options->source, source, error))
+        return false;
+    bool whole = strcmp(options->source, source->name) != 0 &&
+                 !strcmp(source->name, source->path) && options->layout != ZI_LAYOUT_GGUF;
+    load.path = source->path;
+    if (!zi_find_parts(NULL, &load, parts, error)) return false;
+    options->source = source->path;
+    options->reference = load.reference;
+    options->tokenizer = load.tokenizer;
+    options->vae = whole ? load.vae : options->vae ? parts->vae : NULL;
+    options->text_encoder = whole                   ? load.text_encoder
+                            : options->text_encoder ? parts->text_encoder
+                                                    : NULL;
+    if (!whole) { /* the source alone is converted */
+        free(parts->found.note);
+        parts->found.note = NULL;
+    }
+    return true;
+}
+
 /* Finds the model named options->source, converts it with a progress bar and prints the
  * destination; no bar or output when quiet. Overwrites source, callbacks and user of options, which
  * are invalid after the call. Reports errors. Returns the exit code: 0, 1 or 2. */
@@ -34,10 +66,15 @@ static int convert_model(const zi_command *command, zi_convert_options *options,
 {
     zi_error error = {0};
     zi_resolved_model source = {0};
-    if (!zi_find_model(options->source, &source, &error)) return zi_report_error(command, &error);
+    zi_used_parts parts = {0};
+    if (!find_inputs(options, &source, &parts, &error)) {
+        zi_resolved_model_free(&source);
+        zi_used_parts_free(&parts);
+        return zi_report_error(command, &error);
+    }
+    if (parts.found.note) zi_print_note(quiet, "%s", parts.found.note);
     convert_state state = {zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1),
                            quiet};
-    options->source = source.path;
     options->progress = on_progress;
     options->remark = on_remark;
     options->user = &state;
@@ -45,6 +82,7 @@ static int convert_model(const zi_command *command, zi_convert_options *options,
     bool ok = zi_convert(options, &error);
     zi_progress_printer_clear(&state.printer);
     zi_resolved_model_free(&source);
+    zi_used_parts_free(&parts);
     if (!ok) return zi_report_error(command, &error);
     if (!quiet) puts(options->destination);
     return 0;
@@ -64,11 +102,11 @@ static int parse_and_convert(int argc, char **argv, bool quantize)
     const zi_option options[] = {
         {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, precisions,
          "new precision; fp8, q8 and q4 quantize only the transformer", &has_precision},
-        {"vae", 0, ZI_OPTION_TEXT, &o.vae, 0, 0, "FILE|DIR", "VAE to use instead of SRC's", NULL},
-        {"text-encoder", 0, ZI_OPTION_TEXT, &o.text_encoder, 0, 0, "FILE|DIR",
+        {"vae", 0, ZI_OPTION_TEXT, &o.vae, 0, 0, "MODEL", "VAE to use instead of SRC's", NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &o.text_encoder, 0, 0, "MODEL",
          "text encoder to use instead of SRC's", NULL},
-        {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "DIR",
-         "diffusers or MLX folder to take missing components from", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "MODEL",
+         "model, or folder of a tokenizer, to take missing components from", NULL},
         {"threads", 't', ZI_OPTION_INT, &o.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         {"quiet", 'q', ZI_OPTION_FLAG, &quiet, 0, 0, NULL, "no progress bar, no output but errors",

@@ -68,8 +68,9 @@ static bool check_component(const zi_conversion *c, zi_component component, bool
 }
 
 /* Checks what a whole model's folder has beside its components: that there is a tokenizer, and that
- * it and the scheduler's config, if there is one, can be read. */
-static bool check_files(const zi_conversion *c, zi_error *error)
+ * it and the scheduler's config, if there is one, can be read. *tokens: the tokenizer's number of
+ * them. */
+static bool check_files(const zi_conversion *c, int *tokens, zi_error *error)
 {
     zi_tokenizer *tokenizer = NULL;
     zi_config config = {0};
@@ -78,6 +79,7 @@ static bool check_files(const zi_conversion *c, zi_error *error)
             error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
             "no tokenizer in it; take one from a reference model (a complete Z-Image model)");
     if (!zi_tokenizer_load(c->tokenizer, &tokenizer, error)) return false;
+    *tokens = zi_tokenizer_vocab_size(tokenizer);
     zi_tokenizer_free(tokenizer);
     return !c->scheduler || zi_config_read_scheduler(c->scheduler, &config, error);
 }
@@ -87,10 +89,17 @@ bool zi_conversion_check(const zi_conversion *conversion, zi_error *error)
     const zi_conversion *c = conversion;
     bool folder = c->target == ZI_NAMES_DIFFUSERS || c->target == ZI_NAMES_MLX;
     zi_config config = {0};
-    if (c->whole && folder && !check_files(c, error)) return false;
+    int tokens = 0;
+    if (c->whole && folder && !check_files(c, &tokens, error)) return false;
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
         if (c->components[component].checkpoint &&
             !check_component(c, (zi_component)component, folder, &config, error))
             return false;
+    if (c->tokenizer_lent && tokens > config.text.vocab)
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
+                               "no tokenizer in it, and that in %s is of another model: it has %d "
+                               "tokens, the text encoder %d; take one from a reference model (a "
+                               "complete Z-Image model)",
+                               c->tokenizer, tokens, config.text.vocab);
     return !c->whole || zi_config_check_components(c->options->source, &config, error);
 }

@@ -167,17 +167,50 @@ static bool plan_component(zi_conversion *c, zi_component component, int input, 
                                        prefixed, error);
 }
 
-/* The tokenizer folder (tokenizer) or scheduler file (otherwise) of the source, else of the
- * reference, else of the text encoder's input; borrowed. NULL: none has one. */
-static const char *first_path(const zi_conversion *c, bool tokenizer)
+/* The scheduler file of the source, else of the reference, else of the text encoder's input;
+ * borrowed. NULL: none has one. */
+static const char *find_scheduler(const zi_conversion *c)
+{
+    static const int inputs[] = {ZI_INPUT_SOURCE, ZI_INPUT_REFERENCE, ZI_INPUT_TEXT_ENCODER};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+        if (c->layouts[inputs[i]].scheduler) return c->layouts[inputs[i]].scheduler;
+    return NULL;
+}
+
+/* Sets c->tokenizer, in new memory, to the folder of a tokenizer in or beside the text encoder's
+ * input (the source, if none was named): in its folder, or the folder "tokenizer" beside that. It
+ * stays NULL if there is none. */
+static bool find_tokenizer_beside(zi_conversion *c, zi_error *error)
+{
+    const char *input = c->inputs[ZI_INPUT_TEXT_ENCODER];
+    if (!input && zi_is_dir(c->options->source)) return true;
+    if (!input) input = c->options->source;
+    char *folder = zi_is_dir(input) ? strdup(input) : zi_path_dirname(input);
+    char *beside = folder ? zi_path_join(folder, "../tokenizer") : NULL;
+    bool ok = beside || zi_error_no_memory(error, strlen(input));
+    ok = ok && zi_find_tokenizer_folder(folder, &c->tokenizer, error);
+    if (ok && !c->tokenizer && zi_is_dir(beside)) {
+        c->tokenizer = beside;
+        beside = NULL;
+    }
+    free(beside);
+    free(folder);
+    return ok;
+}
+
+/* Sets c->tokenizer, in new memory, to that of the source, else of the reference or the text
+ * encoder's input, else one beside it, else options->tokenizer; it stays NULL if there is none. */
+static bool find_tokenizer(zi_conversion *c, zi_error *error)
 {
     static const int inputs[] = {ZI_INPUT_SOURCE, ZI_INPUT_REFERENCE, ZI_INPUT_TEXT_ENCODER};
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
-        const zi_layout *layout = &c->layouts[inputs[i]];
-        const char *path = tokenizer ? layout->tokenizer : layout->scheduler;
-        if (path) return path;
+        const char *path = c->layouts[inputs[i]].tokenizer;
+        if (path) return (c->tokenizer = strdup(path)) || zi_error_no_memory(error, strlen(path));
     }
-    return NULL;
+    if (!find_tokenizer_beside(c, error)) return false;
+    if (c->tokenizer || !c->options->tokenizer) return true;
+    c->tokenizer_lent = true;
+    return zi_find_tokenizer_folder(c->options->tokenizer, &c->tokenizer, error);
 }
 
 bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options, zi_error *error)
@@ -196,9 +229,8 @@ bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options, z
         if (!zi_write_plan_sort(&c->components[component].plan, error)) return false;
         c->work.bytes_total += zi_write_plan_bytes(&c->components[component].plan);
     }
-    c->tokenizer = first_path(c, true);
-    c->scheduler = first_path(c, false);
-    return true;
+    c->scheduler = find_scheduler(c);
+    return find_tokenizer(c, error);
 }
 
 void zi_conversion_free(zi_conversion *conversion)
@@ -209,6 +241,7 @@ void zi_conversion_free(zi_conversion *conversion)
         zi_checkpoint_release(conversion->components[component].checkpoint);
     }
     for (int i = 0; i < ZI_INPUTS; i++) zi_layout_free(&conversion->layouts[i]);
+    free(conversion->tokenizer);
     zi_source_free(&conversion->lent);
     zi_checkpoint_release(conversion->lender);
     zi_checkpoint_release(conversion->zeros);

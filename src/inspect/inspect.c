@@ -158,14 +158,17 @@ static void inspect_component(inspector *in, zi_component component)
 }
 
 /* Marks the tokenizer as present or missing, by loading it. One that exists but does not load is
- * present, and a problem; a missing one adds no problem. Sets in->failed when memory is short. */
+ * present, and a problem; a missing one adds no problem. One that lies beside a file does not
+ * count: it is no part of it. Sets in->failed when memory is short. */
 static void inspect_tokenizer(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
     zi_model_options options = {.path = in->out->path};
     zi_tokenizer *tokenizer = NULL;
     zi_error why;
-    bool works = zi_assembly_tokenizer(&options, &in->assembly, &tokenizer, &why);
+    const zi_gguf *gguf = layout->checkpoint ? layout->checkpoint->gguf : NULL;
+    bool may = layout->folder || (gguf && zi_gguf_find(gguf, "tokenizer.ggml.model"));
+    bool works = may && zi_assembly_tokenizer(&options, &in->assembly, &tokenizer, &why);
     zi_tokenizer_free(tokenizer);
     in->out->components[ZI_COMPONENT_TOKENIZER].present = works || layout->tokenizer;
     in->out->components[ZI_COMPONENT_TOKENIZER].missing = !works && !layout->tokenizer;
@@ -191,10 +194,15 @@ static void inspect_configs(inspector *in)
     const zi_config *c = &in->config;
     zi_inspection *out = in->out;
     zi_error why;
-    if (in->configs_read & 1 << ZI_COMPONENT_VAE) out->native_size = c->vae.native_size;
+    if (in->configs_read & 1 << ZI_COMPONENT_VAE) {
+        out->native_size = c->vae.native_size;
+        out->vae_channels = c->vae.latent;
+    }
     if (in->configs_read & 1 << ZI_COMPONENT_TRANSFORMER) {
         out->transformer_layers = c->transformer.layers;
         out->transformer_width = c->transformer.dim;
+        out->transformer_text_width = c->transformer.caption_dim;
+        out->transformer_channels = c->transformer.channels;
     }
     if (in->configs_read & 1 << ZI_COMPONENT_TEXT_ENCODER) {
         out->text_encoder_layers = c->text.layers;

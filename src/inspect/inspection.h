@@ -47,9 +47,10 @@ void zi_inspection_update_health(zi_inspection *inspection);
  * short. */
 zi_inspection *zi_inspection_create_failed(const char *path, const zi_error *why);
 
-/* Inspects path as a language model, by loading it; of the weights, some values are read (zi_source_sample_values). *out, for
- * zi_inspection_free, says only that it is a good one: path, kind ZI_MODEL_LANGUAGE, health. False:
- * it is none or does not load, or memory is short; *error is set, *out unchanged. */
+/* Inspects path as a language model, by loading it; of the weights, some values are read
+ * (zi_source_sample_values). *out, for zi_inspection_free, says only that it is a good one: path,
+ * kind ZI_MODEL_LANGUAGE, health. False: it is none or does not load, or memory is short; *error is
+ * set, *out unchanged. */
 bool zi_inspect_llm(const char *path, zi_inspection **out, zi_error *error) ZI_CHECKED;
 
 /* The inspection as JSON for storage, for cJSON_Delete: what users get (zi_inspection_json), and

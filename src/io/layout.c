@@ -176,9 +176,34 @@ static bool read_component_folder(const char *path, const char *stem, zi_layout 
            find_components(path, stem, layout, error);
 }
 
-/* Recognises a folder by its files and fills in the layout: a whole model's, or a single
- * component's. Fails with ZI_ERROR_NOT_FOUND when it is neither. After any failure the caller frees
- * the layout. */
+bool zi_is_tokenizer_folder(const char *dir)
+{
+    return has_file(dir, "tokenizer.json") || has_file(dir, "vocab.json");
+}
+
+bool zi_find_tokenizer_folder(const char *dir, char **out, zi_error *error)
+{
+    if (!find_path(dir, "tokenizer", true, out, error)) return false;
+    if (*out || !zi_is_tokenizer_folder(dir)) return true;
+    return join_path(dir, "", out, error);
+}
+
+/* Whether dir has the folder of a component with weights, as in a diffusers folder. */
+static bool has_component_folder(const char *dir)
+{
+    static const char *const names[] = {"transformer", "text_encoder", "vae"};
+    bool has = false;
+    for (size_t i = 0; !has && i < sizeof names / sizeof *names; i++) {
+        char *path = zi_path_join(dir, names[i]);
+        has = path && zi_is_dir(path);
+        free(path);
+    }
+    return has;
+}
+
+/* Recognises a folder by its files and fills in the layout: a whole model's, a single component's,
+ * or a tokenizer's. Fails with ZI_ERROR_NOT_FOUND when it is none of them. After any failure the
+ * caller frees the layout. */
 static bool read_any_folder(const char *path, zi_layout *layout, zi_error *error)
 {
     layout->folder = true;
@@ -188,6 +213,10 @@ static bool read_any_folder(const char *path, zi_layout *layout, zi_error *error
     for (int i = 0; stems[i]; i++)
         if (has_weights(path, stems[i]))
             return read_component_folder(path, stems[i], layout, error);
+    if (!has_component_folder(path)) {
+        if (!zi_find_tokenizer_folder(path, &layout->tokenizer, error)) return false;
+        if (layout->tokenizer) return true;
+    }
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
                         "is no model folder: neither model_index.json (diffusers) nor "
                         "weights.safetensors (MLX) is in it; name the folder that has one of them");

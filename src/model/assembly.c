@@ -188,13 +188,16 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_er
 
 /* ---- the tokenizer ---- */
 
-/* Whether dir/name is a regular file. Also false when memory is short. */
-static bool has_file(const char *dir, const char *name)
+/* Loads a tokenizer, which the caller frees, from the folder dir/tokenizer, which must hold one if
+ * it is there; else from dir itself if it has a tokenizer's files. True and *out unchanged (NULL)
+ * if neither is there; unchanged after a failure, too. */
+static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_error *error)
 {
-    char *path = zi_path_join(dir, name);
-    bool is = path && zi_is_file(path);
+    char *path;
+    if (!zi_find_tokenizer_folder(dir, &path, error)) return false;
+    bool ok = !path || zi_tokenizer_load(path, out, error);
     free(path);
-    return is;
+    return ok;
 }
 
 /* Loads a tokenizer, which the caller frees, from the folder dir/sub; a folder without one is a
@@ -208,16 +211,6 @@ static bool load_tokenizer_folder(const char *dir, const char *sub, zi_tokenizer
     bool ok = !zi_is_dir(path) || zi_tokenizer_load(path, out, error);
     free(path);
     return ok;
-}
-
-/* Loads a tokenizer from the folder dir/tokenizer, which must hold one if it is there; else from
- * dir itself if it has tokenizer.json or vocab.json. True and *out unchanged (NULL) if neither is
- * there. */
-static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_error *error)
-{
-    if (!load_tokenizer_folder(dir, "tokenizer", out, error)) return false;
-    bool itself = has_file(dir, "tokenizer.json") || has_file(dir, "vocab.json");
-    return *out || !itself || zi_tokenizer_load(dir, out, error);
 }
 
 /* Sets *out to a reference to the checkpoint of the file path, which the caller releases: that of
@@ -275,7 +268,11 @@ bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *a
         else if (*out)
             return true;
     if (zi_is_file(text) && !load_gguf_tokenizer(text, assembly, out, error)) return false;
-    if (!*out && options->text_encoder && !load_tokenizer_near(text, out, error)) return false;
+    if (!*out && (options->text_encoder || zi_is_file(text)) &&
+        !load_tokenizer_near(text, out, error))
+        return false;
+    if (!*out && options->tokenizer && !load_tokenizer_of_folder(options->tokenizer, out, error))
+        return false;
     return *out ||
            zi_error_set_in(
                error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",

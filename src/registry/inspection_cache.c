@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 /* FORMAT is the version of the file: increase it with every change of zi_inspection. */
-enum { FORMAT = 1, MAX_FILE = 64 << 20 /* bytes */ };
+enum { FORMAT = 2, MAX_FILE = 64 << 20 /* bytes */ };
 
 typedef struct {
     char *absolute_path;

@@ -4,6 +4,7 @@
 #include "base/temporary.h"
 #include "base/text.h"
 #include "hub/cache.h"
+#include "io/json.h"
 #include "registry/partial_download.h"
 #include "registry/stale_temporary.h"
 
@@ -169,6 +170,18 @@ static bool is_repo_id(const char *name)
     return valid;
 }
 
+/* Sets name and path of *out for a path that exists, of which a folder like ComfyUI's stands for
+ * its diffusion model. ZI_ERROR_NOT_FOUND: it has several, or none. The caller frees *out, after
+ * false, too. */
+static bool find_path(const zi_registry *r, const char *path, zi_resolved_model *out,
+                      zi_error *error)
+{
+    if (!zi_registry_find_in_comfyui(r, path, &out->path, error)) return false;
+    if (!out->path) return set_resolved(out, path, path, error);
+    out->name = strdup(out->path);
+    return out->name || zi_error_no_memory(error, strlen(path));
+}
+
 /* Sets name and path of *out for a path that exists (unless names_only), else for a listed name.
  * ZI_ERROR_NOT_FOUND: there is none. The caller frees *out, after false, too. */
 static bool find_named(const zi_registry *r, const char *name, zi_resolved_model *out,
@@ -177,7 +190,7 @@ static bool find_named(const zi_registry *r, const char *name, zi_resolved_model
     struct stat st;
     const char *folder = r->options.folder;
     if (!r->options.names_only && *name && stat(name, &st) == 0)
-        return set_resolved(out, name, name, error);
+        return find_path(r, name, out, error);
     if (!find_listed(r, name, out, error)) return false;
     if (out->path) return true;
     bool repo = is_repo_id(name);
@@ -209,6 +222,14 @@ static bool find_chosen(const zi_registry *r, const char *name, bool from_file,
                            name);
 }
 
+/* Whether a model in the folder counts as an image model: in one of ComfyUI's folders, where all
+ * kinds of models are, only if it may be one of Z-Image. */
+static bool may_generate(const zi_model_location *location)
+{
+    return location->section < ZI_SECTION_PROMPT_ENHANCER &&
+           (!zi_section_is_comfyui(location->section) || zi_may_be_diffusion_model(location));
+}
+
 /* Sets ZI_ERROR_NOT_FOUND, with the names of the first 8 of `count` image models in the models
  * folder to choose from; `all` may have others, which are skipped. Returns false. */
 static bool fail_ambiguous(const zi_registry *r, const zi_model_locations *all, size_t count,
@@ -219,7 +240,7 @@ static bool fail_ambiguous(const zi_registry *r, const zi_model_locations *all, 
     size_t shown = 0;
     zi_text_init(&text, 1 << 12);
     for (size_t i = 0; i < all->count && shown < SHOWN; i++)
-        if (all->entries[i].section < ZI_SECTION_PROMPT_ENHANCER)
+        if (may_generate(&all->entries[i]))
             zi_text_printf(&text, "%s%s", shown++ ? ", " : "", all->entries[i].name);
     if (count > SHOWN) zi_text_printf(&text, " and %zu more", count - SHOWN);
     char *names = zi_text_take(&text);
@@ -230,8 +251,59 @@ static bool fail_ambiguous(const zi_registry *r, const zi_model_locations *all, 
     return false;
 }
 
-/* Sets *out to the complete Z-Image-Turbo in the hub's cache, else to the demo model, which need
- * not exist. ZI_ERROR_NOT_FOUND: there is neither. The caller frees *out, after false, too. */
+/* Whether a model in the hub's cache, which has models of all kinds, is a complete one of Z-Image,
+ * by its index (diffusers) or the name of its weights (MLX). */
+static bool is_image_model_of_hub(const zi_model_location *location)
+{
+    enum { MAX_INDEX = 1 << 20 };
+    static const char class_prefix[] = "ZImage";
+    cJSON *json = NULL;
+    if (location->section != ZI_SECTION_HUB || !zi_snapshot_is_complete(location->path))
+        return false;
+    char *index = zi_path_join(location->path, "model_index.json");
+    char *weights = zi_path_join(location->path, "weights.safetensors");
+    const char *name = index && zi_is_file(index) && zi_json_read(index, MAX_INDEX, &json, NULL)
+                           ? cJSON_GetStringValue(zi_json_find(json, "_class_name"))
+                           : NULL;
+    bool is = (name && !strncmp(name, class_prefix, sizeof class_prefix - 1)) ||
+              (weights && zi_is_file(weights));
+    cJSON_Delete(json);
+    free(weights);
+    free(index);
+    return is;
+}
+
+/* Sets *out to the only image model in the hub's cache; leaves it if there is none.
+ * ZI_ERROR_NOT_FOUND: there are several. The caller frees *out, after false, too. */
+static bool find_only_of_hub(const zi_registry *r, zi_resolved_model *out, zi_error *error)
+{
+    zi_model_locations all;
+    const zi_model_location *only = NULL;
+    zi_text names;
+    size_t count = 0;
+    if (!zi_registry_locate_models(r, &all, error)) return false;
+    zi_text_init(&names, 1 << 10);
+    for (size_t i = 0; i < all.count; i++) {
+        if (!is_image_model_of_hub(&all.entries[i])) continue;
+        only = &all.entries[i];
+        zi_text_printf(&names, "%s%s", count++ ? ", " : "", only->name);
+    }
+    bool ok = true;
+    if (count > 1)
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
+                             "the hub's cache has %zu models and none is the default: %s; name "
+                             "one, or choose a default",
+                             count, names.data ? names.data : "");
+    else if (count == 1)
+        ok = set_resolved(out, only->name, only->path, error);
+    zi_text_free(&names);
+    zi_model_locations_free(&all);
+    return ok;
+}
+
+/* Sets *out to the complete Z-Image-Turbo in the hub's cache, else to the only other image model
+ * there, else to the demo model, which need not exist. ZI_ERROR_NOT_FOUND: there is none of them,
+ * or several others. The caller frees *out, after false, too. */
 static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_repo_id turbo;
@@ -248,7 +320,9 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out
         free(path);
         return ok;
     }
-    out->as = ZI_RESOLVED_DEMO;
+    if (!find_only_of_hub(r, out, error)) return false;
+    out->as = out->path ? ZI_RESOLVED_DOWNLOADED : ZI_RESOLVED_DEMO;
+    if (out->path) return true;
     if (r->options.demo)
         return set_resolved(out, zi_section_name(ZI_SECTION_DEMO), r->options.demo, error);
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "model",
@@ -274,7 +348,7 @@ static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error
     }
     if (!zi_registry_locate_models(r, &all, error)) return false;
     for (size_t i = 0; i < all.count; i++) {
-        if (all.entries[i].section >= ZI_SECTION_PROMPT_ENHANCER) continue;
+        if (!may_generate(&all.entries[i])) continue;
         only = &all.entries[i];
         count++;
     }
