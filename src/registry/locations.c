@@ -290,10 +290,13 @@ bool zi_registry_locate_comfyui(const zi_registry *registry, const char *root,
                                 zi_model_locations *out, zi_error *error)
 {
     bool ok = true;
+    char *real = registry->options.names_only ? realpath(root, NULL) : NULL;
+    if (registry->options.names_only) root = real;
     *out = (zi_model_locations){0};
-    for (int section = 0; ok && section < ZI_FOLDER_SECTIONS; section++)
+    for (int section = 0; ok && root && section < ZI_FOLDER_SECTIONS; section++)
         if (zi_section_is_comfyui((zi_section)section))
             ok = add_section(registry, root, (zi_section)section, out, error);
+    free(real);
     return finish_locations(ok, out);
 }
 
