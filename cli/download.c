@@ -222,8 +222,8 @@ int cmd_download(int argc, char **argv)
     const zi_command command = {
         "download",
         "Downloads a model from Hugging Face's hub and prints its path. REPO is\n"
-        "OWNER/NAME[@REVISION] (Tongyi-MAI/Z-Image-Turbo), or prompt-enhancer for a language\n"
-        "model. An interrupted download is resumed when it is started again.",
+        "OWNER/NAME[@REVISION] (Tongyi-MAI/Z-Image-Turbo), prompt-enhancer for a language model,\n"
+        "or tokenizer for that of Z-Image-Turbo alone, which models without one then use. An interrupted download is resumed when it is started again.",
         "[REPO]", options};
     if (!zi_options_parse(&command, argc, argv, &args.download.repo, &code)) return code;
     return check_options(&args, &error) && run_download(&args, &error)
