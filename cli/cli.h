@@ -265,6 +265,10 @@ zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, in
  * prints nothing. */
 bool zi_progress_printer_update(void *user, const zi_progress *progress);
 
+/* A remark callback (zi_convert_options.remark and others); user as above. Erases the bar and prints
+ * the text as a note. */
+void zi_progress_printer_remark(void *user, const char *text);
+
 /* Erases the bar on standard error, if one is shown, so that a line can be printed. The next update
  * prints at once. */
 void zi_progress_printer_clear(zi_progress_printer *printer);

@@ -7,27 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct {
-    zi_progress_printer printer;
-    bool quiet;
-} convert_state;
-
-/* zi_convert_options.progress; user is a convert_state. Shows the bar; false, to cancel, after a
- * signal. */
-static bool on_progress(void *user, const zi_progress *progress)
-{
-    convert_state *state = user;
-    return zi_progress_printer_update(&state->printer, progress);
-}
-
-/* zi_convert_options.remark; user is a convert_state. Prints the remark as a note, unless quiet. */
-static void on_remark(void *user, const char *text)
-{
-    convert_state *state = user;
-    zi_progress_printer_clear(&state->printer);
-    zi_print_note(state->quiet, "%s", text);
-}
-
 /* Finds the model named options->source and the components that options name, and replaces these
  * names by paths, which *source and *parts own, also after a failure. A folder like ComfyUI's
  * stands for its diffusion model with the text encoder and VAE that fit it, unless a GGUF file,
@@ -73,14 +52,14 @@ static int convert_model(const zi_command *command, zi_convert_options *options,
         return zi_report_error(command, &error);
     }
     if (parts.found.note) zi_print_note(quiet, "%s", parts.found.note);
-    convert_state state = {zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1),
-                           quiet};
-    options->progress = on_progress;
-    options->remark = on_remark;
-    options->user = &state;
+    zi_progress_printer printer =
+        zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
+    options->progress = zi_progress_printer_update;
+    options->remark = quiet ? NULL : zi_progress_printer_remark;
+    options->user = &printer;
     zi_interrupt_install();
     bool ok = zi_convert(options, &error);
-    zi_progress_printer_clear(&state.printer);
+    zi_progress_printer_clear(&printer);
     zi_resolved_model_free(&source);
     zi_used_parts_free(&parts);
     if (!ok) return zi_report_error(command, &error);

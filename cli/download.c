@@ -156,6 +156,7 @@ static bool run_download(download_args *args, zi_error *error)
     args->download.progress = on_progress;
     args->download.user = &state;
     args->import.progress = zi_progress_printer_update;
+    args->import.remark = args->quiet ? NULL : zi_progress_printer_remark;
     args->import.user = &printer;
     args->import.layout =
         args->has_layout ? (zi_layout_kind)(ZI_LAYOUT_MLX + args->layout) : ZI_LAYOUT_SAME;

@@ -372,7 +372,7 @@ int cmd_models(int argc, char **argv)
 /* ---- import ---- */
 
 /* Imports the model o->source into args->folder with a progress bar and prints its new path. Sets
- * progress and user of *o, which are invalid after the call, and installs the signal handlers.
+ * callbacks and user of *o, which are invalid after the call, and installs the signal handlers.
  * False: *error is set. */
 static bool import_model(models_args *args, zi_import_options *o, zi_error *error)
 {
@@ -389,6 +389,7 @@ static bool import_model(models_args *args, zi_import_options *o, zi_error *erro
     zi_progress_printer printer =
         zi_progress_printer_start(!args->quiet && isatty(STDERR_FILENO), false, 1, 1);
     o->progress = zi_progress_printer_update;
+    o->remark = args->quiet ? NULL : zi_progress_printer_remark;
     o->user = &printer;
     zi_interrupt_install();
     bool ok = zi_registry_import(models.registry, o, &path, error);

@@ -22,6 +22,8 @@ static const struct {
     {ZI_ERROR_INCOMPLETE, "text_encoder", {"text-encoder", "reference"}, NULL},
     {ZI_ERROR_INCOMPLETE, "vae", {"vae", "reference"}, NULL},
     {ZI_ERROR_INCOMPLETE, "tokenizer", {"reference"}, "`zimage download tokenizer`"},
+    {ZI_ERROR_INCOMPLETE, "x_pad_token", {"reference"}, NULL},
+    {ZI_ERROR_INCOMPLETE, "cap_pad_token", {"reference"}, NULL},
     {ZI_ERROR_INCOMPLETE, "scheduler", {"reference"}, NULL},
     {ZI_ERROR_INCOMPLETE, "config", {"reference"}, NULL},
     {ZI_ERROR_NOT_FOUND, "model", {"model"}, "`zimage download --help`"},

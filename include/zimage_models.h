@@ -494,8 +494,9 @@ typedef struct {
     const char *reference;   /* as for zi_convert */
     int threads;             /* as in zi_engine_options */
     zi_progress_fn progress; /* gets ZI_STAGE_COPY and ZI_STAGE_CONVERT; may be NULL */
-    void *user;              /* passed to progress */
-    void *reserved[8];
+    void *user;              /* passed to the callbacks */
+    void (*remark)(void *user, const char *text); /* as in zi_convert_options */
+    void *reserved[7];
 } zi_import_options;
 
 /* Adds a model, or a component of one, to the folder, in the section of its layout. *path: where it

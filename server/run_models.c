@@ -30,7 +30,7 @@ static void set_new_model(zi_worker *worker, zi_job *job, char *name)
     publish_models_changed(worker);
 }
 
-/* zi_convert_options.remark; user: the zi_job_reporter. Logs the remark. */
+/* zi_convert_options.remark, also of an import; user: the zi_job_reporter. Logs the remark. */
 static void log_remark(void *user, const char *text)
 {
     const zi_job_reporter *reporter = user;
@@ -94,6 +94,7 @@ static zi_import_options import_options(zi_job_reporter *reporter, zi_layout_kin
                                .reference = server->load.reference,
                                .threads = server->engine.threads,
                                .progress = on_import_progress,
+                               .remark = log_remark,
                                .user = reporter};
 }
 

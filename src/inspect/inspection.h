@@ -34,7 +34,7 @@ bool zi_summary_add_format(zi_tensor_summary *summary, const char *name, double 
  * summary; NULL: it has no formats. */
 const char *zi_summary_main_format(const zi_tensor_summary *summary);
 
-/* Whether a component or config, the problem's subject, is missing (ZI_ERROR_INCOMPLETE) that a
+/* Whether a component, config or pad token, the problem's subject, is missing (ZI_ERROR_INCOMPLETE) that a
  * reference model can provide. It cannot provide a transformer. */
 bool zi_problem_is_fixable_by_reference(const zi_problem *problem);
 

@@ -94,20 +94,20 @@ static void fail_memory(zi_weights *weights, size_t bytes)
 }
 
 /* Sets weights->failed and the error: a tensor is missing, by the name that the file's layout has
- * for this canonical name. */
+ * for this canonical name. ZI_ERROR_INCOMPLETE for a pad token, which a reference can provide. */
 static void fail_missing(zi_weights *weights, const char *name)
 {
     zi_stored_name stored;
     bool known =
         zi_key_format(weights->naming, name, ZI_ROLE_WEIGHT, &weights->source.vae_depth, &stored);
     const char *called = known ? stored.name : name;
+    bool pad = zi_is_pad_token(name);
     weights->failed = true;
-    zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, weights->checkpoint->files[0].path, called,
+    zi_error_set_in(weights->error, pad ? ZI_ERROR_INCOMPLETE : ZI_ERROR_BAD_FORMAT,
+                    weights->checkpoint->files[0].path, called,
                     "tensor %s is missing%s; fetch the model again%s", called,
                     weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "",
-                    zi_is_pad_token(name) ? ", or take it from a reference model (a complete "
-                                            "Z-Image model)"
-                                          : "");
+                    pad ? ", or take it from a reference model (a complete Z-Image model)" : "");
 }
 
 /* Sets weights->failed and the error: the entry does not have this shape [dims]. */

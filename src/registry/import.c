@@ -300,6 +300,7 @@ static bool write_target(const zi_import_options *o, const char *tokenizer, cons
                                   .tokenizer = tokenizer,
                                   .threads = o->threads,
                                   .progress = o->progress,
+                                  .remark = o->remark,
                                   .user = o->user};
     if (o->convert) return zi_convert(&convert, error);
     return o->mode == ZI_IMPORT_LINK   ? make_link(o->source, to, error)

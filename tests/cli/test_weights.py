@@ -111,6 +111,8 @@ class PadTokens(Converted):
         self.assertEqual(got, wanted)
         self.assertIn("replaced by zeros", told)
         self.assertEqual(self.good(self.convert("-q", "m", "y", "--to", "diffusers")).stderr, b"")
+        result = self.good(self.zimage("import", "m", "--to", "diffusers", "--name", "z"))
+        self.assertIn("written as zeros", result.stderr.decode())
 
     def test_other_layouts(self):
         """A diffusers folder without one is no model; with a reference it draws."""
@@ -124,7 +126,8 @@ class PadTokens(Converted):
         for pad in PADS:
             del listed["weight_map"][pad]
         self.write(index, json.dumps(listed))
-        self.refused(self.generate(model="model"), 1, "pad_token is missing", "reference model")
+        self.refused(self.generate(model="model"), 1, "pad_token is missing", "see --reference")
+        self.assertEqual(self.inspected("model")["health"], "incomplete")
         self.assertEqual(self.draw("--reference", MODEL, model="model")[0], self.draw(model=MODEL)[0])
         result = self.convert("model", "d", "--to", "diffusers")
         self.refused(result, 1, "pad_token is missing", "reference model")

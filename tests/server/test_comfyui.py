@@ -1,6 +1,7 @@
 """A server whose models folder is ComfyUI's: its lists, images of a diffusion model with the parts that fit it, and names
 of components in jobs."""
 
+import json
 import os
 import shutil
 import unittest
@@ -8,7 +9,7 @@ import unittest
 from serving import MODEL, SCHEMAS, Case, Server, path
 from comfyui import DIFFUSION, make_tree, write_vae
 from hub import Hub
-from support import write_safetensors
+from support import read_safetensors, read_safetensors_bytes, safetensors_bytes, write_safetensors
 from test_download import REPO, model_files
 
 NAME = "diffusion_models/z_image_turbo.safetensors"
@@ -88,28 +89,62 @@ class Tree(Case):
         self.assertEqual(models[NAME]["parts"]["vae"], "vae/ae.safetensors")
 
 
-class Tokenizer(Case):
-    """A tree without a tokenizer: the one that is downloaded makes its model usable."""
-
-    args = ("--models", "comfy")
+class WithHub(Case):
+    """A server with a hub and a cache of its own."""
 
     @classmethod
     def setUpClass(cls):
         cls.hub = Hub()
         cls.addClassCleanup(cls.hub.close)
-        cls.hub.add(REPO, model_files(MODEL))
         cls.before = {name: os.environ.get(name) for name in ("HF_ENDPOINT", "HF_HOME")}
         super().setUpClass()
 
     @classmethod
     def prepare(cls):
-        make_tree(path(cls.dir, "comfy"), tokenizer=False)
         os.environ["HF_ENDPOINT"], os.environ["HF_HOME"] = cls.hub.url, path(cls.dir, "hf")
 
     @classmethod
     def tearDownClass(cls):
         os.environ.update(cls.before)
         super().tearDownClass()
+
+
+class PadTokens(WithHub):
+    """A repository that lacks pad tokens is converted with those of --reference, when all of it is there."""
+
+    args = ("--reference", MODEL)
+
+    def test_download(self):
+        files = model_files(MODEL)
+        index = "transformer/diffusion_pytorch_model.safetensors.index.json"
+        listed = json.loads(files[index])
+        for name in [name for name in files if name.startswith("transformer/") and name.endswith(".safetensors")]:
+            tensors = read_safetensors_bytes(files[name])
+            for pad in "x_pad_token", "cap_pad_token":
+                tensors.pop(pad, None)
+                listed["weight_map"].pop(pad, None)
+            files[name] = safetensors_bytes(tensors)
+        files[index] = json.dumps(listed).encode()
+        self.hub.add("some/model", files)
+        job = self.server.wait(self.server.submit("download", repo="some/model", to="mlx"))
+        self.assertEqual(job["state"], "done", job)
+        self.assertIn("pad tokens are missing, and are taken from", self.server.log())
+        tensors = read_safetensors(path(self.dir, "models", job["result"]["model"], "weights.safetensors"))
+        self.assertIn("x_pad_token", tensors)
+        job = self.server.wait(self.server.submit("verify", model=job["result"]["model"]))
+        self.assertTrue(job["result"]["passed"], job)
+
+
+class Tokenizer(WithHub):
+    """A tree without a tokenizer: the one that is downloaded makes its model usable."""
+
+    args = ("--models", "comfy")
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.hub.add(REPO, model_files(MODEL))
+        make_tree(path(cls.dir, "comfy"), tokenizer=False)
 
     def test_download(self):
         def usable():
