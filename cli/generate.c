@@ -22,6 +22,7 @@ typedef struct {
     bool json, quiet, random;
     char *random_prompt, *enhanced_prompt; /* owned; NULL: not used */
     zi_resolved_model found;               /* the resolved model */
+    zi_used_parts parts;                   /* what `load` borrows */
     zi_engine_options engine;
     zi_model_options load;
     zi_generation generation;
@@ -53,12 +54,12 @@ static void fill_options(generate_args *args, zi_option options[ZI_MAX_PARAMETER
          "instructions for the language model, containing {prompt}", NULL},
         {"random-prompt", 0, ZI_OPTION_FLAG, &args->random, 0, 0, NULL,
          "use a random prompt, made from the seed, instead of --prompt", NULL},
-        {"vae", 0, ZI_OPTION_TEXT, &args->load.vae, 0, 0, "FILE|DIR",
-         "VAE to use instead of MODEL's", NULL},
-        {"text-encoder", 0, ZI_OPTION_TEXT, &args->load.text_encoder, 0, 0, "FILE|DIR",
+        {"vae", 0, ZI_OPTION_TEXT, &args->load.vae, 0, 0, "MODEL", "VAE to use instead of MODEL's",
+         NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &args->load.text_encoder, 0, 0, "MODEL",
          "text encoder to use instead of MODEL's", NULL},
-        {"reference", 0, ZI_OPTION_TEXT, &args->load.reference, 0, 0, "DIR",
-         "folder to take missing components from", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &args->load.reference, 0, 0, "MODEL",
+         "model, or folder of a tokenizer, to take missing components from", NULL},
         {"threads", 0, ZI_OPTION_INT, &args->engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&args->engine.cpu),
@@ -357,6 +358,7 @@ static void print_notes(const generate_args *args, const zi_model *model)
     const char *warning = zi_model_warning(model);
     if (!args->generation.seed_given) zi_print_note(args->quiet, "seed %" PRIu64, r->seed);
     if (!args->generation.model) zi_print_model_notes(args->models, &args->found, args->quiet);
+    if (args->parts.found.note) zi_print_note(args->quiet, "%s", args->parts.found.note);
     if (warning) zi_print_note(args->quiet, "%s", warning);
     zi_print_request_notes(args->quiet, r, model);
     if (!args->enhance && (args->llm || args->template))
@@ -449,11 +451,13 @@ static bool run_generate(generate_args *args, zi_error *error)
     char hash[ZI_MODEL_HASH];
     bool ok = false;
     if (!check_args(args, error) ||
+        !zi_resolve_parts(args->models, &args->load, &args->parts, error) ||
         !zi_find_model(args->models, args->generation.model, &args->load, &args->found, error) ||
         !choose_seed(args, error) || !choose_output_paths(args, 0, &paths, error))
         goto out;
     args->load.path = args->found.path;
-    if (!zi_engine_create(&args->engine, &engine, error) || !prepare_prompt(args, engine, error) ||
+    if (!zi_find_parts(args->models, &args->load, &args->parts, error) ||
+        !zi_engine_create(&args->engine, &engine, error) || !prepare_prompt(args, engine, error) ||
         !zi_model_load(engine, &args->load, &model, error) ||
         !apply_aspect(args, zi_model_native_size(model), error))
         goto out;
@@ -467,6 +471,7 @@ out:
     zi_engine_free(engine);
     free_output_paths(&paths);
     zi_resolved_model_free(&args->found);
+    zi_used_parts_free(&args->parts);
     free(args->random_prompt);
     free(args->enhanced_prompt);
     return ok;

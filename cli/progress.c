@@ -120,3 +120,9 @@ void zi_progress_printer_clear(zi_progress_printer *printer)
     if (printer->bar && printer->printed_any) fputs("\r\033[K", stderr);
     printer->printed_any = false;
 }
+
+void zi_progress_printer_remark(void *user, const char *text)
+{
+    zi_progress_printer_clear(user);
+    zi_print_note(false, "%s", text);
+}

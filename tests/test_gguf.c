@@ -453,12 +453,13 @@ static void no_rows(void)
     zi_error error = {0};
     if (!CHECK_OK(open_words(text, &checkpoint, &error), error)) return;
     const zi_checkpoint *one = &checkpoint;
-    zi_source source;
-    if (CHECK_OK(zi_source_create(&one, 1, ZI_COMPONENT_TRANSFORMER, 0, &source, &error), error)) {
-        CHECK(source.count == 1);
-        CHECK_OK(zi_source_check_values(&source, &error), error);
+    zi_source matrices;
+    if (CHECK_OK(zi_source_create(&one, 1, ZI_COMPONENT_TRANSFORMER, 0, &matrices, &error),
+                 error)) {
+        CHECK(matrices.count == 1);
+        CHECK_OK(zi_source_check_values(&matrices, &error), error);
     }
-    zi_source_free(&source);
+    zi_source_free(&matrices);
     zi_checkpoint_close(&checkpoint);
 }
 
