@@ -304,6 +304,11 @@ char *zi_models_folder_path(const zi_user_registry *models);
  * ignored. */
 void zi_find_model_hash(const char *path, bool compute, char hash[ZI_MODEL_HASH]);
 
+/* If the error is ZI_ERROR_NOT_FOUND with the subject "repo" (no such model, but the name may be a
+ * repository of the hub), adds to its text how to download `name`, cut if too long; else does
+ * nothing. error must not be NULL. */
+void zi_add_download_hint(const char *name, zi_error *error);
+
 /* Sets *path, for free(), to the language model that --llm names: a path, which is not checked to
  * be one, or a name in the registry of `folder`, the models folder (NULL: ./models). name NULL: the
  * default one, as in zi_registry_resolve_llm, else a copy of `model` (not NULL), the path of the
@@ -316,6 +321,29 @@ bool zi_find_llm(const char *folder, const char *name, const char *model, char *
  * the precision that suits this machine, and what that needs of disk and memory, without newline.
  * NULL: out of memory. */
 char *zi_download_hint(const zi_registry *registry);
+
+/* ---- components from elsewhere (parts.c) ---- */
+
+/* The paths of components, which zi_model_options borrows. */
+typedef struct {
+    char *text_encoder, *vae, *reference; /* what options name; NULL: not given */
+    zi_model_parts found;                 /* what the registry found; its note is for the user */
+} zi_used_parts;
+
+/* Replaces text_encoder, vae and reference of *load, paths or names in the registry of `folder`
+ * (NULL: ./models) that options gave, by paths, which *out owns. Free *out with zi_used_parts_free
+ * when *load is not used any more. False: one of them does not exist; *error, which must not be
+ * NULL, is set, and *load may be changed. */
+bool zi_resolve_parts(const char *folder, zi_model_options *load, zi_used_parts *out,
+                      zi_error *error) ZI_CHECKED;
+
+/* Adds to *load what zi_registry_find_parts finds for load->path, which is set; parts->found, empty
+ * before, owns it. folder: as above. False: *error is set, *load is unchanged. */
+bool zi_find_parts(const char *folder, zi_model_options *load, zi_used_parts *parts,
+                   zi_error *error) ZI_CHECKED;
+
+/* Frees the strings and zeroes the struct, which is the caller's. */
+void zi_used_parts_free(zi_used_parts *parts);
 
 /* ---- prompts (enhance.c) ---- */
 
@@ -400,6 +428,10 @@ void zi_progress_printer_next_image(zi_progress_printer *printer, int image);
  * within one at most every 0.1 s (events: 0.25 s). After a signal returns false, to cancel, and
  * prints nothing. */
 bool zi_progress_printer_update(void *user, const zi_progress *progress);
+
+/* A remark callback (zi_convert_options.remark and others); user as above. Erases the bar and
+ * prints the text as a note. */
+void zi_progress_printer_remark(void *user, const char *text);
 
 /* Erases the bar on standard error, if one is shown, so that a line can be printed. The next update
  * prints at once. */

@@ -35,27 +35,65 @@ static void add_precision_hint(const zi_convert_options *options, zi_error *erro
     zi_inspection_free(in);
 }
 
-/* Finds the model named options->source, perhaps in the models folder (NULL: ./models), converts
- * it with a progress bar and prints the
- * destination; no bar or output when quiet. Overwrites source, progress and user of options, which
- * are invalid after the call. Reports errors. Returns the exit code: 0, 1 or 2. */
+/* Finds the model named options->source and the components that options name, perhaps in the models
+ * folder (NULL: ./models), and replaces these names by paths, which *source and *parts own, also
+ * after a failure. A folder like ComfyUI's stands for its diffusion model with the text encoder and
+ * VAE that fit it, unless a GGUF file, which holds one component, is written. False: *error is
+ * set. */
+static bool find_inputs(const char *folder, zi_convert_options *options, zi_resolved_model *source,
+                        zi_used_parts *parts, zi_error *error)
+{
+    zi_model_options load = {.vae = options->vae,
+                             .text_encoder = options->text_encoder,
+                             .reference = options->reference};
+    if (!zi_resolve_parts(folder, &load, parts, error) ||
+        !zi_find_model(folder, options->source, NULL, source, error))
+        return false;
+    bool whole = strcmp(options->source, source->name) != 0 &&
+                 !strcmp(source->name, source->path) && options->layout != ZI_LAYOUT_GGUF;
+    load.path = source->path;
+    if (!zi_find_parts(folder, &load, parts, error)) return false;
+    options->source = source->path;
+    options->reference = load.reference;
+    options->tokenizer = load.tokenizer;
+    options->vae = whole ? load.vae : options->vae ? parts->vae : NULL;
+    options->text_encoder = whole                   ? load.text_encoder
+                            : options->text_encoder ? parts->text_encoder
+                                                    : NULL;
+    if (!whole) { /* the source alone is converted */
+        free(parts->found.note);
+        parts->found.note = NULL;
+    }
+    return true;
+}
+
+/* Finds the model named options->source, perhaps in the models folder (NULL: ./models), converts it
+ * with a progress bar and prints the destination; no bar or output when quiet. Overwrites source,
+ * parts, callbacks and user of options, which are invalid after the call. Reports errors. Returns
+ * the exit code: 0, 1 or 2. */
 static int convert_model(const zi_command *command, const char *folder, zi_convert_options *options,
                          bool quiet)
 {
     zi_error error = {0};
     zi_resolved_model source = {0};
-    if (!zi_find_model(folder, options->source, NULL, &source, &error))
+    zi_used_parts parts = {0};
+    if (!find_inputs(folder, options, &source, &parts, &error)) {
+        zi_resolved_model_free(&source);
+        zi_used_parts_free(&parts);
         return zi_report_error(command, &error);
+    }
+    if (parts.found.note) zi_print_note(quiet, "%s", parts.found.note);
     zi_progress_printer printer =
         zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
-    options->source = source.path;
     options->progress = zi_progress_printer_update;
+    options->remark = quiet ? NULL : zi_progress_printer_remark;
     options->user = &printer;
     zi_interrupt_install();
     bool ok = zi_convert(options, &error);
     zi_progress_printer_clear(&printer);
     if (!ok) add_precision_hint(options, &error);
     zi_resolved_model_free(&source);
+    zi_used_parts_free(&parts);
     if (!ok) return zi_report_error(command, &error);
     if (!quiet) puts(options->destination);
     return 0;
@@ -109,11 +147,11 @@ static int parse_and_convert(int argc, char **argv, bool quantize)
          "new precision; others than fp32, fp16 and bf16 quantize matrices of the transformer (in "
          "GGUF also of a text encoder)",
          &has_precision},
-        {"vae", 0, ZI_OPTION_TEXT, &o.vae, 0, 0, "FILE|DIR", "VAE to use instead of SRC's", NULL},
-        {"text-encoder", 0, ZI_OPTION_TEXT, &o.text_encoder, 0, 0, "FILE|DIR",
+        {"vae", 0, ZI_OPTION_TEXT, &o.vae, 0, 0, "MODEL", "VAE to use instead of SRC's", NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &o.text_encoder, 0, 0, "MODEL",
          "text encoder to use instead of SRC's", NULL},
-        {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "DIR",
-         "diffusers or MLX folder to take missing components from", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "MODEL",
+         "model, or folder of a tokenizer, to take missing components from", NULL},
         zi_models_option(&folder),
         {"threads", 't', ZI_OPTION_INT, &o.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},

@@ -158,6 +158,7 @@ static bool run_download(download_args *args, zi_error *error)
     args->download.progress = on_progress;
     args->download.user = &state;
     args->import.progress = zi_progress_printer_update;
+    args->import.remark = args->quiet ? NULL : zi_progress_printer_remark;
     args->import.user = &printer;
     args->import.layout =
         args->has_layout ? (zi_layout_kind)(ZI_LAYOUT_MLX + args->layout) : ZI_LAYOUT_SAME;
@@ -228,8 +229,9 @@ int cmd_download(int argc, char **argv)
     const zi_command command = {
         "download",
         "Downloads a model from Hugging Face's hub and prints its path. REPO is\n"
-        "OWNER/NAME[@REVISION] (Tongyi-MAI/Z-Image-Turbo), or prompt-enhancer for a language\n"
-        "model. An interrupted download is resumed when it is started again.",
+        "OWNER/NAME[@REVISION] (Tongyi-MAI/Z-Image-Turbo), prompt-enhancer for a language model,\n"
+        "or tokenizer for the tokenizer of Z-Image-Turbo, which models without one then use.\n"
+        "An interrupted download is resumed when it is started again.",
         "[REPO]", options};
     if (!zi_options_parse(&command, argc, argv, &args.download.repo, &code)) return code;
     return check_options(&args, &error) && run_download(&args, &error)

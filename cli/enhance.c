@@ -91,6 +91,7 @@ static bool run_enhance(enhance_args *args, zi_error *error)
     zi_llm *llm = NULL;
     zi_enhance_result enhanced = {0};
     zi_resolved_model model = {0};
+    zi_used_parts parts = {0};
     char *path = NULL, *template = NULL;
     bool ok = false;
     zi_enhance_request *r = &args->request;
@@ -100,12 +101,14 @@ static bool run_enhance(enhance_args *args, zi_error *error)
         goto out;
     }
     if (!zi_read_template(args->template, &template, error) ||
+        !zi_resolve_parts(args->models, &args->load, &parts, error) ||
         !zi_find_model(args->models, args->model, &args->load, &model, error) ||
         !zi_find_llm(args->models, args->llm, model.path, &path, error))
         goto out;
     r->instructions = template;
     args->load.path = path;
-    if (!zi_engine_create(&args->engine, &engine, error) ||
+    if (!zi_find_parts(args->models, &args->load, &parts, error) ||
+        !zi_engine_create(&args->engine, &engine, error) ||
         !zi_llm_load(engine, &args->load, &llm, error) || !zi_enhance(llm, r, &enhanced, error)) {
         if (args->shown.size) putchar('\n');
         goto out;
@@ -120,6 +123,7 @@ out:
     free(template);
     free(path);
     zi_resolved_model_free(&model);
+    zi_used_parts_free(&parts);
     return ok;
 }
 
@@ -135,8 +139,8 @@ int cmd_enhance(int argc, char **argv)
         {"model", 'm', ZI_OPTION_TEXT, &args.model, 0, 0, "MODEL",
          "image model whose text encoder is used (the default model)", NULL},
         zi_models_option(&args.models),
-        {"reference", 0, ZI_OPTION_TEXT, &args.load.reference, 0, 0, "DIR",
-         "folder to take missing components from", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &args.load.reference, 0, 0, "MODEL",
+         "model, or folder of a tokenizer, to take missing components from", NULL},
         {"template", 0, ZI_OPTION_TEXT, &args.template, 0, 0, "FILE",
          "instructions for the model, containing {prompt} (built in)", NULL},
         {"raw", 0, ZI_OPTION_FLAG, &r->raw, 0, 0, NULL,

@@ -38,6 +38,7 @@ static bool expand_prompt(const zi_generate_args *args, zi_generate_job *job, zi
     zi_enhance_request r = zi_enhance_default();
     zi_enhance_result enhanced = {0};
     zi_model_options load = args->load;
+    zi_used_parts parts = {0};
     zi_llm *llm = NULL;
     char *path = NULL, *template = NULL;
     load.path = job->found.path;
@@ -47,7 +48,8 @@ static bool expand_prompt(const zi_generate_args *args, zi_generate_job *job, zi
     r.text = should_continue;
     bool ok = zi_read_template(args->template, &template, error);
     r.instructions = template;
-    if (ok && zi_find_llm(args->models, args->llm, job->found.path, &path, error)) {
+    if (ok && zi_find_parts(args->models, &load, &parts, error) &&
+        zi_find_llm(args->models, args->llm, job->found.path, &path, error)) {
         zi_model_options options = {.path = path};
         if (strcmp(path, job->found.path) == 0) options = load;
         zi_print_note(args->quiet, "expanding the prompt with the language model in %s", path);
@@ -61,6 +63,7 @@ static bool expand_prompt(const zi_generate_args *args, zi_generate_job *job, zi
     }
     zi_enhance_result_free(&enhanced);
     zi_llm_free(llm);
+    zi_used_parts_free(&parts);
     free(template);
     free(path);
     return ok;

@@ -49,12 +49,12 @@ static void fill_options(zi_generate_args *args, zi_option options[ZI_MAX_PARAME
          "instructions for the language model, containing {prompt}", NULL},
         {"random-prompt", 0, ZI_OPTION_FLAG, &args->random, 0, 0, NULL,
          "use a random prompt, made from the seed, instead of --prompt", NULL},
-        {"vae", 0, ZI_OPTION_TEXT, &args->load.vae, 0, 0, "FILE|DIR",
-         "VAE to use instead of MODEL's", NULL},
-        {"text-encoder", 0, ZI_OPTION_TEXT, &args->load.text_encoder, 0, 0, "FILE|DIR",
+        {"vae", 0, ZI_OPTION_TEXT, &args->load.vae, 0, 0, "MODEL", "VAE to use instead of MODEL's",
+         NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &args->load.text_encoder, 0, 0, "MODEL",
          "text encoder to use instead of MODEL's", NULL},
-        {"reference", 0, ZI_OPTION_TEXT, &args->load.reference, 0, 0, "DIR",
-         "folder to take missing components from", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &args->load.reference, 0, 0, "MODEL",
+         "model, or folder of a tokenizer, to take missing components from", NULL},
         {"threads", 0, ZI_OPTION_INT, &args->engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&args->engine.cpu),
@@ -167,6 +167,7 @@ typedef struct {
     zi_model *model;
     char *model_path;               /* of the loaded model */
     char model_hash[ZI_MODEL_HASH]; /* of the loaded model; "": not known */
+    zi_used_parts parts;            /* found for the loaded model */
     zi_used_names used;
     zi_progress_printer printer;
     bool any_generated, model_is_new;
@@ -179,13 +180,16 @@ static bool load_model(generate_run *run, const zi_generate_job *job, zi_error *
     if (run->model && !strcmp(run->model_path, job->found.path)) return true;
     zi_model_free(run->model);
     free(run->model_path);
+    zi_used_parts_free(&run->parts);
     run->model = NULL;
     run->model_is_new = true;
     run->model_path = strdup(job->found.path);
     if (!run->model_path) return zi_error_no_memory(error, strlen(job->found.path));
     double began = zi_monotonic_seconds();
     load.path = job->found.path;
-    if (!zi_model_load(run->engine, &load, &run->model, error)) return false;
+    if (!zi_find_parts(run->args->models, &load, &run->parts, error) ||
+        !zi_model_load(run->engine, &load, &run->model, error))
+        return false;
     zi_find_model_hash(load.path, false, run->model_hash);
     if (run->args->verbose)
         zi_print_note(false, "model %s loaded in %.2f s", load.path,
@@ -238,6 +242,7 @@ static bool generate_image(generate_run *run, const zi_generate_job *job, int i,
     zi_image_report report = {.args = run->args,
                               .job = job,
                               .model = run->model,
+                              .parts_note = run->parts.found.note,
                               .request = &request,
                               .printer = &run->printer,
                               .first_of_run = !run->any_generated,
@@ -336,6 +341,7 @@ static bool run_generate(generate_run *run, zi_generate_args *args, zi_error *er
 {
     if (!check_exclusive(args, error) || !zi_read_prompt(args, error) ||
         !zi_take_settings(args, error) || !zi_plan_read(args, &run->plan, error) ||
+        !zi_resolve_parts(args->models, &args->load, &args->parts, error) ||
         !for_each_job(run, step_prepare, error) ||
         !zi_engine_create(&args->engine, &run->engine, error) ||
         !for_each_job(run, step_prompt, error))
@@ -350,12 +356,14 @@ static void free_run(generate_run *run, zi_generate_args *args)
     zi_model_free(run->model);
     zi_engine_free(run->engine);
     free(run->model_path);
+    zi_used_parts_free(&run->parts);
     zi_used_names_free(&run->used);
     zi_plan_free(&run->plan);
     free(args->prompt_text);
     free(args->image_storage);
     free(args->image_model);
     free(args->not_taken);
+    zi_used_parts_free(&args->parts);
 }
 
 int cmd_generate(int argc, char **argv)

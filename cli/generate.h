@@ -22,6 +22,7 @@ typedef struct {
     bool quality_given, format_given;
     zi_engine_options engine;
     zi_model_options load;
+    zi_used_parts parts; /* owned: what `load` borrows */
     zi_generation generation;
     char *prompt_text;   /* owned: of -p @FILE or -p -; NULL: none */
     char *image_storage; /* owned: texts of --settings-from; NULL: none */
@@ -149,6 +150,7 @@ typedef struct {
     const zi_generate_args *args;
     const zi_generate_job *job;
     const zi_model *model;
+    const char *parts_note;    /* which components were found elsewhere; NULL: none */
     const zi_request *request; /* of the image: with its seed */
     zi_request used;           /* the request with the model's defaults */
     zi_progress_printer *printer;

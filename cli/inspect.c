@@ -168,7 +168,9 @@ int cmd_inspect(int argc, char **argv)
         "inspect",
         "Describes what is at PATH: a model's layout, architecture, precision, "
         "components and sizes, or\n"
-        "an image's generation parameters.",
+        "an image's generation parameters. Of the weights it reads vectors and the first and last "
+        "rows\n"
+        "of matrices; `zimage verify` reads all.",
         "PATH", options};
     int code;
     if (!zi_options_parse(&command, argc, argv, &name, &code)) return code;

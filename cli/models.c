@@ -18,14 +18,35 @@ typedef struct {
 
 /* ---- list ---- */
 
-/* The health of a model for people, for free(): "good", "damaged", "unsupported"; or, if it is
- * incomplete, "needs a reference" when it has problems, else "lacks vae, ..." with the missing
- * components. NULL: out of memory. */
-static char *health_text(const zi_inspection *in)
+/* Whether a file in a folder of components is the component that it should be, and good. */
+static bool is_good_component(const zi_registry_entry *entry)
 {
+    const zi_inspection *in = entry->inspection;
+    return !in->problem_count &&
+           ((entry->kind == ZI_MODEL_TEXT_ENCODER &&
+             in->components[ZI_COMPONENT_TEXT_ENCODER].present) ||
+            (entry->kind == ZI_MODEL_VAE && in->components[ZI_COMPONENT_VAE].present));
+}
+
+/* The health of a model for people, for free(): "good", "damaged", "unsupported"; or, if it is
+ * incomplete, "needs a reference" when it has problems, "with NAME, ..." when the registry has all
+ * that it lacks, else "lacks vae, ..." with the missing components. NULL: out of memory. */
+static char *health_text(const zi_registry_entry *entry)
+{
+    const zi_inspection *in = entry->inspection;
     zi_text text;
     int count = 0;
-    zi_text_init(&text, 1000);
+    zi_text_init(&text, 1 << 12);
+    if (is_good_component(entry)) {
+        zi_text_puts(&text, zi_health_name(ZI_HEALTH_GOOD));
+        return zi_text_take(&text);
+    }
+    if (entry->usable && !in->usable) {
+        const char *parts[] = {entry->text_encoder, entry->vae, entry->tokenizer};
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+            if (parts[i]) zi_text_printf(&text, "%s%s", count++ ? ", " : "with ", parts[i]);
+        return zi_text_take(&text);
+    }
     if (in->health != ZI_HEALTH_INCOMPLETE) {
         zi_text_puts(&text, zi_health_name(in->health));
         return zi_text_take(&text);
@@ -65,7 +86,7 @@ static void print_entry(const zi_registry_entry *entry, int widest)
 {
     char size[32];
     const zi_inspection *in = entry->inspection;
-    char *health = health_text(in);
+    char *health = health_text(entry);
     format_size(entry->bytes, size, sizeof size);
     printf("%c ", entry->is_default ? '*' : ' ');
     int length = zi_print_text(entry->name);
@@ -121,11 +142,11 @@ static void add_text(cJSON *object, const char *name, const char *text)
 static cJSON *entry_json(const zi_registry_entry *entry)
 {
     const zi_inspection *in = entry->inspection;
-    char *health = health_text(in);
+    char *health = health_text(entry);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "name", entry->name);
     cJSON_AddStringToObject(json, "path", entry->path);
-    cJSON_AddStringToObject(json, "kind", entry->kind == ZI_MODEL_LANGUAGE ? "language" : "image");
+    cJSON_AddStringToObject(json, "kind", zi_model_kind_name(entry->kind));
     cJSON_AddNumberToObject(json, "bytes", (double)entry->bytes);
     cJSON_AddBoolToObject(json, "default", entry->is_default);
     add_text(json, "layout", in->layout);
@@ -366,16 +387,24 @@ int cmd_models(int argc, char **argv)
 /* ---- import ---- */
 
 /* Imports the model o->source into args->folder with a progress bar and prints its new path. Sets
- * progress and user of *o, which are invalid after the call, and installs the signal handlers.
+ * callbacks and user of *o, which are invalid after the call, and installs the signal handlers.
  * False: *error is set. */
 static bool import_model(models_args *args, zi_import_options *o, zi_error *error)
 {
     char *path = NULL;
     zi_user_registry models;
-    if (!zi_user_registry_open(args->folder, &models, error)) return false;
+    zi_model_options load = {.reference = o->reference};
+    zi_used_parts parts = {0};
+    if (!zi_resolve_parts(args->folder, &load, &parts, error)) return false;
+    o->reference = load.reference;
+    if (!zi_user_registry_open(args->folder, &models, error)) {
+        zi_used_parts_free(&parts);
+        return false;
+    }
     zi_progress_printer printer =
         zi_progress_printer_start(!args->quiet && isatty(STDERR_FILENO), false, 1, 1);
     o->progress = zi_progress_printer_update;
+    o->remark = args->quiet ? NULL : zi_progress_printer_remark;
     o->user = &printer;
     zi_interrupt_install();
     bool ok = zi_registry_import(models.registry, o, &path, error);
@@ -383,6 +412,7 @@ static bool import_model(models_args *args, zi_import_options *o, zi_error *erro
     if (ok) puts(path);
     free(path);
     zi_user_registry_close(&models);
+    zi_used_parts_free(&parts);
     return ok;
 }
 
@@ -401,8 +431,8 @@ int cmd_import(int argc, char **argv)
         {"to", 0, ZI_OPTION_CHOICE, &layout, 0, 0, layouts, "convert to this layout", &has_layout},
         {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, precisions,
          "convert to this precision", &has_precision},
-        {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "DIR",
-         "with conversion: diffusers or MLX folder to take missing components from", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "MODEL",
+         "with conversion: model, or folder of a tokenizer, to take missing components from", NULL},
         {"link", 0, ZI_OPTION_FLAG, &link, 0, 0, NULL, "create a symbolic link instead of a copy",
          NULL},
         {"move", 0, ZI_OPTION_FLAG, &move, 0, 0, NULL, "move instead of copying", NULL},

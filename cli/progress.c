@@ -177,3 +177,9 @@ void zi_progress_printer_clear(zi_progress_printer *printer)
     if (printer->bar && printer->printed_any) zi_clear_status();
     printer->printed_any = false;
 }
+
+void zi_progress_printer_remark(void *user, const char *text)
+{
+    zi_progress_printer_clear(user);
+    zi_print_note(false, "%s", text);
+}

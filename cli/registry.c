@@ -229,10 +229,7 @@ zi_option zi_models_option(const char **folder)
         "models", 0, ZI_OPTION_TEXT, folder, 0, 0, "DIR", "the models folder (./models)", NULL};
 }
 
-/* If the error is ZI_ERROR_NOT_FOUND with the subject "repo" (no such model, but the name may be a
- * repository of the hub), adds to its text how to download `name`, cut if too long; else does
- * nothing. error must not be NULL. */
-static void add_download_hint(const char *name, zi_error *error)
+void zi_add_download_hint(const char *name, zi_error *error)
 {
     if (error->code == ZI_ERROR_NOT_FOUND && !strcmp(error->subject, "repo"))
         zi_error_set_in(error, error->code, NULL, "repo", "%s; `zimage download %s` gets it",
@@ -248,7 +245,7 @@ bool zi_find_model(const char *folder, const char *name, const zi_model_options 
     bool ok = zi_registry_open(&models.options, &models.registry, error) &&
               zi_registry_resolve(models.registry, name, out, error);
     zi_user_registry_close(&models);
-    if (!ok) add_download_hint(name, error);
+    if (!ok) zi_add_download_hint(name, error);
     return ok;
 }
 

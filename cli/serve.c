@@ -55,16 +55,21 @@ static bool run_server(const zi_server_options *o, const char *folder, zi_error 
     return true;
 }
 
-/* Finds the model of -m (NULL: none was given, the server chooses), sets o->registry, whose strings
- * are freed before the return, and runs the server until a signal arrives. The server opens a
- * registry of its own, in which clients find models by name only. folder: the models folder; NULL:
- * ./models. False: *error is set. */
+/* Finds the model of -m (NULL: none was given, the server chooses) and the components that options
+ * name, sets o->registry, whose strings are freed before the return, and runs the server until a
+ * signal arrives. The server opens a registry of its own, in which clients find models by name
+ * only. folder: the models folder; NULL: ./models. False: *error is set. */
 static bool resolve_model_and_serve(zi_server_options *o, const char *folder, const char *model,
                                     zi_error *error)
 {
     zi_user_registry models;
     zi_resolved_model found = {0};
-    if (!zi_user_registry_open(folder, &models, error)) return false;
+    zi_used_parts parts = {0};
+    if (!zi_resolve_parts(folder, &o->load, &parts, error)) return false;
+    if (!zi_user_registry_open(folder, &models, error)) {
+        zi_used_parts_free(&parts);
+        return false;
+    }
     bool ok = !model || zi_registry_resolve(models.registry, model, &found, error);
     o->registry = models.options;
     o->registry.model = found.path;
@@ -73,6 +78,7 @@ static bool resolve_model_and_serve(zi_server_options *o, const char *folder, co
     ok = ok && run_server(o, folder, error);
     zi_resolved_model_free(&found);
     zi_user_registry_close(&models);
+    zi_used_parts_free(&parts);
     return ok;
 }
 
@@ -97,12 +103,12 @@ int cmd_serve(int argc, char **argv)
          "model of requests that name none (that of `zimage models default`, else the only "
          "complete one in the models folder, else the demo model)",
          NULL},
-        {"vae", 0, ZI_OPTION_TEXT, &o.load.vae, 0, 0, "PATH", "VAE to use instead of MODEL's",
+        {"vae", 0, ZI_OPTION_TEXT, &o.load.vae, 0, 0, "MODEL", "VAE to use instead of MODEL's",
          NULL},
-        {"text-encoder", 0, ZI_OPTION_TEXT, &o.load.text_encoder, 0, 0, "PATH",
+        {"text-encoder", 0, ZI_OPTION_TEXT, &o.load.text_encoder, 0, 0, "MODEL",
          "text encoder to use instead of MODEL's", NULL},
-        {"reference", 0, ZI_OPTION_TEXT, &o.load.reference, 0, 0, "DIR",
-         "folder to take missing components from", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &o.load.reference, 0, 0, "MODEL",
+         "model, or folder of a tokenizer, to take missing components from", NULL},
         {"threads", 't', ZI_OPTION_INT, &o.engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&o.engine.cpu),

@@ -14,10 +14,10 @@ int cmd_tokenize(int argc, char **argv)
         {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL",
          "model whose tokenizer is used (the default model)", NULL},
         zi_models_option(&folder),
-        {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "FILE|DIR",
+        {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "MODEL",
          "text encoder with a tokenizer in it (GGUF) or beside it", NULL},
-        {"reference", 0, ZI_OPTION_TEXT, &load.reference, 0, 0, "DIR",
-         "folder to take a missing tokenizer from", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &load.reference, 0, 0, "MODEL",
+         "model, or folder of a tokenizer, to take a missing tokenizer from", NULL},
         {"chat", 0, ZI_OPTION_FLAG, &chat, 0, 0, NULL,
          "apply the chat template and truncate to 512 tokens", NULL},
         {0},
@@ -32,8 +32,11 @@ int cmd_tokenize(int argc, char **argv)
     int32_t *ids = NULL;
     size_t count = 0;
     code = 1;
-    bool ok = zi_find_model(folder, model, &load, &found, &error);
+    zi_used_parts parts = {0};
+    bool ok = zi_resolve_parts(folder, &load, &parts, &error) &&
+              zi_find_model(folder, model, &load, &found, &error);
     load.path = found.path;
+    ok = ok && zi_find_parts(folder, &load, &parts, &error);
     if (!ok || !zi_tokenize(&load, text, chat, &ids, &count, &error)) {
         code = zi_report_error(&command, &error);
         goto out;
@@ -45,5 +48,6 @@ int cmd_tokenize(int argc, char **argv)
 out:
     free(ids);
     zi_resolved_model_free(&found);
+    zi_used_parts_free(&parts);
     return code;
 }

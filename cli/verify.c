@@ -44,12 +44,11 @@ int cmd_verify(int argc, char **argv)
         {"against", 0, ZI_OPTION_TEXT, &against, 0, 0, "SOURCE",
          "the model that this one was converted from; compares their images", NULL},
         zi_models_option(&folder),
-        {"vae", 0, ZI_OPTION_TEXT, &load.vae, 0, 0, "FILE|DIR", "VAE to use instead of PATH's",
-         NULL},
-        {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "FILE|DIR",
+        {"vae", 0, ZI_OPTION_TEXT, &load.vae, 0, 0, "MODEL", "VAE to use instead of PATH's", NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "MODEL",
          "text encoder to use instead of PATH's", NULL},
-        {"reference", 0, ZI_OPTION_TEXT, &load.reference, 0, 0, "DIR",
-         "folder to take missing components from", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &load.reference, 0, 0, "MODEL",
+         "model, or folder of a tokenizer, to take missing components from", NULL},
         {"threads", 0, ZI_OPTION_INT, &engine_options.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&engine_options.cpu),
@@ -68,10 +67,14 @@ int cmd_verify(int argc, char **argv)
     zi_verification *verification = NULL;
     zi_resolved_model found = {0}, source = {0};
     char hash[ZI_MODEL_HASH]; /* only stored */
+    zi_used_parts parts = {0};
     zi_interrupt_install();
-    bool ok = zi_find_model(folder, name, NULL, &found, &error) &&
+    bool ok = zi_resolve_parts(folder, &load, &parts, &error) &&
+              zi_find_model(folder, name, NULL, &found, &error) &&
               (!against || zi_find_model(folder, against, NULL, &source, &error));
     load.path = found.path;
+    ok = ok && zi_find_parts(folder, &load, &parts, &error);
+    if (ok && parts.found.note) zi_print_note(false, "%s", parts.found.note);
     ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
          zi_verify(engine, &load, source.path, should_continue, NULL, &verification, &error) &&
          print_result(verification, raw, &error);
@@ -81,5 +84,6 @@ int cmd_verify(int argc, char **argv)
     zi_engine_free(engine);
     zi_resolved_model_free(&source);
     zi_resolved_model_free(&found);
+    zi_used_parts_free(&parts);
     return code;
 }

@@ -247,9 +247,10 @@ typedef struct {
     /* Files or folders for these components instead of those in path; NULL: none. */
     const char *vae, *text_encoder;
     /* A model folder to take missing components from: tokenizer, scheduler, configs, VAE, text
-     * encoder; NULL: none. */
+     * encoder, pad tokens; or a folder with just a tokenizer; NULL: none. */
     const char *reference;
-    void *reserved[8];
+    const char *tokenizer; /* folder of a tokenizer, used if no other is found; NULL: none */
+    void *reserved[7];
 } zi_model_options;
 
 /* Maps the weights, checks name, type and shape of every tensor, and loads configs and tokenizer.

@@ -12,7 +12,21 @@ extern "C" {
 
 /* ---- inspection ---- */
 
-typedef enum { ZI_MODEL_IMAGE = 0, ZI_MODEL_LANGUAGE, ZI_MODEL_OTHER } zi_model_kind;
+typedef enum {
+    ZI_MODEL_IMAGE = 0,
+    ZI_MODEL_LANGUAGE,
+    ZI_MODEL_OTHER,
+    /* In a registry, by the folder: components of image models, and what is added to these. */
+    ZI_MODEL_TEXT_ENCODER,
+    ZI_MODEL_VAE,
+    ZI_MODEL_LORA,
+    ZI_MODEL_UPSCALER,
+    ZI_MODEL_CONTROL_NET
+} zi_model_kind;
+
+/* Returns "image", "language", "other", "text_encoder", "vae", "lora", "upscaler" or "control_net";
+ * a constant. kind must be one of the values above. */
+ZI_API const char *zi_model_kind_name(zi_model_kind kind);
 
 typedef enum {
     ZI_HEALTH_GOOD = 0,
@@ -86,6 +100,9 @@ typedef struct {
     size_t remark_count;
     zi_variant variant; /* of a model with a transformer */
     double shift;       /* that its scheduler has for images of the native size; 0: unknown */
+    /* The transformer's width of text embeddings, which is its text encoder's width, and numbers of
+     * latent channels, which are equal in a transformer and its VAE; 0: unknown. */
+    int transformer_text_width, transformer_channels, vae_channels;
 } zi_inspection;
 
 /* Inspects a model folder or file by its headers and configs; zi_inspection_free() *out. What is
@@ -195,9 +212,13 @@ typedef struct {
     const char *reference;          /* a model folder to take missing components from; NULL: none */
     int threads;                    /* as in zi_engine_options */
     zi_progress_fn progress;        /* gets ZI_STAGE_CONVERT; may be NULL */
-    void *user;                     /* passed to progress */
+    void *user;                     /* passed to the callbacks */
     uint64_t shard_bytes;           /* diffusers: largest file of weights; 0: 5 GB */
-    void *reserved[7];
+    /* Called with what the user should know about the result, such as missing pad tokens that are
+     * written as zeros; text is a line, valid during the call. May be NULL. */
+    void (*remark)(void *user, const char *text);
+    const char *tokenizer; /* as in zi_model_options */
+    void *reserved[5];
 } zi_convert_options;
 
 /* Writes a model, or a single component, in another layout or precision. The destination exists
@@ -239,7 +260,8 @@ typedef bool (*zi_hub_progress_fn)(void *user, const zi_hub_progress *progress);
 typedef struct {
     zi_hub hub;
     const char *repo;            /* OWNER/NAME or OWNER/NAME@REVISION; NULL: Z-Image-Turbo;
-                                    "prompt-enhancer": Qwen2.5-1.5B-Instruct */
+                                    "prompt-enhancer": Qwen2.5-1.5B-Instruct; "tokenizer": only
+                                    the tokenizer of Z-Image-Turbo */
     const char *file;            /* only this file; NULL: the files of a model */
     const char *local_dir;       /* destination folder; NULL: the cache */
     zi_hub_progress_fn progress; /* may be NULL */
@@ -248,7 +270,7 @@ typedef struct {
 } zi_download_options;
 
 typedef struct {
-    char *path;       /* the model's folder, or the file; zi_free() it */
+    char *path;       /* the model's or tokenizer's folder, or the file; zi_free() it */
     uint64_t fetched; /* bytes that came over the network */
     bool from_cache;  /* the hub was not reached, or offline: the cache may be out of date */
     void *reserved[4];
@@ -278,8 +300,10 @@ ZI_API bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error) 
 
 /* All models that have a name: those in the models folder, in the hub cache, and the demo model.
  * FOLDER/mlx, FOLDER/pytorch and FOLDER/comfyui have image models, FOLDER/prompt_enhancer language
- * models. A model in the hub cache is called OWNER/NAME. Several threads may use a registry at the
- * same time. */
+ * models. FOLDER may also be ComfyUI's folder "models", with subfolders diffusion_models, unet,
+ * checkpoints, text_encoders, clip, vae, loras, upscale_models and controlnet, which may have
+ * subfolders. A model in the hub cache is called OWNER/NAME. Several threads may use a registry at
+ * the same time. */
 typedef struct zi_registry zi_registry;
 
 typedef struct {
@@ -312,14 +336,23 @@ typedef enum {
     ZI_SECTION_MLX = 0,
     ZI_SECTION_PYTORCH,
     ZI_SECTION_COMFYUI,
+    ZI_SECTION_DIFFUSION_MODELS,
+    ZI_SECTION_UNET,
+    ZI_SECTION_CHECKPOINTS,
     ZI_SECTION_PROMPT_ENHANCER,
+    ZI_SECTION_TEXT_ENCODERS,
+    ZI_SECTION_CLIP,
+    ZI_SECTION_VAE,
+    ZI_SECTION_LORAS,
+    ZI_SECTION_UPSCALE_MODELS,
+    ZI_SECTION_CONTROLNET,
     ZI_SECTION_HUB,   /* the hub cache */
     ZI_SECTION_NAMED, /* zi_registry_options.model, if it is in no other section */
     ZI_SECTION_DEMO
 } zi_section;
 
-/* Returns "mlx", "pytorch", "comfyui", "prompt_enhancer", "hub", "named" or "demo"; a constant.
- * section must be one of the values above. */
+/* Returns "mlx", "pytorch", "comfyui", "diffusion_models", and so on: the name of the subfolder; or
+ * "hub", "named" or "demo". A constant. section must be one of the values above. */
 ZI_API const char *zi_section_name(zi_section section);
 
 typedef struct {
@@ -330,6 +363,11 @@ typedef struct {
     bool is_default;           /* zi_registry_list.default_name is its name */
     uint64_t bytes;            /* of all files */
     zi_inspection *inspection; /* NULL: not inspected yet, see zi_registry_inspect_all */
+    /* An image model with all components, its own or those below. false: not inspected yet, too. */
+    bool usable;
+    /* Names of what zi_registry_find_parts gives this model of the folder, as far as all is
+     * inspected; NULL: nothing. The tokenizer's is a path. */
+    char *text_encoder, *vae, *tokenizer;
 } zi_registry_entry;
 
 /* An unfinished download or import. */
@@ -387,7 +425,8 @@ typedef enum {
     ZI_RESOLVED_NAMED = 0,  /* it was asked for */
     ZI_RESOLVED_DEFAULT,    /* it is the default */
     ZI_RESOLVED_ONLY,       /* it is the only complete image model in the folder */
-    ZI_RESOLVED_DOWNLOADED, /* the folder has none; it is Z-Image-Turbo in the hub cache */
+    ZI_RESOLVED_DOWNLOADED, /* the folder has none; it is Z-Image-Turbo in the hub cache, or the
+                               only image model there */
     ZI_RESOLVED_DEMO        /* there is no other */
 } zi_resolved_reason;
 
@@ -400,7 +439,8 @@ typedef struct {
     void *reserved[3];
 } zi_resolved_model;
 
-/* Finds a model, for zi_resolved_model_free. name: a path (not with names_only), else a model in
+/* Finds a model, for zi_resolved_model_free. name: a path (not with names_only; of a folder like
+ * ComfyUI's "models" its only diffusion model: several are ZI_ERROR_NOT_FOUND), else a model in
  * the folder (NAME or mlx/NAME), in the hub cache, options.model or the demo. NULL: the default,
  * else the only complete image model in the folder (one whose layout cannot be read counts, too),
  * else, if it has none, Z-Image-Turbo in the hub cache or the demo. Opens files of the folder only
@@ -412,6 +452,35 @@ ZI_API bool zi_registry_resolve(zi_registry *registry, const char *name, zi_reso
 /* Frees the strings that the struct has and zeroes it; the struct itself is the caller's. NULL and
  * a zeroed struct are allowed. */
 ZI_API void zi_resolved_model_free(zi_resolved_model *model);
+
+/* Finds a component of other models by name or path, as zi_registry_resolve does; does not check
+ * that it has the component. Of equal names, that in the component's folders (text_encoders, clip,
+ * vae) comes first. component: ZI_COMPONENT_TEXT_ENCODER or ZI_COMPONENT_VAE, or
+ * ZI_COMPONENT_TOKENIZER for a reference, which may also be "tokenizer", or a repository in the hub
+ * cache of which only the tokenizer is there. ZI_ERROR_NOT_FOUND: there is none. zi_free() *path.
+ */
+ZI_API bool zi_registry_resolve_part(zi_registry *registry, zi_component component,
+                                     const char *name, char **path, zi_error *error) ZI_CHECKED;
+
+/* What a model lacks and others have; all strings are owned. */
+typedef struct {
+    char *text_encoder, *vae; /* files; NULL: none */
+    char *tokenizer;          /* a folder; NULL: none */
+    char *note;               /* which files were chosen, a line for the user; NULL: none were */
+    void *reserved[4];
+} zi_model_parts;
+
+/* Finds components for options->path, which is a file below diffusion_models, unet or checkpoints
+ * in a folder like ComfyUI's "models": for each of text encoder and VAE that neither it nor the
+ * options provide, the file there that fits it; of several, that with ComfyUI's usual name, else
+ * the first by name. Inspects what is not inspected yet. For any model, the tokenizer of
+ * Z-Image-Turbo if that is in the hub cache. zi_model_parts_free() *out. What does not exist stays
+ * NULL. */
+ZI_API bool zi_registry_find_parts(zi_registry *registry, const zi_model_options *options,
+                                   zi_model_parts *out, zi_error *error) ZI_CHECKED;
+
+/* Frees the strings that the struct has and zeroes it; the struct itself is the caller's. */
+ZI_API void zi_model_parts_free(zi_model_parts *parts);
 
 /* Finds a language model by name or path, as zi_registry_resolve does; does not check that it is
  * one. name NULL or "prompt_enhancer": the only one in FOLDER/prompt_enhancer, else the one in the
@@ -478,8 +547,9 @@ typedef struct {
     const char *reference;   /* as for zi_convert */
     int threads;             /* as in zi_engine_options */
     zi_progress_fn progress; /* gets ZI_STAGE_COPY and ZI_STAGE_CONVERT; may be NULL */
-    void *user;              /* passed to progress */
-    void *reserved[8];
+    void *user;              /* passed to the callbacks */
+    void (*remark)(void *user, const char *text); /* as in zi_convert_options */
+    void *reserved[7];
 } zi_import_options;
 
 /* Adds a model or component to the folder, in the section of its layout; zi_free() *path, where it

@@ -221,10 +221,12 @@ static bool resolve_convert(zi_server *server, zi_job *job, zi_http_error *http_
     const zi_convert_params *p = &job->params.convert;
     char file[256];
     if (!zi_models_find_path(server, p->source, "source", &job->paths.model, http_error) ||
-        !zi_models_find_path(server, p->vae, "vae", &job->paths.vae, http_error) ||
-        !zi_models_find_path(server, p->text_encoder, "text_encoder", &job->paths.text_encoder,
+        !zi_models_find_part(server, ZI_COMPONENT_VAE, p->vae, "vae", &job->paths.vae,
                              http_error) ||
-        !zi_models_find_path(server, p->reference, "reference", &job->paths.reference, http_error))
+        !zi_models_find_part(server, ZI_COMPONENT_TEXT_ENCODER, p->text_encoder, "text_encoder",
+                             &job->paths.text_encoder, http_error) ||
+        !zi_models_find_part(server, ZI_COMPONENT_TOKENIZER, p->reference, "reference",
+                             &job->paths.reference, http_error))
         return false;
     zi_layout_kind layout = p->layout ? p->layout : guess_layout(p->source, job->paths.model);
     const char *extension = destinations[layout].extension;

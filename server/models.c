@@ -40,6 +40,18 @@ bool zi_models_find_path(zi_server *server, const char *name, const char *field,
     return true;
 }
 
+bool zi_models_find_part(zi_server *server, zi_component component, const char *name,
+                         const char *field, char **path, zi_http_error *http_error)
+{
+    zi_error error;
+    if (!name || zi_registry_resolve_part(server->registry, component, name, path, &error))
+        return true;
+    if (error.code != ZI_ERROR_NOT_FOUND)
+        return zi_http_error_from(http_error, NULL, field, &error);
+    return zi_http_error_set(http_error, 404, field,
+                             "%s: no such model; GET /api/models lists the models", name);
+}
+
 bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_http_error *http_error)
 {
     zi_error error;
@@ -97,7 +109,17 @@ const zi_registry_entry *zi_models_find_entry(const zi_registry_list *list, cons
 
 bool zi_model_can_generate(const zi_registry_entry *entry)
 {
-    return entry->kind == ZI_MODEL_IMAGE && (!entry->inspection || entry->inspection->usable);
+    return entry->kind == ZI_MODEL_IMAGE && (!entry->inspection || entry->usable);
+}
+
+/* Adds text_encoder, vae and tokenizer to json: what the registry finds for the model; the
+ * tokenizer only as true or false, since clients must not see its path. */
+static void add_part_fields(cJSON *json, const zi_registry_entry *entry)
+{
+    cJSON *parts = cJSON_AddObjectToObject(json, "parts");
+    zi_json_add_text(parts, "text_encoder", entry->text_encoder);
+    zi_json_add_text(parts, "vae", entry->vae);
+    cJSON_AddBoolToObject(parts, "tokenizer", entry->tokenizer != NULL);
 }
 
 /* The default parameters of a model as new JSON, schema ModelDefaults: steps, guidance and shift
@@ -115,12 +137,13 @@ static cJSON *defaults_json(const zi_inspection *in)
     return json;
 }
 
-/* Adds native_size, usable, health, missing and problems to json. `in` NULL, not inspected yet:
- * they are null, false, null and two empty arrays. */
-static void add_inspection_fields(cJSON *json, const zi_inspection *in)
+/* Adds native_size, usable, health, missing and problems to json. Not inspected yet: they are null,
+ * false, null and two empty arrays. */
+static void add_inspection_fields(cJSON *json, const zi_registry_entry *entry)
 {
+    const zi_inspection *in = entry->inspection;
     zi_json_add_number(json, "native_size", in ? in->native_size : 0, in && in->native_size);
-    cJSON_AddBoolToObject(json, "usable", in && in->usable);
+    cJSON_AddBoolToObject(json, "usable", entry->usable);
     zi_json_add_text(json, "health", in ? zi_health_name(in->health) : NULL);
     cJSON *missing = cJSON_AddArrayToObject(json, "missing");
     for (int i = 0; in && i < ZI_COMPONENTS; i++)
@@ -137,12 +160,13 @@ cJSON *zi_model_json(const zi_registry_entry *entry, const char *loaded)
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "name", entry->name);
     cJSON_AddStringToObject(json, "shelf", zi_section_name(entry->section));
-    cJSON_AddStringToObject(json, "kind", entry->kind == ZI_MODEL_LANGUAGE ? "language" : "image");
+    cJSON_AddStringToObject(json, "kind", zi_model_kind_name(entry->kind));
     zi_json_add_text(json, "layout", in ? in->layout : NULL);
     zi_json_add_text(json, "precision", in ? in->precision : NULL);
     cJSON_AddNumberToObject(json, "bytes", (double)entry->bytes);
     cJSON_AddItemToObject(json, "defaults", defaults_json(in));
-    add_inspection_fields(json, in);
+    add_inspection_fields(json, entry);
+    add_part_fields(json, entry);
     cJSON_AddBoolToObject(json, "loaded", loaded && !strcmp(loaded, entry->name));
     return json;
 }

@@ -20,6 +20,10 @@ bool zi_models_find(zi_server *server, const char *name, const char *field, zi_r
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
                          zi_http_error *http_error) ZI_CHECKED;
 
+/* As zi_models_find_path, for what provides a component, see zi_registry_resolve_part. */
+bool zi_models_find_part(zi_server *server, zi_component component, const char *name,
+                         const char *field, char **path, zi_http_error *http_error) ZI_CHECKED;
+
 /* Sets *path, to free(), to the model of that name; does not check that it is a language model.
  * name NULL or "prompt_enhancer": the installed prompt enhancer, else the default image model,
  * whose text encoder serves. False: *http_error is filled for field "llm" (404: unknown name; 400:
@@ -52,8 +56,8 @@ bool zi_models_list(zi_server *server, zi_registry_list *out, zi_http_error *htt
 /* Returns the entry of exactly that name, borrowed from the list; NULL: none. */
 const zi_registry_entry *zi_models_find_entry(const zi_registry_list *list, const char *name);
 
-/* Whether it is an image model, and usable without components of another model or not inspected
- * yet. */
+/* Whether it is an image model, and usable, perhaps with components that the registry finds, or not
+ * inspected yet. */
 bool zi_model_can_generate(const zi_registry_entry *entry);
 
 /* Describes a model as new JSON, schema Model in openapi.json. loaded: name of the model in memory,

@@ -30,6 +30,13 @@ static void set_new_model(zi_worker *worker, zi_job *job, char *name)
     publish_models_changed(worker);
 }
 
+/* zi_convert_options.remark, also of an import; user: the zi_job_reporter. Logs the remark. */
+static void log_remark(void *user, const char *text)
+{
+    const zi_job_reporter *reporter = user;
+    zi_log_line(reporter->worker->server->log, ZI_LOG_WARNING, "%s", text);
+}
+
 bool zi_run_convert_job(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_job_reporter reporter = zi_job_reporter_start(worker, job, "convert");
@@ -43,8 +50,16 @@ bool zi_run_convert_job(zi_worker *worker, zi_job *job, zi_error *error)
                                   .reference = job->paths.reference,
                                   .threads = worker->server->options.engine.threads,
                                   .progress = on_progress,
+                                  .remark = log_remark,
                                   .user = &reporter};
-    if (!zi_convert(&options, error)) return false;
+    zi_model_parts parts;
+    if (!zi_registry_find_parts(worker->server->registry,
+                                &(zi_model_options){.path = job->paths.model}, &parts, error))
+        return false;
+    options.tokenizer = parts.tokenizer;
+    bool ok = zi_convert(&options, error);
+    zi_model_parts_free(&parts);
+    if (!ok) return false;
     set_new_model(worker, job, strdup(job->paths.new_name));
     return true;
 }
@@ -79,6 +94,7 @@ static zi_import_options import_options(zi_job_reporter *reporter, zi_layout_kin
                                .reference = server->load.reference,
                                .threads = server->engine.threads,
                                .progress = on_import_progress,
+                               .remark = log_remark,
                                .user = reporter};
 }
 
@@ -159,7 +175,10 @@ bool zi_run_download_job(zi_worker *worker, zi_job *job, zi_error *error)
     zi_download_result out = {0};
     if (!zi_registry_download(worker->server->registry, &options, &import, &out, error))
         return false;
-    set_new_model(worker, job, registry_name(out.path));
+    /* A tokenizer is no model: it stays in the hub's cache, and makes other models usable. */
+    size_t length = strlen(server->registry.folder);
+    bool in_folder = !strncmp(out.path, server->registry.folder, length);
+    set_new_model(worker, job, in_folder ? registry_name(out.path) : NULL);
     free(out.path);
     return true;
 }
@@ -181,11 +200,14 @@ static bool on_verify_progress(void *user, const zi_progress *p)
 bool zi_run_verify_job(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_job_reporter reporter = zi_job_reporter_start(worker, job, "verify");
-    zi_model_options options = zi_worker_model_options(worker, job->paths.model);
+    zi_model_options options;
+    zi_model_parts parts;
     zi_verification *verification;
-    if (!zi_verify(worker->server->engine, &options, job->paths.against, on_verify_progress,
-                   &reporter, &verification, error))
-        return false;
+    if (!zi_worker_model_options(worker, job->paths.model, &options, &parts, error)) return false;
+    bool ok = zi_verify(worker->server->engine, &options, job->paths.against, on_verify_progress,
+                        &reporter, &verification, error);
+    zi_model_parts_free(&parts);
+    if (!ok) return false;
     zi_jobs_set_verification(worker->server->jobs, job, verification);
     return true;
 }
@@ -202,8 +224,12 @@ static bool load_llm(zi_worker *worker, const char *path, zi_error *error)
     worker->llm = NULL;
     worker->llm_path = strdup(path);
     if (!worker->llm_path) return zi_error_no_memory(error, strlen(path));
-    zi_model_options options = zi_worker_model_options(worker, path);
-    return zi_llm_load(worker->server->engine, &options, &worker->llm, error);
+    zi_model_options options;
+    zi_model_parts parts;
+    if (!zi_worker_model_options(worker, path, &options, &parts, error)) return false;
+    bool ok = zi_llm_load(worker->server->engine, &options, &worker->llm, error);
+    zi_model_parts_free(&parts);
+    return ok;
 }
 
 /* zi_enhance_request.should_continue; user: the zi_job_reporter. False: the job is cancelled. */

@@ -52,13 +52,19 @@ static void set_loaded(zi_worker *worker, const char *name)
     zi_events_publish(worker->server->events, "models", NULL);
 }
 
-zi_model_options zi_worker_model_options(const zi_worker *worker, const char *path)
+bool zi_worker_model_options(const zi_worker *worker, const char *path, zi_model_options *options,
+                             zi_model_parts *parts, zi_error *error)
 {
-    zi_model_options options = worker->server->options.load;
     const char *own = worker->server->options.registry.model;
-    if (!own || strcmp(own, path) != 0) options.vae = options.text_encoder = NULL;
-    options.path = path;
-    return options;
+    *options = worker->server->options.load;
+    if (!own || strcmp(own, path) != 0) options->vae = options->text_encoder = NULL;
+    options->path = path;
+    if (!zi_registry_find_parts(worker->server->registry, options, parts, error)) return false;
+    if (parts->text_encoder) options->text_encoder = parts->text_encoder;
+    if (parts->vae) options->vae = parts->vae;
+    options->tokenizer = parts->tokenizer;
+    if (parts->note) zi_log_line(worker->server->log, ZI_LOG_INFO, "%s: %s", path, parts->note);
+    return true;
 }
 
 void zi_worker_unload_model(zi_worker *worker)
@@ -75,9 +81,13 @@ bool zi_worker_load_model(zi_worker *worker, const char *name, const char *path,
 {
     if (worker->model && !strcmp(worker->model_path, path)) return true;
     zi_worker_unload_model(worker);
-    zi_model_options options = zi_worker_model_options(worker, path);
+    zi_model_options options;
+    zi_model_parts parts;
     double began = zi_monotonic_seconds();
-    if (!zi_model_load(worker->server->engine, &options, &worker->model, error)) return false;
+    if (!zi_worker_model_options(worker, path, &options, &parts, error)) return false;
+    bool ok = zi_model_load(worker->server->engine, &options, &worker->model, error);
+    zi_model_parts_free(&parts);
+    if (!ok) return false;
     worker->model_path = strdup(path);
     if (!worker->model_path) {
         zi_model_free(worker->model);

@@ -45,10 +45,13 @@ void zi_worker_free(zi_worker *worker);
  * thread may call it. */
 char *zi_worker_loaded_name(zi_worker *worker);
 
-/* Returns load options for the model at path: those of the server, but --vae and --text-encoder
- * only if path equals, as text, that of the model that the server was started with. Borrows path
- * and the server's strings. */
-zi_model_options zi_worker_model_options(const zi_worker *worker, const char *path);
+/* Sets *options for loading the model at path: those of the server, but --vae and --text-encoder
+ * only if path equals, as text, that of the model that the server was started with, and *parts, for
+ * zi_model_parts_free, to what the registry finds besides; logs the latter. Borrows path, the
+ * server's strings and those of *parts. False: *error is set, and there is nothing to free. Only
+ * for the thread of ZI_QUEUE_COMPUTE: it may inspect models. */
+bool zi_worker_model_options(const zi_worker *worker, const char *path, zi_model_options *options,
+                             zi_model_parts *parts, zi_error *error) ZI_CHECKED;
 
 /* Loads the image model at path, which clients call name (both copied), unless it is loaded
  * already; unloads any other first, and logs that it is loaded. Publishes "models" after unloading

@@ -39,25 +39,59 @@ static void append_warning(void *user, const char *remark)
     zi_text_printf(text, "%s%s", text->size ? "; " : "", remark);
 }
 
-/* Sets model->warning, in new memory, if pad tokens were missing and replaced by zeros, or
+/* Sets model->warning, in new memory, if pad tokens were missing and taken from the reference or
+ * replaced by zeros, if the tokenizer is that of options->tokenizer (borrowed), or if
  * zi_config_each_warning has something to say; it names options->path. Else it stays NULL. False,
  * with *error set: out of memory. */
-static bool set_warning(const zi_model_options *options, const zi_assembly *assembly,
+static bool set_warning(const zi_model_options *options, const zi_assembly *assembly, bool borrowed,
                         zi_model *model, zi_error *error)
 {
+    const zi_weights *weights = &model->transformer.weights;
     zi_text text;
     zi_text_init(&text, 1 << 16);
-    if (model->transformer.weights.zeros)
+    if (weights->zeros)
         zi_text_printf(&text,
                        "%s: the pad tokens are missing, as in folders that an early converter "
                        "wrote, and are replaced by zeros: images will differ from those of the "
                        "original",
                        options->path);
+    else if (weights->borrowed)
+        zi_text_printf(&text, "%s: the pad tokens are missing, and are taken from %s",
+                       options->path, options->reference);
+    if (borrowed && text.size)
+        zi_text_printf(&text, "; the tokenizer is that of %s", options->tokenizer);
+    else if (borrowed)
+        zi_text_printf(&text, "%s: the tokenizer is that of %s", options->path, options->tokenizer);
     bool ok = zi_config_each_warning(assembly, &model->config, append_warning, &text, error);
     bool any = text.size || text.failed;
     if (ok && any) model->warning = zi_text_take(&text);
     zi_text_free(&text);
     return ok && (!any || model->warning || zi_error_no_memory(error, strlen(options->path)));
+}
+
+/* Loads the model's tokenizer. *borrowed: it is that of options->tokenizer, which must not have
+ * more tokens than the text encoder (model->config is set). False: *error is set. */
+static bool load_tokenizer(const zi_model_options *options, const zi_assembly *assembly,
+                           bool *borrowed, zi_model *model, zi_error *error)
+{
+    zi_model_options own = *options;
+    zi_error why;
+    own.tokenizer = NULL;
+    *borrowed = false;
+    if (zi_assembly_tokenizer(&own, assembly, &model->tokenizer, &why)) return true;
+    *borrowed = options->tokenizer && why.code == ZI_ERROR_INCOMPLETE;
+    if (!*borrowed) {
+        if (error) *error = why;
+        return false;
+    }
+    if (!zi_assembly_tokenizer(options, assembly, &model->tokenizer, error)) return false;
+    int tokens = zi_tokenizer_vocab_size(model->tokenizer), vocab = model->config.text.vocab;
+    return tokens <= vocab ||
+           zi_error_set_in(error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
+                           "no tokenizer in it, and that in %s is of another model: it has %d "
+                           "tokens, the text encoder %d; take one from a reference model (a "
+                           "complete Z-Image model)",
+                           options->tokenizer, tokens, vocab);
 }
 
 /* Opens and binds text encoder, transformer and VAE, sets model->config with the scheduler's, and
@@ -105,9 +139,10 @@ static bool load_parts(const zi_model_options *options, zi_model *model, zi_erro
     model->name = model_name_of_path(options->path);
     if (!model->name) return zi_error_no_memory(error, strlen(options->path));
     if (!zi_assembly_read(options, &assembly, error)) return false;
+    bool borrowed;
     bool ok = load_components(&assembly, model, error) &&
-              zi_assembly_tokenizer(options, &assembly, &model->tokenizer, error) &&
-              set_warning(options, &assembly, model, error);
+              load_tokenizer(options, &assembly, &borrowed, model, error) &&
+              set_warning(options, &assembly, borrowed, model, error);
     zi_assembly_free(&assembly);
     return ok;
 }

@@ -240,11 +240,72 @@ static void others(void)
     close_part(&b);
 }
 
+/* Values that are not finite are not copied, whatever stands for them: a scale or a code. What lies
+ * in the padding of swizzled scales is no value. */
+static void not_finite(void)
+{
+    static const struct {
+        zi_naming naming;
+        zi_test_format format;
+        zi_layout_kind layout;
+        const char
+            *end; /* of the name of the tensor that is changed: its first byte, or the last */
+        bool last;
+        uint8_t byte;
+        bool fails;
+    } rows[] = {
+        {ZI_NAMES_MLX, ZI_AS_MLX_MXFP4, ZI_LAYOUT_MLX, ".scales", false, 0xff, true},
+        {ZI_NAMES_MLX, ZI_AS_MLX_MXFP8, ZI_LAYOUT_MLX, ".weight", false, 0x7f, true},
+        {ZI_NAMES_MLX, ZI_AS_MLX_NVFP4, ZI_LAYOUT_MLX, ".scales", false, 0x7f, true},
+        {ZI_NAMES_COMFYUI, ZI_AS_NVFP4, ZI_LAYOUT_COMFYUI, ".weight_scale", false, 0x7f, true},
+        {ZI_NAMES_COMFYUI, ZI_AS_NVFP4, ZI_LAYOUT_COMFYUI, ".weight_scale", true, 0x7f, false},
+        {ZI_NAMES_COMFYUI, ZI_AS_MXFP8, ZI_LAYOUT_COMFYUI, ".weight_scale", false, 0xff, true},
+        {ZI_NAMES_COMFYUI, ZI_AS_MXFP8, ZI_LAYOUT_COMFYUI, ".weight", false, 0x7f, true},
+        {ZI_NAMES_COMFYUI, ZI_AS_NVFP4, ZI_LAYOUT_GGUF, ".weight_scale", false, 0x7f, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char name[64];
+        zi_test_tensors stored;
+        zi_error error = {0};
+        bool changed = false;
+        zi_variant_make(ZI_COMPONENT_TRANSFORMER, rows[i].naming, rows[i].format, &stored, NULL);
+        for (size_t j = 0; j < stored.count; j++) {
+            const char *at = strstr(stored.list[j].name, "layers.0.feed_forward.w1");
+            size_t bytes = zi_dtype_size(stored.list[j].type);
+            if (!at || strcmp(at + strlen("layers.0.feed_forward.w1"), rows[i].end) != 0) continue;
+            for (int d = 0; d < stored.list[j].dims; d++) bytes *= stored.list[j].shape[d];
+            ((uint8_t *)(uintptr_t)stored.list[j].data)[rows[i].last ? bytes - 1 : 0] =
+                rows[i].byte;
+            changed = true;
+        }
+        snprintf(name, sizeof name, "not-finite-%zu.safetensors", i);
+        CHECK_OK(zi_safetensors_write(zi_test_path(name), stored.list, stored.count, &error),
+                 error);
+        zi_test_tensors_free(&stored);
+        char from[1100];
+        snprintf(from, sizeof from, "%s", zi_test_path(name));
+        snprintf(name, sizeof name, "not-finite-%zu-out%s", i,
+                 rows[i].layout == ZI_LAYOUT_COMFYUI ? ".safetensors"
+                 : rows[i].layout == ZI_LAYOUT_GGUF  ? ".gguf"
+                                                     : "");
+        const zi_convert_options options = {.source = from,
+                                            .destination = zi_test_path(name),
+                                            .layout = rows[i].layout,
+                                            .reference = zi_test_data_path("golden/model")};
+        bool ok = zi_convert(&options, &error);
+        CHECK_MSG(changed && ok != rows[i].fails, "%zu: %s", i, error.text);
+        CHECK_MSG(!rows[i].fails ||
+                      (error.code == ZI_ERROR_BAD_FORMAT && strstr(error.text, "not finite")),
+                  "%zu: %s", i, error.text);
+    }
+}
+
 int main(void)
 {
     RUN(formats);
     RUN(mixed);
     RUN(mlx_configs);
     RUN(others);
+    RUN(not_finite);
     return zi_test_result();
 }

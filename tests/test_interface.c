@@ -42,7 +42,7 @@ static void unknown_fields_are_refused(void)
     zi_model *model;
     zi_registry *registry;
     zi_engine_options engine_options = {.reserved = {&unknown}};
-    zi_model_options model_options = {.path = "x", .reserved = {[7] = &unknown}};
+    zi_model_options model_options = {.path = "x", .reserved = {[6] = &unknown}};
     zi_convert_options convert = {.source = "x", .destination = "y", .reserved = {&unknown}};
     zi_download_options download = {.repo = "a/b", .reserved = {&unknown}};
     zi_download_result downloaded;

@@ -300,7 +300,7 @@ static void kept_inspections(void)
     edit(cache_file, "{\"version\"", "<\"version\""); /* damaged: as if it were not there */
     CHECK(inspect_anew(&list) == 2);
     zi_registry_list_free(&list);
-    edit(cache_file, "\"format\":2", "\"format\":9"); /* of another version */
+    edit(cache_file, "\"format\":3", "\"format\":9"); /* of another version */
     CHECK(inspect_anew(&list) == 2);
     zi_registry_list_free(&list);
 

@@ -164,6 +164,14 @@ bool zi_file_map(const char *path, zi_mapping *out, zi_error *error)
     return true;
 }
 
+bool zi_map_zeros(size_t size, zi_mapping *out, zi_error *error)
+{
+    void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return zi_error_no_memory(error, size);
+    *out = (zi_mapping){data, size};
+    return true;
+}
+
 bool zi_file_remap(const char *path, const zi_mapping *mapping, zi_error *error)
 {
     int fd;

@@ -57,6 +57,10 @@ typedef struct {
  * unchanged. */
 bool zi_file_map(const char *path, zi_mapping *out, zi_error *error) ZI_CHECKED;
 
+/* Maps size bytes of zeros, size not 0, that are in no file, read-only; the caller unmaps them with
+ * zi_file_unmap. False: memory is short; *out is unchanged. */
+bool zi_map_zeros(size_t size, zi_mapping *out, zi_error *error) ZI_CHECKED;
+
 /* Unmaps the file and zeroes *mapping. A zeroed mapping is allowed, NULL is not. */
 void zi_file_unmap(zi_mapping *mapping);
 

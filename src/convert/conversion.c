@@ -1,5 +1,6 @@
 #include "convert/conversion.h"
 #include "convert/component_config.h"
+#include "convert/pad_tokens.h"
 #include "io/weights_files.h"
 
 #include <stdlib.h>
@@ -200,7 +201,8 @@ static bool plan_component(zi_conversion *c, zi_component component, int input, 
     out->config = own ? own : reference->components[component].config;
     const zi_checkpoint *checkpoint = out->checkpoint;
     if (!zi_source_create(&checkpoint, 1, component, zi_mlx_config_group_size(own), &out->source,
-                          error))
+                          error) ||
+        (component == ZI_COMPONENT_TRANSFORMER && !zi_conversion_add_pad_tokens(c, layout, error)))
         return false;
     bool prefixed = c->whole && c->target == ZI_NAMES_COMFYUI;
     zi_conversion_component *file = prefixed ? &c->components[0] : out;
@@ -208,39 +210,60 @@ static bool plan_component(zi_conversion *c, zi_component component, int input, 
                                        prefixed, error);
 }
 
-/* The tokenizer folder (tokenizer) or scheduler file (otherwise) of the source, else of the
- * reference, else of the text encoder's input; borrowed. NULL: none has one. */
-static const char *first_path(const zi_conversion *c, bool tokenizer)
+/* The scheduler file of the source, else of the reference, else of the text encoder's input;
+ * borrowed. NULL: none has one. */
+static const char *find_scheduler(const zi_conversion *c)
+{
+    static const int inputs[] = {ZI_INPUT_SOURCE, ZI_INPUT_REFERENCE, ZI_INPUT_TEXT_ENCODER};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+        if (c->layouts[inputs[i]].scheduler) return c->layouts[inputs[i]].scheduler;
+    return NULL;
+}
+
+/* Sets c->tokenizer, in new memory, to the folder of a tokenizer in or beside the text encoder's
+ * input; if none was named, in the source's folder or beside the source's file. It stays NULL if
+ * there is none. */
+static bool find_tokenizer_beside(zi_conversion *c, zi_error *error)
+{
+    const char *input = c->inputs[ZI_INPUT_TEXT_ENCODER];
+    if (!input && zi_is_dir(c->options->source))
+        return zi_find_tokenizer_folder(c->options->source, &c->tokenizer, error);
+    return zi_find_tokenizer_near(input ? input : c->options->source, &c->tokenizer, error);
+}
+
+/* Sets c->tokenizer, in new memory, to that of the source, else of the reference or the text
+ * encoder's input, else one beside it, else options->tokenizer; it stays NULL if there is none. */
+static bool find_tokenizer(zi_conversion *c, zi_error *error)
 {
     static const int inputs[] = {ZI_INPUT_SOURCE, ZI_INPUT_REFERENCE, ZI_INPUT_TEXT_ENCODER};
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
-        const zi_layout *layout = &c->layouts[inputs[i]];
-        const char *path = tokenizer ? layout->tokenizer : layout->scheduler;
-        if (path) return path;
+        const char *path = c->layouts[inputs[i]].tokenizer;
+        if (path) return (c->tokenizer = strdup(path)) || zi_error_no_memory(error, strlen(path));
     }
-    return NULL;
+    if (!find_tokenizer_beside(c, error)) return false;
+    if (c->tokenizer || !c->options->tokenizer) return true;
+    c->tokenizer_lent = true;
+    return zi_find_tokenizer_folder(c->options->tokenizer, &c->tokenizer, error);
 }
 
 bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options, zi_error *error)
 {
-    int chosen[ZI_WEIGHT_COMPONENTS];
     zi_conversion *c = out;
     *c = (zi_conversion){.options = options,
                          .work = {.progress = options->progress, .user = options->user}};
     if (!read_inputs(c, error) || !choose_target(c, error) || !check_target_files(c, error) ||
-        !check_precision(c, error) || !choose_components(c, chosen, error))
+        !check_precision(c, error) || !choose_components(c, c->chosen, error))
         return false;
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
-        if (chosen[component] != ZI_INPUTS &&
-            !plan_component(c, (zi_component)component, chosen[component], error))
+        if (c->chosen[component] != ZI_INPUTS &&
+            !plan_component(c, (zi_component)component, c->chosen[component], error))
             return false;
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
         if (!zi_write_plan_sort(&c->components[component].plan, error)) return false;
         c->work.bytes_total += zi_write_plan_bytes(&c->components[component].plan);
     }
-    c->tokenizer = first_path(c, true);
-    c->scheduler = first_path(c, false);
-    return true;
+    c->scheduler = find_scheduler(c);
+    return find_tokenizer(c, error);
 }
 
 void zi_conversion_free(zi_conversion *conversion)
@@ -251,6 +274,10 @@ void zi_conversion_free(zi_conversion *conversion)
         zi_checkpoint_release(conversion->components[component].checkpoint);
     }
     for (int i = 0; i < ZI_INPUTS; i++) zi_layout_free(&conversion->layouts[i]);
+    free(conversion->tokenizer);
+    zi_source_free(&conversion->lent);
+    zi_checkpoint_release(conversion->lender);
+    zi_checkpoint_release(conversion->zeros);
     zi_pool_free(conversion->work.pool);
     *conversion = (zi_conversion){0};
 }

@@ -22,9 +22,16 @@ typedef struct {
     const char *inputs[ZI_INPUTS];     /* paths, borrowed; NULL: not given */
     zi_layout layouts[ZI_INPUTS];
     zi_naming target;
-    bool whole; /* a model with all components; false: one component alone */
+    bool whole;                       /* a model with all components; false: one component alone */
+    int chosen[ZI_WEIGHT_COMPONENTS]; /* ZI_INPUT_... of each component; ZI_INPUTS: not converted */
     zi_conversion_component components[ZI_WEIGHT_COMPONENTS];
-    const char *tokenizer, *scheduler; /* folder and file, borrowed from a layout; NULL: none */
+    char *tokenizer;       /* folder; NULL: none */
+    bool tokenizer_lent;   /* it is that of options->tokenizer */
+    const char *scheduler; /* file, borrowed from a layout; NULL: none */
+    /* For pad tokens that the transformer lacks, see pad_tokens.h; NULL and {0}: not needed. */
+    zi_checkpoint *lender, *zeros; /* one reference each: the reference's transformer, and zeros */
+    zi_source lent;                /* tensors of the lender */
+    bool pads_lent, pads_zero, pads_missing;
     zi_write_context work;
 } zi_conversion;
 
@@ -38,16 +45,15 @@ bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options,
  * and work.provider are the caller's. A zeroed struct is allowed, NULL is not. */
 void zi_conversion_free(zi_conversion *conversion);
 
-/* Creates work.pool and writes the planned files to options->destination, without checking that
- * path or the free space before (see destination.h). After a failure nothing is left there. With
- * work.provider set, output is built in place, stays after a failure, and is resumed by the next
- * call; GGUF output ignores it. */
+/* Checks that what is planned will load (zi_conversion_check), creates work.pool and writes the
+ * planned files to options->destination, without checking that path or the free space before (see
+ * destination.h). After a failure nothing is left there. With work.provider set, output is built in
+ * place, stays after a failure, and is resumed by the next call; GGUF output ignores it. */
 bool zi_conversion_write(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
 /* Writes a diffusers or MLX folder to options->destination, otherwise like zi_conversion_write;
- * work.pool must be set. ZI_ERROR_INCOMPLETE, before anything is written: a whole model without
- * tokenizer. ZI_ERROR_EXISTS, at the end and only without work.provider: at the destination is
- * something else than an empty folder. */
+ * work.pool must be set. ZI_ERROR_EXISTS, at the end and only without work.provider: at the
+ * destination is something else than an empty folder. */
 bool zi_conversion_write_folder(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
 /* Writes one safetensors file with all planned components to options->destination, otherwise like

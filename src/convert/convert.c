@@ -1,11 +1,15 @@
 /* zi_convert: writes a model in another layout or precision. */
 #include "base/filesystem.h"
 #include "base/temporary.h"
+#include "convert/check.h"
 #include "convert/conversion.h"
 #include "convert/destination.h"
+#include "convert/pad_tokens.h"
 
 bool zi_conversion_write(zi_conversion *conversion, zi_error *error)
 {
+    if (!zi_conversion_check(conversion, error)) return false;
+    zi_conversion_report_pad_tokens(conversion);
     if (!zi_pool_create((size_t)conversion->options->threads, &conversion->work.pool, error))
         return false;
     if (conversion->target == ZI_NAMES_COMFYUI)

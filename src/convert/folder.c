@@ -66,9 +66,21 @@ static bool copy_file(zi_output_folder *folder, const char *from, const char *na
     return ok;
 }
 
+/* Whether a file's name is that of weights or their index, which may lie beside a tokenizer. */
+static bool is_weights_name(const char *name)
+{
+    static const char *const ends[] = {
+        ".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".pt", ".pth"};
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (length > strlen(ends[i]) && !strcmp(name + length - strlen(ends[i]), ends[i]))
+            return true;
+    return false;
+}
+
 /* Makes the subfolder `name` of the output folder (in a resumed one it may exist) and copies the
- * regular files of the folder at `from` to it, following links, except hidden ones and those in
- * subfolders. */
+ * regular files of the folder at `from` to it, following links, except hidden ones, weights and
+ * those in subfolders. */
 static bool copy_folder(zi_output_folder *folder, const char *from, const char *name,
                         zi_error *error)
 {
@@ -81,7 +93,7 @@ static bool copy_folder(zi_output_folder *folder, const char *from, const char *
     bool ok = true;
     while (ok && (entry = readdir(dir))) {
         char to[MAX_NAME];
-        if (entry->d_name[0] == '.') continue;
+        if (entry->d_name[0] == '.' || is_weights_name(entry->d_name)) continue;
         char *path = zi_path_join(from, entry->d_name);
         snprintf(to, sizeof to, "%s/%s", name, entry->d_name);
         if (!path)
@@ -161,10 +173,6 @@ static bool write_configs(zi_conversion *c, zi_output_folder *folder, zi_error *
 bool zi_conversion_write_folder(zi_conversion *conversion, zi_error *error)
 {
     zi_output_folder folder;
-    if (conversion->whole && !conversion->tokenizer)
-        return zi_error_set_in(
-            error, ZI_ERROR_INCOMPLETE, conversion->options->source, "tokenizer",
-            "no tokenizer in it; take one from a reference model (a complete Z-Image model)");
     if (!(conversion->work.provider
               ? zi_output_folder_resume(&folder, conversion->options->destination, error)
               : zi_output_folder_open(&folder, conversion->options->destination, error)))

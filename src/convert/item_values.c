@@ -89,17 +89,16 @@ void zi_item_read_values(const zi_write_item *item, size_t row, size_t from, siz
 
 /* ---- writing ---- */
 
-/* Whether no finite value rounds to more than 65504, the largest F16. Infinities and NaN are
- * ignored. */
-static bool fits_f16(const float *x, size_t n)
+/* Whether no finite value rounds to an infinity of the type. Infinities and NaN are ignored. */
+static bool fits_type(zi_dtype type, const float *x, size_t n)
 {
-    float max = 0;
+    float max = 0, range = type == ZI_F16 ? 65520 : type == ZI_BF16 ? 0x1.ffp127f : INFINITY;
     for (size_t i = 0; i < n; i++) {
         float magnitude = fabsf(x[i]);
         magnitude = magnitude < INFINITY ? magnitude : 0;
         max = magnitude > max ? magnitude : max;
     }
-    return max < 65520;
+    return max < range;
 }
 
 /* Quantizes n values, whole groups, as mx.quantize does, after rounding x in place to the type of
@@ -124,10 +123,11 @@ bool zi_item_store_values(const zi_write_item *item, float *x, size_t n, float f
                           zi_item_buffers to)
 {
     const zi_value_storage *storage = &item->storage;
-    if (storage->type == ZI_F16 && !fits_f16(x, n)) return false;
+    if (!fits_type(storage->type, x, n)) return false;
     if (storage->packing == ZI_GROUPED) return write_grouped(storage, x, n, to);
     if (storage->packing == ZI_SCALED)
         for (size_t i = 0; i < n; i++) x[i] /= factor;
     zi_narrow(storage->type, x, to.values, n);
-    return true;
+    /* the scales of blocks are F16, and may be infinite */
+    return zi_dtype_block(storage->type) == 1 || zi_values_finite(storage->type, to.values, n);
 }

@@ -26,8 +26,8 @@ typedef struct {
 
 /* Converts n values, whole groups and blocks, to the item's storage and writes them to the buffers,
  * which have room for them; x may be overwritten. factor: the scale of a scaled tensor, by which
- * values are divided; else ignored. False: the storage is F16 and a finite value exceeds its range;
- * nothing is stored. */
+ * values are divided; else ignored. False: a finite value exceeds the range of the storage, or
+ * gives blocks a scale that does; what is in the buffers then is not to be used. */
 bool zi_item_store_values(const zi_write_item *item, float *x, size_t n, float factor,
                           zi_item_buffers to);
 

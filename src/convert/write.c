@@ -1,6 +1,7 @@
 #include "convert/write.h"
 #include "convert/item_values.h"
 #include "base/matrix.h"
+#include "io/values.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -31,7 +32,8 @@ struct segment_batch {
     size_t start;                     /* byte offset of the first segment in the item */
     float factor;
     float *max; /* [threads] largest finite magnitude that each thread found; for find_factor */
-    atomic_bool overflow; /* a value exceeds the range of F16 */
+    atomic_bool overflow;   /* a value exceeds the range of the type that is written */
+    atomic_bool not_finite; /* a source value is NaN or infinite */
 };
 
 /* Adds bytes to work->bytes_done and reports the share of bytes_total. Fails with
@@ -91,14 +93,18 @@ static void find_segment_max(void *context, size_t task, size_t worker)
 }
 
 /* A task of write_converted (context: a struct segment_batch): converts one segment into
- * writer->chunk, and writer->scales and biases. Sets batch->overflow when a value does not fit
- * F16. */
+ * writer->chunk, and writer->scales and biases. Sets batch->overflow when a value does not fit the
+ * type that is written, and batch->not_finite for one that is not finite. */
 static void convert_segment(void *context, size_t task, size_t worker)
 {
     struct segment_batch *batch = context;
     const zi_value_storage *storage = &batch->item->storage;
     size_t n, segment = batch->first + task;
     float *x = read_segment(batch, segment, worker, &n);
+    if (!zi_floats_finite(x, n)) {
+        atomic_store(&batch->not_finite, true);
+        return;
+    }
     zi_item_buffers to = {.values = batch->writer->chunk +
                                     (offset_of_segment(batch, segment) - batch->start)};
     if (storage->packing == ZI_GROUPED) {
@@ -162,6 +168,33 @@ static void release_pages(const zi_write_item *item, size_t done, size_t all)
     }
 }
 
+/* Sets the error that a source tensor of the item has values that are not finite, which the caller
+ * has found, and names it. Returns false. */
+static bool fail_not_finite(const zi_write_item *item, zi_error *error)
+{
+    for (int i = 0; i < item->count; i++)
+        if (!zi_entry_check_values(item->entries[i], error)) return false;
+    const zi_entry *entry = item->entries[0]; /* it changed meanwhile */
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), entry->tensor->name,
+                           "tensor %s has values that are not finite (NaN or infinity)",
+                           entry->tensor->name);
+}
+
+/* Sets the error that the item has values that its new type cannot hold. Returns false. */
+static bool fail_overflow(const zi_write_item *item, zi_error *error)
+{
+    const char *file = zi_entry_file(item->entries[0]);
+    const char *name = item->count > 1 ? item->name : item->entries[0]->name;
+    if (item->storage.type == ZI_F16)
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, file, name,
+            "tensor %s has values beyond 65504, which fp16 cannot hold; choose bf16", name);
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, name,
+                           "tensor %s has values that are too large for %s; choose another "
+                           "precision",
+                           name, zi_dtype_name(item->storage.type));
+}
+
 /* Converts a weight's values on all threads and writes them at the output's position, in chunks
  * with progress. The scales and biases computed stay in the writer for its companions. Fails when
  * values exceed F16's range, or when cancelled. */
@@ -185,12 +218,8 @@ static bool write_converted(struct writer *writer, const zi_write_item *item, zi
         size_t bytes =
             (end < segments ? offset_of_segment(&batch, end) : item->bytes) - batch.start;
         zi_pool_run(writer->work->pool, end - begin, convert_segment, &batch);
-        if (atomic_load(&batch.overflow))
-            return zi_error_set_in(
-                error, ZI_ERROR_UNSUPPORTED, zi_entry_file(item->entries[0]),
-                item->entries[0]->name,
-                "tensor %s has values beyond 65504, which fp16 cannot hold; choose bf16",
-                item->entries[0]->name);
+        if (atomic_load(&batch.not_finite)) return fail_not_finite(item, error);
+        if (atomic_load(&batch.overflow)) return fail_overflow(item, error);
         if (!zi_output_write(output, writer->chunk, bytes, error) ||
             !report_progress(writer->work, bytes, error))
             return false;
@@ -201,14 +230,51 @@ static bool write_converted(struct writer *writer, const zi_write_item *item, zi
 
 /* ---- copying ---- */
 
-/* Copies mapped bytes to the output's position in chunks, reports progress after each (false from
- * it is ZI_ERROR_CANCELLED), and drops the mapped pages from memory behind it. */
-static bool copy_mapped_bytes(struct writer *writer, const uint8_t *data, size_t bytes,
-                              zi_output *output, zi_error *error)
+enum { CHECKED_VALUES = 1 << 15 }; /* whole blocks of every type */
+
+/* Values that are checked in parallel. */
+struct value_check {
+    zi_dtype type;
+    const uint8_t *data;
+    size_t count;
+    atomic_bool not_finite;
+};
+
+/* A task of are_finite (context: a struct value_check): sets not_finite if one of CHECKED_VALUES
+ * values is NaN or infinite. */
+static void check_part(void *context, size_t task, size_t worker)
 {
+    struct value_check *check = context;
+    size_t at = task * CHECKED_VALUES, left = check->count - at;
+    (void)worker;
+    if (!zi_values_finite(check->type, check->data + zi_dtype_bytes(check->type, at),
+                          left < CHECKED_VALUES ? left : CHECKED_VALUES))
+        atomic_store(&check->not_finite, true);
+}
+
+/* Whether the values of this type in these bytes, whole blocks, are all finite. */
+static bool are_finite(const struct writer *writer, zi_dtype type, const uint8_t *data,
+                       size_t bytes)
+{
+    struct value_check check = {
+        .type = type, .data = data, .count = bytes / zi_dtype_size(type) * zi_dtype_block(type)};
+    zi_pool_run(writer->work->pool, (check.count + CHECKED_VALUES - 1) / CHECKED_VALUES, check_part,
+                &check);
+    return !atomic_load(&check.not_finite);
+}
+
+/* Copies mapped values of this type to the output's position in chunks, reports progress after each
+ * (false from it is ZI_ERROR_CANCELLED), and drops the mapped pages from memory behind it. Fails
+ * for values that are not finite, and names the item's tensor then. */
+static bool copy_mapped_values(struct writer *writer, const zi_write_item *item, zi_dtype type,
+                               const uint8_t *data, size_t bytes, zi_output *output,
+                               zi_error *error)
+{
+    size_t step = CHUNK / zi_dtype_size(type) * zi_dtype_size(type);
     for (size_t at = 0, n; at < bytes; at += n) {
-        n = bytes - at < CHUNK ? bytes - at : CHUNK;
+        n = bytes - at < step ? bytes - at : step;
         zi_prefetch_pages(data + at, n);
+        if (!are_finite(writer, type, data + at, n)) return fail_not_finite(item, error);
         if (!zi_output_write(output, data + at, n, error) ||
             !report_progress(writer->work, n, error))
             return false;
@@ -217,13 +283,21 @@ static bool copy_mapped_bytes(struct writer *writer, const uint8_t *data, size_t
     return true;
 }
 
-/* Copies the bytes of rows of scales or biases to the output's position, as copy_mapped_bytes
- * does. */
-static bool copy_rows(struct writer *writer, const zi_rows *rows, zi_output *output,
-                      zi_error *error)
+/* Copies rows of scales or biases of the item to the output's position, as copy_mapped_values
+ * does. type: of their values, which are as long as the elements of the tensor. */
+static bool copy_rows(struct writer *writer, const zi_write_item *item, const zi_rows *rows,
+                      zi_dtype type, zi_output *output, zi_error *error)
 {
-    return copy_mapped_bytes(writer, rows->data, zi_dtype_bytes(rows->tensor->type, rows->count),
-                             output, error);
+    return copy_mapped_values(writer, item, type, rows->data,
+                              zi_dtype_bytes(rows->tensor->type, rows->count), output, error);
+}
+
+/* The type to check an entry's stored values by: U8 for what is finite in any case (codes of
+ * groups), and for swizzled entries, whose padding does not count (check_source_values). */
+static zi_dtype checked_type(const zi_entry *entry)
+{
+    if (entry->packing != ZI_GROUPED) return entry->tensor->type;
+    return entry->codes == ZI_CODES_E4M3 && !entry->swizzled ? ZI_F8_E4M3 : ZI_U8;
 }
 
 /* Writes the swizzled scales of the item's entries, which are bytes, one entry's rows behind the
@@ -236,7 +310,7 @@ static bool write_swizzled(struct writer *writer, const zi_write_item *item, zi_
     bool whole = item->entries[0]->row == 0 && first->count == item->bytes;
     for (int i = 1; i < item->count; i++)
         whole = whole && item->entries[i]->scales.tensor == first->tensor;
-    if (whole) return copy_rows(writer, first, output, error);
+    if (whole) return copy_rows(writer, item, first, ZI_U8, output, error);
     uint8_t *scales = calloc(1, item->bytes);
     if (!scales) return zi_error_no_memory(error, item->bytes);
     for (int i = 0; i < item->count; i++) {
@@ -253,29 +327,47 @@ static bool write_swizzled(struct writer *writer, const zi_write_item *item, zi_
 }
 
 /* Copies an item's bytes from its entries, one behind the other, to the output's position, as
- * copy_mapped_bytes does: a weight's, its scales or its biases. Of scales per tensor only the first
- * entry's is written; all are equal. */
+ * copy_mapped_values does: a weight's, its scales or its biases. Of scales per tensor only the
+ * first entry's is written; all are equal. */
 static bool write_copied(struct writer *writer, const zi_write_item *item, zi_output *output,
                          zi_error *error)
 {
+    const zi_rows *factor = &item->entries[0]->factor;
     bool ok = true;
     if (item->role == ZI_ROLE_TENSOR_SCALE)
-        return copy_rows(writer, &item->entries[0]->factor, output, error);
+        return copy_rows(writer, item, factor, factor->tensor->type, output, error);
     if (item->role == ZI_ROLE_SCALE && item->storage.swizzled)
         return write_swizzled(writer, item, output, error);
     for (int i = 0; ok && i < item->count; i++) {
         const zi_entry *entry = item->entries[i];
         if (item->role == ZI_ROLE_WEIGHT)
-            ok = copy_mapped_bytes(writer, entry->data, entry->bytes, output, error);
+            ok = copy_mapped_values(writer, item, checked_type(entry), entry->data, entry->bytes,
+                                    output, error);
         else if (item->role == ZI_ROLE_GROUP_BIASES)
-            ok = copy_rows(writer, &entry->biases, output, error);
+            ok = copy_rows(writer, item, &entry->biases, entry->biases.tensor->type, output, error);
         else if (i == 0 || item->role == ZI_ROLE_GROUP_SCALES || item->storage.by_row)
-            ok = copy_rows(writer, &entry->scales, output, error);
+            ok = copy_rows(writer, item, &entry->scales, entry->scale_type, output, error);
     }
     return ok;
 }
 
 /* ---- files ---- */
+
+/* Fails for a source tensor with which no model works: a norm that is all zeros, or an embedding
+ * table that is (other tensors may be zeros); and for swizzled values that are copied and not
+ * finite. */
+static bool check_source_values(const zi_write_item *item, zi_error *error)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < item->count; i++) {
+        const zi_entry *entry = item->entries[i];
+        if (entry->kind == ZI_TENSOR_VECTOR || (item->copied && entry->swizzled))
+            ok = zi_entry_check_values(entry, error);
+        else if (!strcmp(entry->name, "model.embed_tokens.weight"))
+            ok = zi_entry_check_not_zero(entry, error);
+    }
+    return ok;
+}
 
 /* A zi_tensor_write_fn (context: struct writer): writes the item at `number` (from 0) of the file,
  * copied, converted, or for a companion as computed with its weight, which must have been written
@@ -288,6 +380,7 @@ static bool write_item(void *context, size_t number, zi_output *output, zi_error
                            : item->role == ZI_ROLE_GROUP_BIASES ? (const void *)writer->biases
                            : item->role == ZI_ROLE_FORMAT       ? (const void *)item->text
                                                                 : &writer->factors[item->weight];
+    if (item->role == ZI_ROLE_WEIGHT && !check_source_values(item, error)) return false;
     if (item->copied && item->role != ZI_ROLE_FORMAT)
         return write_copied(writer, item, output, error);
     if (item->role != ZI_ROLE_WEIGHT)

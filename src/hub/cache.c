@@ -192,10 +192,34 @@ static bool is_component_complete(const char *path, const char *name)
     return ok && (has_weights || !needs_weights);
 }
 
+bool zi_snapshot_has_tokenizer(const char *path)
+{
+    char *dir = zi_path_join(path, "tokenizer");
+    bool has = dir && is_folder_complete(dir) &&
+               (has_file(dir, "tokenizer.json") || has_file(dir, "vocab.json"));
+    free(dir);
+    return has;
+}
+
+/* Whether the folder has nothing but a subfolder "tokenizer" (names that begin with a dot do not
+ * count). False also when it cannot be read. */
+static bool has_only_tokenizer(const char *path)
+{
+    DIR *dir = opendir(path);
+    bool only = false;
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        if (entry->d_name[0] == '.') continue;
+        only = !strcmp(entry->d_name, "tokenizer");
+        if (!only) break;
+    }
+    if (dir) closedir(dir);
+    return only;
+}
+
 bool zi_snapshot_is_complete(const char *path)
 {
     cJSON *root = NULL;
-    bool ok = is_folder_complete(path);
+    bool ok = is_folder_complete(path) && !has_only_tokenizer(path);
     char *index = zi_path_join(path, "model_index.json");
     if (index && zi_is_file(index)) ok = ok && zi_json_read(index, MAX_INDEX, &root, NULL);
     const cJSON *component;
@@ -215,13 +239,13 @@ bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path, zi_err
     if (!ZI_CHECK_RESERVED(hub, error)) return false;
     zi_repo_id id;
     if (!zi_repo_id_parse(repo, &id, error)) return false;
+    bool tokenizer = id.tokenizer;
     char *found = hub->cache ? zi_hub_cache_find_snapshot(hub, &id) : NULL;
     zi_repo_id_free(&id);
-    if (found && !zi_snapshot_is_complete(found)) {
-        free(found);
-        found = NULL;
-    }
-    *path = found;
+    bool complete =
+        found && (tokenizer ? zi_snapshot_has_tokenizer(found) : zi_snapshot_is_complete(found));
+    *path = complete ? (tokenizer ? zi_path_join(found, "tokenizer") : strdup(found)) : NULL;
+    free(found);
     return true;
 }
 

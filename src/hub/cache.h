@@ -50,7 +50,12 @@ char *zi_hub_cache_find_snapshot(const zi_hub *hub, const zi_repo_id *id);
 
 /* Whether a model's folder is not empty, has no dangling links, every shard that its index files
  * list, and every component that its model_index.json (if any) lists: transformer, text_encoder and
- * vae with weights. Does not read the weights. False also when something cannot be read. */
+ * vae with weights. A tokenizer alone is no model. Does not read the weights. False also when
+ * something cannot be read. */
 bool zi_snapshot_is_complete(const char *path);
+
+/* Whether the folder has a subfolder "tokenizer" without dangling links that has tokenizer.json or
+ * vocab.json. False also when it cannot be read. */
+bool zi_snapshot_has_tokenizer(const char *path);
 
 #endif

@@ -501,22 +501,23 @@ static bool write_local_metadata(const download *d, zi_error *error)
 }
 
 /* Writes the cache's links or the local folder's metadata, and sets out->path, and nothing else, to
- * the folder or to options->file in it, in new memory. On failure there is nothing in *out to
- * free. */
+ * the folder, or to options->file or the tokenizer in it, in new memory. On failure there is
+ * nothing in *out to free. */
 static bool finish_download(const download *d, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = d->options;
     if (!(o->local_dir ? write_local_metadata(d, error) : link_snapshot(d, error))) return false;
     char *folder = o->local_dir ? strdup(o->local_dir)
                                 : zi_hub_cache_snapshot_path(d->hub, d->id.repo, d->info.commit);
-    out->path = folder && o->file ? zi_path_join(folder, o->file) : folder;
+    const char *part = o->file ? o->file : d->id.tokenizer ? "tokenizer" : NULL;
+    out->path = folder && part ? zi_path_join(folder, part) : folder;
     if (out->path != folder) free(folder);
     return out->path || zi_error_no_memory(error, 1);
 }
 
-/* Sets *out to a complete snapshot in the cache, or to options->file in one, without asking the
- * hub: path (new memory) and from_cache, all else 0. False (without an error): there is none,
- * memory is short, or a local folder is wanted; *out is unchanged then. */
+/* Sets *out to a complete snapshot in the cache, or to options->file or the tokenizer in one,
+ * without asking the hub: path (new memory) and from_cache, all else 0. False (without an error):
+ * there is none, memory is short, or a local folder is wanted; *out is unchanged then. */
 static bool take_cached_snapshot(const download *d, zi_download_result *out)
 {
     char *snapshot = d->hub->cache ? zi_hub_cache_find_snapshot(d->hub, &d->id) : NULL;
@@ -524,9 +525,11 @@ static bool take_cached_snapshot(const download *d, zi_download_result *out)
         free(snapshot);
         return false;
     }
-    const char *file = d->options->file;
-    char *path = file ? zi_path_join(snapshot, file) : strdup(snapshot);
-    bool ok = path && (file ? zi_is_file(path) : zi_snapshot_is_complete(path));
+    const char *file = d->options->file, *part = d->id.tokenizer ? "tokenizer" : file;
+    char *path = part ? zi_path_join(snapshot, part) : strdup(snapshot);
+    bool ok = path && (d->id.tokenizer ? zi_snapshot_has_tokenizer(snapshot)
+                       : file          ? zi_is_file(path)
+                                       : zi_snapshot_is_complete(path));
     free(snapshot);
     if (ok)
         *out = (zi_download_result){.path = path, .from_cache = true};
@@ -563,7 +566,9 @@ static bool run_download(download *d, zi_download_result *out, zi_error *error)
     d->client.user = d;
     if (!zi_repo_info_fetch(&d->client, repo, d->id.revision, &d->info, &reached, error))
         return !reached && error->code != ZI_ERROR_CANCELLED && take_cached_snapshot(d, out);
-    if (!zi_repo_info_select_files(&d->info, repo, d->options->file, error)) return false;
+    if (!(d->id.tokenizer ? zi_repo_info_select_tokenizer(&d->info, repo, error)
+                          : zi_repo_info_select_files(&d->info, repo, d->options->file, error)))
+        return false;
     if (d->hooks && !d->hooks->accepts(d->hooks->user, &d->info)) d->hooks = NULL;
     if (!find_missing(d, error)) return false;
     deduplicate_blobs(d);
@@ -581,7 +586,12 @@ bool zi_download_with_hooks(const zi_download_options *options, const zi_downloa
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "no folder to download to: neither local_dir nor the hub's cache is "
                             "set");
-    bool ok = zi_repo_id_parse(options->repo, &d.id, &why) && run_download(&d, &result, &why);
+    bool ok = zi_repo_id_parse(options->repo, &d.id, &why);
+    if (ok && d.id.tokenizer && options->file)
+        ok = zi_error_set(&why, ZI_ERROR_INVALID_ARGUMENT, "file",
+                          "cannot be used with tokenizer; name the repository, %s, instead",
+                          d.id.repo);
+    ok = ok && run_download(&d, &result, &why);
     for (size_t i = 0; d.files && i < d.info.count; i++) free_transfer_file(&d.files[i]);
     free(d.files);
     zi_repo_info_free(&d.info);

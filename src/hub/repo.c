@@ -63,21 +63,26 @@ bool zi_commit_hash_valid(const char *text)
 
 static const struct {
     const char *name, *repo;
+    bool tokenizer;
 } short_names[] = {
-    {"z-image-turbo", "Tongyi-MAI/Z-Image-Turbo"},
-    {"prompt-enhancer", "Qwen/Qwen2.5-1.5B-Instruct"},
+    {"z-image-turbo", "Tongyi-MAI/Z-Image-Turbo", false},
+    {"prompt-enhancer", "Qwen/Qwen2.5-1.5B-Instruct", false},
+    {"tokenizer", "Tongyi-MAI/Z-Image-Turbo", true},
 };
 
 bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error)
 {
     char *copy = NULL;
+    bool tokenizer = false;
     if (!text) text = short_names[0].name;
     size_t length = strcspn(text, "@");
     const char *revision = text[length] ? text + length + 1 : "main";
     for (size_t i = 0; i < sizeof short_names / sizeof *short_names; i++)
         if (!strcmp(text, short_names[i].name)) {
             text = short_names[i].repo;
+            tokenizer = short_names[i].tokenizer;
             length = strlen(text);
+            break;
         }
     if (!zi_repo_id_valid(text, length))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "repo",
@@ -94,7 +99,7 @@ bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error)
     if (!copy) return zi_error_no_memory(error, size);
     snprintf(copy, size, "%.*s@%s", (int)length, text, revision);
     copy[length] = 0;
-    *out = (zi_repo_id){copy, copy + length + 1};
+    *out = (zi_repo_id){copy, copy + length + 1, tokenizer};
     return true;
 }
 
@@ -341,6 +346,22 @@ static bool fail_collection(const zi_repo_info *info, const char *repo, zi_error
                      "files");
     zi_text_free(&names);
     return false;
+}
+
+bool zi_repo_info_select_tokenizer(zi_repo_info *info, const char *repo, zi_error *error)
+{
+    static const char folder[] = "tokenizer/";
+    size_t kept = 0;
+    for (size_t i = 0; i < info->count; i++) {
+        const char *name = info->files[i].name;
+        if (!strncmp(name, folder, sizeof folder - 1) && is_needed(name, true))
+            info->files[kept++] = info->files[i];
+        else
+            free(info->files[i].name);
+    }
+    info->count = kept;
+    return kept || zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
+                                "the repository has no files of a tokenizer");
 }
 
 bool zi_repo_info_select_files(zi_repo_info *info, const char *repo, const char *file,

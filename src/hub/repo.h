@@ -30,12 +30,13 @@ bool zi_commit_hash_valid(const char *text);
 typedef struct {
     char *repo;           /* OWNER/NAME */
     const char *revision; /* "main" by default; in the same allocation as repo */
+    bool tokenizer;       /* only the repository's folder "tokenizer" is meant */
 } zi_repo_id;
 
 /* Parses OWNER/NAME, OWNER/NAME@REVISION or a short name ("z-image-turbo", "prompt-enhancer",
- * without a revision); text NULL means Z-Image-Turbo, no revision "main". Free *out with
- * zi_repo_id_free. A malformed text is ZI_ERROR_INVALID_ARGUMENT. On any failure *out is
- * unchanged. */
+ * "tokenizer": that of Z-Image-Turbo; without a revision); text NULL means Z-Image-Turbo, no
+ * revision "main". Free *out with zi_repo_id_free. A malformed text is ZI_ERROR_INVALID_ARGUMENT.
+ * On any failure *out is unchanged. */
 bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error) ZI_CHECKED;
 
 /* Frees what the id has and zeroes *id. A zeroed one is allowed, NULL is not. */
@@ -70,6 +71,11 @@ bool zi_repo_info_fetch(zi_http_client *client, const char *repo, const char *re
  * weights ZI_ERROR_UNSUPPORTED. repo is for the error. */
 bool zi_repo_info_select_files(zi_repo_info *info, const char *repo, const char *file,
                                zi_error *error) ZI_CHECKED;
+
+/* Removes from info (and frees) all files but those of the tokenizer: what a model needs of the
+ * folder "tokenizer". ZI_ERROR_NOT_FOUND: there are none. repo is for the error. */
+bool zi_repo_info_select_tokenizer(zi_repo_info *info, const char *repo,
+                                   zi_error *error) ZI_CHECKED;
 
 /* Whether the file's name ends in ".safetensors", in lower case. */
 bool zi_is_safetensors_name(const char *name);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "io/recognise.h"
 #include "io/json.h"
+#include "io/values.h"
 #include "model/assembly.h"
 #include "model/config_remarks.h"
 #include "model/lm.h"
@@ -139,8 +140,9 @@ static void check_by_binding(inspector *in, zi_component component, zi_weights *
 }
 
 /* Describes a component with weights: whether it is present or missing, its tensors, its config (in
- * in->config, with its bit in in->configs_read if it could be read). Faults become problems, as
- * does its absence from a folder, but not from a file. Sets in->failed when memory is short. */
+ * in->config, with its bit in in->configs_read if it could be read). Faults become problems (of
+ * values, those that zi_source_sample_values finds), as does its absence from a folder, but not
+ * from a file. Sets in->failed when memory is short. */
 static void inspect_component(inspector *in, zi_component component)
 {
     const zi_layout *layout = zi_assembly_layout(&in->assembly, component);
@@ -151,6 +153,7 @@ static void inspect_component(inspector *in, zi_component component)
     if (zi_assembly_open(&in->assembly, component, NULL, &in->config, &weights, &why)) {
         in->configs_read |= 1 << component;
         summarize_component(in, &weights, component);
+        if (!zi_source_sample_values(&weights.source, &why)) add_problem(in, &why);
         check_by_binding(in, component, &weights);
         return;
     }
@@ -163,14 +166,17 @@ static void inspect_component(inspector *in, zi_component component)
 }
 
 /* Marks the tokenizer as present or missing, by loading it. One that exists but does not load is
- * present, and a problem; a missing one adds no problem. Sets in->failed when memory is short. */
+ * present, and a problem; a missing one adds no problem. One that lies beside a file does not
+ * count: it is no part of it. Sets in->failed when memory is short. */
 static void inspect_tokenizer(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
     zi_model_options options = {.path = in->out->path};
     zi_tokenizer *tokenizer = NULL;
     zi_error why;
-    bool works = zi_assembly_tokenizer(&options, &in->assembly, &tokenizer, &why);
+    const zi_gguf *gguf = layout->checkpoint ? layout->checkpoint->gguf : NULL;
+    bool may = zi_is_dir(in->out->path) || (gguf && zi_gguf_find(gguf, "tokenizer.ggml.model"));
+    bool works = may && zi_assembly_tokenizer(&options, &in->assembly, &tokenizer, &why);
     zi_tokenizer_free(tokenizer);
     in->out->components[ZI_COMPONENT_TOKENIZER].present = works || layout->tokenizer;
     in->out->components[ZI_COMPONENT_TOKENIZER].missing = !works && !layout->tokenizer;
@@ -240,10 +246,15 @@ static void inspect_configs(inspector *in)
     const zi_config *c = &in->config;
     zi_inspection *out = in->out;
     zi_error why;
-    if (in->configs_read & 1 << ZI_COMPONENT_VAE) out->native_size = c->vae.native_size;
+    if (in->configs_read & 1 << ZI_COMPONENT_VAE) {
+        out->native_size = c->vae.native_size;
+        out->vae_channels = c->vae.latent;
+    }
     if (in->configs_read & 1 << ZI_COMPONENT_TRANSFORMER) {
         out->transformer_layers = c->transformer.layers;
         out->transformer_width = c->transformer.dim;
+        out->transformer_text_width = c->transformer.caption_dim;
+        out->transformer_channels = c->transformer.channels;
     }
     if (in->configs_read & 1 << ZI_COMPONENT_TEXT_ENCODER) {
         out->text_encoder_layers = c->text.layers;
@@ -356,7 +367,9 @@ bool zi_inspect_llm(const char *path, zi_inspection **out, zi_error *error)
 {
     zi_lm lm;
     if (!zi_lm_load(&(zi_model_options){.path = path}, NULL, &lm, error)) return false;
+    bool ok = zi_source_sample_values(&lm.qwen.weights.source, error);
     zi_lm_free(&lm);
+    if (!ok) return false;
     zi_inspection *in = zi_inspection_create(path);
     if (!in) return zi_error_no_memory(error, sizeof *in);
     in->kind = ZI_MODEL_LANGUAGE;

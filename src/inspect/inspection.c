@@ -16,6 +16,13 @@ const char *zi_health_name(zi_health health)
     return names[health];
 }
 
+const char *zi_model_kind_name(zi_model_kind kind)
+{
+    static const char *const names[] = {"image", "language", "other",    "text_encoder",
+                                        "vae",   "lora",     "upscaler", "control_net"};
+    return names[kind];
+}
+
 /* ---- life ---- */
 
 zi_inspection *zi_inspection_create(const char *path)

@@ -34,8 +34,8 @@ bool zi_summary_add_format(zi_tensor_summary *summary, const char *name, double 
  * summary; NULL: it has no formats. */
 const char *zi_summary_main_format(const zi_tensor_summary *summary);
 
-/* Whether a component or config, the problem's subject, is missing (ZI_ERROR_INCOMPLETE) that a
- * reference model can provide. It cannot provide a transformer. */
+/* Whether a component, config or pad token, the problem's subject, is missing (ZI_ERROR_INCOMPLETE)
+ * that a reference model can provide. It cannot provide a transformer. */
 bool zi_problem_is_fixable_by_reference(const zi_problem *problem);
 
 /* Sets precision (borrowed from a format; NULL: there are none), usable and health from problems,
@@ -47,9 +47,10 @@ void zi_inspection_update_health(zi_inspection *inspection);
  * short. */
 zi_inspection *zi_inspection_create_failed(const char *path, const zi_error *why);
 
-/* Inspects path as a language model, by loading it; weights are checked, but not read. *out, for
- * zi_inspection_free, says only that it is a good one: path, kind ZI_MODEL_LANGUAGE, health. False:
- * it is none or does not load, or memory is short; *error is set, *out unchanged. */
+/* Inspects path as a language model, by loading it; of the weights, some values are read
+ * (zi_source_sample_values). *out, for zi_inspection_free, says only that it is a good one: path,
+ * kind ZI_MODEL_LANGUAGE, health. False: it is none or does not load, or memory is short; *error is
+ * set, *out unchanged. */
 bool zi_inspect_llm(const char *path, zi_inspection **out, zi_error *error) ZI_CHECKED;
 
 /* The inspection as JSON for storage, for cJSON_Delete: what users get (zi_inspection_json), and

@@ -41,6 +41,9 @@ static const struct {
     {"transformer_width", offsetof(zi_inspection, transformer_width)},
     {"text_encoder_layers", offsetof(zi_inspection, text_encoder_layers)},
     {"text_encoder_width", offsetof(zi_inspection, text_encoder_width)},
+    {"transformer_text_width", offsetof(zi_inspection, transformer_text_width)},
+    {"transformer_channels", offsetof(zi_inspection, transformer_channels)},
+    {"vae_channels", offsetof(zi_inspection, vae_channels)},
 };
 enum { SIZES = sizeof sizes / sizeof *sizes };
 

@@ -478,6 +478,15 @@ bool zi_key_format(zi_naming naming, const char *canonical, zi_tensor_role role,
     return false;
 }
 
+const char *const zi_pad_tokens[ZI_PAD_TOKENS] = {"x_pad_token", "cap_pad_token"};
+
+bool zi_is_pad_token(const char *canonical)
+{
+    for (int i = 0; i < ZI_PAD_TOKENS; i++)
+        if (!strcmp(canonical, zi_pad_tokens[i])) return true;
+    return false;
+}
+
 const char *zi_key_prefix(zi_component component)
 {
     return prefixes[component][0];

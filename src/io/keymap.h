@@ -42,10 +42,10 @@ typedef enum {
     ZI_ROLE_WEIGHT,       /* the weight itself */
     ZI_ROLE_GROUP_SCALES, /* scales of MLX groups */
     ZI_ROLE_GROUP_BIASES, /* biases of MLX groups */
-    ZI_ROLE_SCALE,  /* scales of ComfyUI's formats: weight_scale, or scale_weight in old files */
+    ZI_ROLE_SCALE, /* scales of ComfyUI's formats: weight_scale, or scale_weight in old files */
     ZI_ROLE_TENSOR_SCALE, /* weight_scale_2 of NVFP4: a factor of all its scales */
-    ZI_ROLE_FORMAT, /* comfy_quant: JSON that names the quantization format */
-    ZI_ROLE_UNUSED  /* not used in computation: tied lm_head, norm_final, input scales */
+    ZI_ROLE_FORMAT,       /* comfy_quant: JSON that names the quantization format */
+    ZI_ROLE_UNUSED        /* not used in computation: tied lm_head, norm_final, input scales */
 } zi_tensor_role;
 
 typedef struct {
@@ -94,6 +94,14 @@ typedef struct {
  * role has no stored name, or it does not fit; *out may be changed, and no error is set. */
 bool zi_key_format(zi_naming naming, const char *canonical, zi_tensor_role role,
                    const zi_vae_depth *depth, zi_stored_name *out);
+
+enum { ZI_PAD_TOKENS = 2 };
+
+/* Canonical names of the transformer's pad tokens, which some converters lose. */
+extern const char *const zi_pad_tokens[ZI_PAD_TOKENS];
+
+/* Whether the canonical name is that of a pad token. */
+bool zi_is_pad_token(const char *canonical);
 
 /* Returns the prefix, with its closing dot, of a component's names in ComfyUI files that hold
  * several components; a constant. Only for the components with weights (ZI_WEIGHT_COMPONENTS). */

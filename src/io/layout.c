@@ -211,42 +211,90 @@ static bool read_component_folder(const char *path, const char *stem, zi_layout 
            find_components(path, stem, layout, error);
 }
 
-/* Sets *out to the path, in new memory, of the only file of weights in a folder, whatever its name.
- * Fails with ZI_ERROR_NOT_FOUND for several, which no index joins, and without any, with
- * ZI_ERROR_UNSUPPORTED for pickles alone; *out is unchanged then. */
+/* Sets *out to the path, in new memory, of the only file of weights in a folder, whatever its name;
+ * to NULL without any. Fails with ZI_ERROR_NOT_FOUND for several, which no index joins, and with
+ * ZI_ERROR_UNSUPPORTED for pickles alone; *out is NULL then. */
 static bool find_only_file(const char *path, char **out, zi_error *error)
 {
     zi_folder_weights files;
     char *pickle = NULL;
+    *out = NULL;
     if (!zi_folder_weights_list(path, &files, error)) return false;
-    bool ok = false;
+    bool ok = true;
     if (files.second)
-        zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
-                     "is no model folder: it has several files of weights, such as %.80s and "
-                     "%.80s, and no index that says that they belong together; name one of the "
-                     "files",
-                     files.first, files.second);
+        ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
+                          "is no model folder: it has several files of weights, such as %.80s and "
+                          "%.80s, and no index that says that they belong together; name one of "
+                          "the files",
+                          files.first, files.second);
     else if (files.first)
         ok = join_path(path, files.first, out, error);
-    else if (!files.pickle)
-        zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
-                     "is no model folder: neither model_index.json (diffusers) nor "
-                     "weights.safetensors (MLX) is in it; name the folder that has one of them");
-    else if (join_path(path, files.pickle, &pickle, error))
-        ok = zi_check_no_pickle(pickle, NULL, error);
+    else if (files.pickle)
+        ok = join_path(path, files.pickle, &pickle, error) &&
+             zi_check_no_pickle(pickle, NULL, error);
     free(pickle);
     zi_folder_weights_free(&files);
     return ok;
 }
 
+bool zi_is_tokenizer_folder(const char *dir)
+{
+    return has_file(dir, "tokenizer.json") || has_file(dir, "vocab.json");
+}
+
+bool zi_find_tokenizer_folder(const char *dir, char **out, zi_error *error)
+{
+    if (!find_path(dir, "tokenizer", true, out, error)) return false;
+    if (*out || !zi_is_tokenizer_folder(dir)) return true;
+    return join_path(dir, "", out, error);
+}
+
+bool zi_find_tokenizer_near(const char *path, char **out, zi_error *error)
+{
+    *out = NULL;
+    char *dir = zi_is_dir(path) ? strdup(path) : zi_path_dirname(path);
+    if (!dir) return zi_error_no_memory(error, strlen(path));
+    bool ok = zi_find_tokenizer_folder(dir, out, error) &&
+              (*out || find_path(dir, "../tokenizer", true, out, error));
+    free(dir);
+    return ok;
+}
+
+/* Whether dir has the folder of a component with weights, as in a diffusers folder. */
+static bool has_component_folder(const char *dir)
+{
+    static const char *const names[] = {"transformer", "text_encoder", "vae"};
+    bool has = false;
+    for (size_t i = 0; !has && i < sizeof names / sizeof *names; i++) {
+        char *path = zi_path_join(dir, names[i]);
+        has = path && zi_is_dir(path);
+        free(path);
+    }
+    return has;
+}
+
+/* Fills in the layout of a folder without weights: that of a tokenizer alone. Fails with
+ * ZI_ERROR_NOT_FOUND when it is none; the caller frees the layout then. */
+static bool read_tokenizer_folder(const char *path, zi_layout *layout, zi_error *error)
+{
+    if (!has_component_folder(path) && !zi_find_tokenizer_folder(path, &layout->tokenizer, error))
+        return false;
+    return layout->tokenizer ||
+           zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
+                        "is no model folder: neither model_index.json (diffusers) nor "
+                        "weights.safetensors (MLX) is in it; name the folder that has one of them");
+}
+
 /* Reads the layout of a folder whose only file of weights has any name: as that of the file, with
- * the folder's config.json if it has one component. Fails as find_only_file and read_file_layout
- * do; the caller frees the layout then. */
+ * the folder's config.json if it has one component. Of a folder without weights, that of its
+ * tokenizer. Fails as find_only_file, read_file_layout and read_tokenizer_folder do; the caller
+ * frees the layout then. */
 static bool read_only_file(const char *path, zi_layout *layout, zi_error *error)
 {
-    char *file = NULL;
+    char *file;
     int only = -1, count = 0;
     if (!find_only_file(path, &file, error)) return false;
+    if (!file) return read_tokenizer_folder(path, layout, error);
     layout->folder = false;
     bool ok = read_file_layout(file, layout, error);
     free(file);
@@ -260,8 +308,8 @@ static bool read_only_file(const char *path, zi_layout *layout, zi_error *error)
 }
 
 /* Recognises a folder by its files and fills in the layout: a whole model's, a single component's,
- * or that of its only file of weights. Fails as read_only_file does when it is none of these. After
- * any failure the caller frees the layout. */
+ * that of its only file of weights, or a tokenizer's. Fails as read_only_file does when it is none
+ * of these. After any failure the caller frees the layout. */
 static bool read_any_folder(const char *path, zi_layout *layout, zi_error *error)
 {
     layout->folder = true;

@@ -29,8 +29,9 @@ typedef struct {
 } zi_layout;
 
 /* Reads the layout of path: a diffusers, MLX or mflux folder (any component may be absent), the
- * folder of a single component, or of a single file of weights of any name, or a file with one or
- * all components; zi_layout_free() *out. Fails,
+ * folder of a single component, of a tokenizer alone (its files, or the subfolder tokenizer), or of
+ * a single file of weights of any name, or a file with one or all components; zi_layout_free()
+ * *out. Fails,
  * *out unchanged, with ZI_ERROR_NOT_FOUND (no such path, or no known kind of folder), with
  * ZI_ERROR_UNSUPPORTED (another model, named if it was recognised), or as zi_checkpoint_open. */
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error) ZI_CHECKED;
@@ -44,6 +45,20 @@ bool zi_layout_read_open(const char *path, zi_checkpoint *shared, zi_layout *out
 /* Frees what the layout owns, drops its reference to the checkpoint and zeroes *layout. A zeroed
  * layout is allowed, NULL is not. */
 void zi_layout_free(zi_layout *layout);
+
+/* Whether dir has the files of a tokenizer: tokenizer.json or vocab.json. Does not look into
+ * subfolders. False also when memory is short. */
+bool zi_is_tokenizer_folder(const char *dir);
+
+/* Sets *out to the folder of the tokenizer in dir, in new memory: its subfolder tokenizer if it has
+ * one, else dir itself if zi_is_tokenizer_folder; NULL: there is none. False: memory is short; *out
+ * is NULL. */
+bool zi_find_tokenizer_folder(const char *dir, char **out, zi_error *error) ZI_CHECKED;
+
+/* Sets *out to the folder of the tokenizer in the folder path, or in the folder of the file path,
+ * as zi_find_tokenizer_folder does; else to the folder "tokenizer" beside that folder, as a
+ * diffusers text_encoder has it; NULL: there is none. False: memory is short; *out is NULL. */
+bool zi_find_tokenizer_near(const char *path, char **out, zi_error *error) ZI_CHECKED;
 
 /* Opens the files of a component, which must have weights and be present, or shares the layout's
  * open checkpoint. The caller drops *out with zi_checkpoint_release; it is unchanged after a

@@ -317,6 +317,21 @@ const zi_entry *zi_source_find(const zi_source *source, const char *name)
     return bsearch(name, source->entries, source->count, sizeof *source->entries, by_entry_name);
 }
 
+bool zi_source_add(zi_source *source, const zi_entry *entry, zi_error *error)
+{
+    size_t at = 0;
+    zi_entry *grown = realloc(source->entries, (source->count + 1) * sizeof *grown);
+    if (grown) source->entries = grown;
+    char *name = grown ? strdup(entry->name) : NULL;
+    if (!name) return zi_error_no_memory(error, sizeof *grown);
+    while (at < source->count && strcmp(grown[at].name, name) < 0) at++;
+    memmove(grown + at + 1, grown + at, (source->count - at) * sizeof *grown);
+    grown[at] = *entry;
+    grown[at].name = name;
+    source->count++;
+    return true;
+}
+
 const char *zi_entry_file(const zi_entry *entry)
 {
     return zi_tensor_file(entry->checkpoint, entry->tensor);

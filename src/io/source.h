@@ -81,6 +81,11 @@ void zi_source_free(zi_source *source);
 /* The entry of a canonical name, owned by the source; NULL: absent. */
 const zi_entry *zi_source_find(const zi_source *source, const char *name);
 
+/* Adds a copy of an entry, name included, which no entry of the source has yet; what it points to
+ * is borrowed and must outlive the source. Pointers to entries are invalid afterwards. False:
+ * memory is short; *error is set, and the source is unchanged. */
+bool zi_source_add(zi_source *source, const zi_entry *entry, zi_error *error) ZI_CHECKED;
+
 /* Returns the path, owned by the checkpoint, of the file that holds the entry's weight; for
  * errors. */
 const char *zi_entry_file(const zi_entry *entry);

@@ -1,6 +1,5 @@
 #include "io/values.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns, float *factor)
@@ -62,49 +61,120 @@ static void get_row_shape(const zi_entry *entry, size_t *rows, size_t *columns)
         bool row = d == 0 && (entry->dims > 1 || entry->packing != ZI_PLAIN);
         *(row ? rows : columns) *= entry->shape[d];
     }
+    if (!*rows || !*columns) *rows = *columns = 0; /* the other number may be any one */
 }
 
-/* Whether all values of an entry are finite; sets no error. Clears *zero, true before, when one is
- * not zero; after false it means nothing. row: scratch memory [columns]. */
-static bool check_entry_finite(const zi_entry *entry, size_t rows, size_t columns, float *row,
-                               bool *zero)
+/* The largest magnitude of n floats, as its bits: those of infinity and NaN are the largest. */
+static uint32_t max_magnitude_bits(const float *x, size_t n)
 {
-    for (size_t i = 0; i < rows; i++) {
-        float sum = 0, max = 0;
-        zi_entry_read_row(entry, rows, columns, i, row);
-        for (size_t j = 0; j < columns; j++) {
-            sum += row[j] - row[j];
-            max = fmaxf(max, fabsf(row[j]));
-        }
-        if (sum != 0) return false;
-        *zero = *zero && max == 0;
+    uint32_t max = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffff;
+        max = bits > max ? bits : max;
+    }
+    return max;
+}
+
+bool zi_floats_finite(const float *x, size_t n)
+{
+    return max_magnitude_bits(x, n) < 0x7f800000;
+}
+
+bool zi_values_finite(zi_dtype type, const void *data, size_t n)
+{
+    enum { BLOCK = 1024 };
+    float x[BLOCK];
+    bool floats = zi_dtype_computes(type) || (type >= ZI_F8_E4M3 && type <= ZI_F8_E8M0);
+    if (!floats && zi_dtype_block(type) == 1) return true;
+    for (size_t at = 0; at < n; at += BLOCK) {
+        size_t count = n - at < BLOCK ? n - at : BLOCK;
+        zi_widen(type, (const char *)data + zi_dtype_bytes(type, at), x, count);
+        if (!zi_floats_finite(x, count)) return false;
     }
     return true;
 }
 
+/* Sets the error that a tensor has values that are not finite; `where` says among which, if not
+ * all, else "". Returns false. */
+static bool fail_not_finite(const zi_entry *entry, const char *where, zi_error *error)
+{
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), entry->tensor->name,
+                           "tensor %s has values that are not finite (NaN or infinity)%s: the file "
+                           "is damaged; fetch it again",
+                           entry->tensor->name, where);
+}
+
+/* Sets the error that a tensor is all zeros. Returns false. */
+static bool fail_zero(const zi_entry *entry, zi_error *error)
+{
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), entry->tensor->name,
+                           "tensor %s is all zeros: the file is damaged; fetch it again",
+                           entry->tensor->name);
+}
+
+bool zi_entry_check_values(const zi_entry *entry, zi_error *error)
+{
+    size_t rows, columns;
+    get_row_shape(entry, &rows, &columns);
+    float *row = malloc((columns + 1) * sizeof *row);
+    bool zero = true, finite = true;
+    if (!row) return zi_error_no_memory(error, columns * sizeof *row);
+    for (size_t i = 0; finite && i < rows; i++) {
+        zi_entry_read_row(entry, rows, columns, i, row);
+        finite = zi_floats_finite(row, columns);
+        zero = zero && max_magnitude_bits(row, columns) == 0;
+    }
+    free(row);
+    if (!finite) return fail_not_finite(entry, "", error);
+    bool norm = entry->kind == ZI_TENSOR_VECTOR && strstr(entry->name, ".weight");
+    return !zero || !norm || !rows || fail_zero(entry, error);
+}
+
+bool zi_entry_check_not_zero(const zi_entry *entry, zi_error *error)
+{
+    size_t rows, columns;
+    get_row_shape(entry, &rows, &columns);
+    float *row = malloc((columns + 1) * sizeof *row);
+    bool zero = true;
+    if (!row) return zi_error_no_memory(error, columns * sizeof *row);
+    for (size_t i = 0; zero && i < rows; i++) {
+        zi_entry_read_row(entry, rows, columns, i, row);
+        zero = max_magnitude_bits(row, columns) == 0;
+    }
+    free(row);
+    return !zero || !rows || fail_zero(entry, error);
+}
+
 bool zi_source_check_values(const zi_source *source, zi_error *error)
 {
-    for (size_t i = 0; i < source->count; i++) {
-        const zi_entry *entry = &source->entries[i];
-        const char *file = zi_entry_file(entry), *name = entry->tensor->name;
-        size_t rows, columns;
-        get_row_shape(entry, &rows, &columns);
-        if (!rows || !columns) continue; /* the other number may be any one */
-        float *row = malloc((columns + 1) * sizeof *row);
-        bool zero = true;
-        if (!row) return zi_error_no_memory(error, columns * sizeof *row);
-        bool finite = check_entry_finite(entry, rows, columns, row, &zero);
-        free(row);
-        if (!finite)
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name,
-                                   "tensor %s has values that are not finite (NaN or infinity): "
-                                   "the file is damaged; fetch it again",
-                                   name);
-        if (zero && entry->kind == ZI_TENSOR_VECTOR && strstr(entry->name, ".weight"))
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name,
-                                   "tensor %s is all zeros: the file is damaged; fetch it again",
-                                   name);
+    for (size_t i = 0; i < source->count; i++)
+        if (!zi_entry_check_values(&source->entries[i], error)) return false;
+    return true;
+}
+
+/* Fails, as zi_source_sample_values does, for this entry. */
+static bool sample_entry(const zi_entry *entry, zi_error *error)
+{
+    size_t rows, columns;
+    get_row_shape(entry, &rows, &columns);
+    size_t step = entry->dims < 2 || rows < 3 ? 1 : rows - 1;
+    float *row = malloc((columns + 1) * sizeof *row);
+    bool finite = true;
+    if (!row) return zi_error_no_memory(error, columns * sizeof *row);
+    for (size_t i = 0; finite && i < rows; i += step) {
+        zi_entry_read_row(entry, rows, columns, i, row);
+        finite = zi_floats_finite(row, columns);
     }
+    free(row);
+    return finite || fail_not_finite(entry, step > 1 ? " in its first or last row" : "", error);
+}
+
+bool zi_source_sample_values(const zi_source *source, zi_error *error)
+{
+    for (size_t i = 0; i < source->count; i++)
+        if (!sample_entry(&source->entries[i], error)) return false;
     return true;
 }
 

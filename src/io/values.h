@@ -25,6 +25,26 @@ void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, fl
  * conditions. */
 void zi_entry_read_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out);
 
+/* Whether n floats are all finite. */
+bool zi_floats_finite(const float *x, size_t n);
+
+/* Whether n values of a type that zi_widen reads, which are whole blocks, are all finite; true for
+ * other types. data needs no alignment. */
+bool zi_values_finite(zi_dtype type, const void *data, size_t n);
+
+/* Fails with ZI_ERROR_BAD_FORMAT when a value of the entry is not finite, or when it is a norm
+ * weight that is all zeros. Fails when memory is short, too. Reads every value. */
+bool zi_entry_check_values(const zi_entry *entry, zi_error *error) ZI_CHECKED;
+
+/* Fails with ZI_ERROR_BAD_FORMAT when all values of the entry are zero, or memory is short. Reads
+ * rows up to the first that is not. */
+bool zi_entry_check_not_zero(const zi_entry *entry, zi_error *error) ZI_CHECKED;
+
+/* Fails with ZI_ERROR_BAD_FORMAT for the first tensor, by name, that has a value that is not finite
+ * among those that are looked at: the first and the last row of each matrix, and all values of a
+ * vector. So it takes little time with any model. Fails when memory is short, too. */
+bool zi_source_sample_values(const zi_source *source, zi_error *error) ZI_CHECKED;
+
 /* Fails with ZI_ERROR_BAD_FORMAT for the first tensor, by name, with a value that is not finite, or
  * norm weight that is all zeros; other tensors may be zero. Fails when memory is short, too. Reads
  * every value, which takes as long as reading the files. */

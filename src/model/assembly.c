@@ -145,6 +145,18 @@ static bool fail_missing_component(const zi_assembly *assembly, zi_component com
                            what, name);
 }
 
+/* Lets the reference lend pad tokens that the transformer's weights lack, if it has a transformer.
+ * False: that cannot be opened; *error is set. */
+static bool lend_pad_tokens(const zi_assembly *assembly, zi_weights *weights, zi_error *error)
+{
+    const zi_layout *reference = &assembly->layouts[ZI_ASSEMBLY_REFERENCE];
+    bool missing = false;
+    for (int i = 0; i < ZI_PAD_TOKENS; i++)
+        missing = missing || !zi_weights_has(weights, zi_pad_tokens[i]);
+    return !missing || !reference->components[ZI_COMPONENT_TRANSFORMER].path ||
+           zi_weights_lend(weights, reference, error);
+}
+
 bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_backend *backend,
                       zi_config *config, zi_weights *weights, zi_error *error)
 {
@@ -155,6 +167,7 @@ bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_ba
         return false;
     bool ok = zi_assembly_config(assembly, component) ||
               zi_config_infer(&weights->source, weights->checkpoint->gguf, config, error);
+    if (component == ZI_COMPONENT_TRANSFORMER) ok = ok && lend_pad_tokens(assembly, weights, error);
     if (!ok) zi_weights_close(weights);
     return ok;
 }
@@ -202,36 +215,16 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_er
 
 /* ---- the tokenizer ---- */
 
-/* Whether dir/name is a regular file. Also false when memory is short. */
-static bool has_file(const char *dir, const char *name)
-{
-    char *path = zi_path_join(dir, name);
-    bool is = path && zi_is_file(path);
-    free(path);
-    return is;
-}
-
-/* Loads a tokenizer, which the caller frees, from the folder dir/sub; a folder without one is a
- * failure. True and *out unchanged (NULL) if there is no such folder; unchanged after a failure,
- * too. */
-static bool load_tokenizer_folder(const char *dir, const char *sub, zi_tokenizer **out,
-                                  zi_error *error)
-{
-    char *path = zi_path_join(dir, sub);
-    if (!path) return zi_error_no_memory(error, strlen(dir));
-    bool ok = !zi_is_dir(path) || zi_tokenizer_load(path, out, error);
-    free(path);
-    return ok;
-}
-
-/* Loads a tokenizer from the folder dir/tokenizer, which must hold one if it is there; else from
- * dir itself if it has tokenizer.json or vocab.json. True and *out unchanged (NULL) if neither is
- * there. */
+/* Loads a tokenizer, which the caller frees, from the folder dir/tokenizer, which must hold one if
+ * it is there; else from dir itself if it has a tokenizer's files. True and *out unchanged (NULL)
+ * if neither is there; unchanged after a failure, too. */
 static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_error *error)
 {
-    if (!load_tokenizer_folder(dir, "tokenizer", out, error)) return false;
-    bool itself = has_file(dir, "tokenizer.json") || has_file(dir, "vocab.json");
-    return *out || !itself || zi_tokenizer_load(dir, out, error);
+    char *path;
+    if (!zi_find_tokenizer_folder(dir, &path, error)) return false;
+    bool ok = !path || zi_tokenizer_load(path, out, error);
+    free(path);
+    return ok;
 }
 
 /* Sets *out to a reference to the checkpoint of the file path, which the caller releases: that of
@@ -263,16 +256,14 @@ static bool load_gguf_tokenizer(const char *path, const zi_assembly *assembly, z
     return ok;
 }
 
-/* Loads a tokenizer from the folder path, or the folder of the file path: from its subfolder
- * "tokenizer", from itself, or from ../tokenizer, as beside a diffusers text_encoder. True and *out
- * unchanged (NULL) if none is there. */
+/* Loads a tokenizer from the folder that zi_find_tokenizer_near finds for this path. True and *out
+ * unchanged (NULL) if there is none. */
 static bool load_tokenizer_near(const char *path, zi_tokenizer **out, zi_error *error)
 {
-    char *dir = zi_is_dir(path) ? strdup(path) : zi_path_dirname(path);
-    if (!dir) return zi_error_no_memory(error, strlen(path));
-    bool ok = load_tokenizer_of_folder(dir, out, error) &&
-              (*out || load_tokenizer_folder(dir, "../tokenizer", out, error));
-    free(dir);
+    char *found;
+    if (!zi_find_tokenizer_near(path, &found, error)) return false;
+    bool ok = !found || zi_tokenizer_load(found, out, error);
+    free(found);
     return ok;
 }
 
@@ -289,7 +280,11 @@ bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *a
         else if (*out)
             return true;
     if (text && zi_is_file(text) && !load_gguf_tokenizer(text, assembly, out, error)) return false;
-    if (!*out && options->text_encoder && !load_tokenizer_near(text, out, error)) return false;
+    if (!*out && text && (options->text_encoder || zi_is_file(text)) &&
+        !load_tokenizer_near(text, out, error))
+        return false;
+    if (!*out && options->tokenizer && !load_tokenizer_of_folder(options->tokenizer, out, error))
+        return false;
     const char *named = text ? text : options->reference;
     return *out ||
            zi_error_set_in(

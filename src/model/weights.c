@@ -32,6 +32,14 @@ bool zi_weights_open(const zi_layout *layout, zi_component component, size_t gro
     return true;
 }
 
+bool zi_weights_lend(zi_weights *weights, const zi_layout *lender, zi_error *error)
+{
+    if (!zi_layout_open_component(lender, weights->source.component, &weights->lender, error))
+        return false;
+    const zi_checkpoint *one = weights->lender;
+    return zi_source_create(&one, 1, weights->source.component, 0, &weights->lent, error);
+}
+
 bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backend *backend,
                               zi_weights *out, zi_error *error)
 {
@@ -96,6 +104,8 @@ void zi_weights_close(zi_weights *weights)
     free(weights->list);
     zi_source_free(&weights->source);
     zi_checkpoint_release(weights->checkpoint);
+    zi_source_free(&weights->lent);
+    zi_checkpoint_release(weights->lender);
     for (size_t i = 0; i < weights->owned_count; i++) free(weights->owned[i]);
     free(weights->owned);
     free(weights->used);
@@ -115,17 +125,20 @@ static void fail_memory(zi_weights *weights, size_t bytes)
 }
 
 /* Sets weights->failed and the error: a tensor is missing, by the name that the file's layout has
- * for this canonical name. */
+ * for this canonical name. ZI_ERROR_INCOMPLETE for a pad token, which a reference can provide. */
 static void fail_missing(zi_weights *weights, const char *name)
 {
     zi_stored_name stored;
     bool known =
         zi_key_format(weights->naming, name, ZI_ROLE_WEIGHT, &weights->source.vae_depth, &stored);
     const char *called = known ? stored.name : name;
+    bool pad = zi_is_pad_token(name);
     weights->failed = true;
-    zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, weights->checkpoint->files[0].path, called,
-                    "tensor %s is missing%s; fetch the model again", called,
-                    weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "");
+    zi_error_set_in(weights->error, pad ? ZI_ERROR_INCOMPLETE : ZI_ERROR_BAD_FORMAT,
+                    weights->checkpoint->files[0].path, called,
+                    "tensor %s is missing%s; fetch the model again%s", called,
+                    weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "",
+                    pad ? ", or take it from a reference model (a complete Z-Image model)" : "");
 }
 
 /* Sets weights->failed and the error: the entry does not have this shape [dims]. */
@@ -292,11 +305,19 @@ static void bind_vector(zi_weights *weights, const char *name, size_t n, zi_weig
     if (entry) bind_as_f32(weights, entry, whole ? 1 : n, whole ? n : 1, out);
 }
 
-/* Sets out->data to a copy of the tensor [1, n] as f32. If an MLX file lacks it: zeros, and
+/* Sets out->data to a copy of the tensor [1, n] as f32. If it is missing: of the lender's, if that
+ * has one of this shape, and weights->borrowed is set; else, for an MLX file, to zeros, and
  * weights->zeros is set. Other failures set weights->failed. */
 static void bind_pad_token(zi_weights *weights, const char *name, size_t n, zi_weight *out)
 {
-    if (weights->naming == ZI_NAMES_MLX && !zi_source_find(&weights->source, name)) {
+    bool missing = !zi_source_find(&weights->source, name);
+    const zi_entry *lent = missing ? zi_source_find(&weights->lent, name) : NULL;
+    if (lent && lent->dims == 2 && lent->shape[0] == 1 && lent->shape[1] == n) {
+        weights->borrowed = true;
+        bind_as_f32(weights, lent, 1, n, out);
+        return;
+    }
+    if (missing && weights->naming == ZI_NAMES_MLX) {
         weights->zeros = true;
         bind_constant(weights, n, 0, out);
         return;

@@ -27,9 +27,12 @@ typedef struct {
     zi_backend *backend;       /* borrowed; NULL: binding only checks names, shapes and types */
     zi_checkpoint *checkpoint; /* one reference; NULL: weights are random, for benchmarks */
     zi_source source;
-    zi_naming naming; /* of the file, for error texts */
-    bool zeros;       /* pad tokens missing from an MLX file were replaced by zeros */
-    void *noise;      /* random data that all matrices share, for benchmarks */
+    zi_naming naming;      /* of the file, for error texts */
+    bool zeros;            /* pad tokens missing from an MLX file were replaced by zeros */
+    bool borrowed;         /* missing pad tokens were taken from the lender */
+    zi_checkpoint *lender; /* one reference, of zi_weights_lend; NULL: none */
+    zi_source lent;        /* the lender's tensors of the same component */
+    void *noise;           /* random data that all matrices share, for benchmarks */
     zi_dtype noise_type;
     const zi_random_format *noise_format; /* of the matrices; NULL: not quantized */
     void *noise_codes, *noise_scales;     /* what quantized matrices share; NULL: none are */
@@ -65,6 +68,11 @@ bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backen
 bool zi_weights_random(zi_dtype type, const zi_random_format *format, size_t largest,
                        zi_backend *backend, zi_weights *out, zi_error *error) ZI_CHECKED;
 
+/* Opens the same component of another model's layout, which may then be freed, to take pad tokens
+ * from it that these weights lack: those that have the right shape. To be called before
+ * zi_weights_bind, once. False: it cannot be opened; *error is set, and the weights stay open. */
+bool zi_weights_lend(zi_weights *weights, const zi_layout *lender, zi_error *error) ZI_CHECKED;
+
 /* Frees the bound weights, their copies and buffers, which no pending operation may use, drops the
  * reference to the checkpoint and zeroes *weights. A zeroed struct is allowed, NULL is not. The
  * backend stays. */
@@ -74,8 +82,9 @@ void zi_weights_close(zi_weights *weights);
 
 typedef enum {
     ZI_SLOT_VECTOR, /* [rows] */
-    ZI_SLOT_ROW,    /* [1, rows]: a pad token. Some MLX files lack it: then it is zeros, and
-                       weights->zeros is set */
+    ZI_SLOT_ROW,    /* [1, rows]: a pad token. If it is missing, it is the lender's, and
+                       weights->borrowed is set; else, as some MLX files lack it, for these zeros,
+                       and weights->zeros is set */
     ZI_SLOT_MATRIX, /* [rows, columns] */
     ZI_SLOT_CONV1,  /* [rows, columns, 1, 1] */
     ZI_SLOT_CONV3   /* [rows, columns, 3, 3] */

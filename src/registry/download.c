@@ -144,10 +144,36 @@ static bool run_download(model_download *d, zi_download_result *out, zi_error *e
     return ok;
 }
 
+/* Downloads a tokenizer, which stays in the hub's cache: it is no model, and models without one
+ * find it there. Fails with ZI_ERROR_INVALID_ARGUMENT for a conversion or a name. */
+static bool download_tokenizer(const zi_download_options *options, const zi_import_options *import,
+                               zi_download_result *out, zi_error *error)
+{
+    if (import->layout || import->precision || import->name)
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                               import->layout      ? "layout"
+                               : import->precision ? "precision"
+                                                   : "name",
+                               "does not apply to a tokenizer, which is not converted and stays in "
+                               "the hub's cache");
+    return zi_download(options, out, error);
+}
+
+/* Whether options->repo names the tokenizer alone. */
+static bool is_tokenizer(const zi_download_options *options)
+{
+    zi_repo_id id;
+    if (!zi_repo_id_parse(options->repo, &id, NULL)) return false;
+    bool is = id.tokenizer;
+    zi_repo_id_free(&id);
+    return is;
+}
+
 bool zi_registry_download(zi_registry *registry, const zi_download_options *options,
                           const zi_import_options *import, zi_download_result *out, zi_error *error)
 {
     if (!ZI_CHECK_RESERVED(options, error) || !ZI_CHECK_RESERVED(import, error)) return false;
+    if (is_tokenizer(options)) return download_tokenizer(options, import, out, error);
     model_download d = {
         .registry = registry, .options = options, .import = *import, .partial.lock = -1};
     zi_download_result result = {0};

@@ -288,17 +288,20 @@ bool zi_import_target_path(const zi_registry *registry, const zi_import_options 
 }
 
 /* Converts, links, moves or copies the source to the target path, as the options say; with convert,
- * the mode is ignored. After a failure nothing is there, but a copy if the source of a move could
- * not be removed. */
-static bool write_target(const zi_import_options *o, const char *to, zi_error *error)
+ * the mode is ignored. tokenizer: for a model without one; NULL: none. After a failure nothing is
+ * there, but a copy if the source of a move could not be removed. */
+static bool write_target(const zi_import_options *o, const char *tokenizer, const char *to,
+                         zi_error *error)
 {
     zi_convert_options convert = {.source = o->source,
                                   .destination = to,
                                   .layout = o->layout,
                                   .precision = o->precision,
                                   .reference = o->reference,
+                                  .tokenizer = tokenizer,
                                   .threads = o->threads,
                                   .progress = o->progress,
+                                  .remark = o->remark,
                                   .user = o->user};
     if (o->convert) return zi_convert(&convert, error);
     return o->mode == ZI_IMPORT_LINK   ? make_link(o->source, to, error)
@@ -350,10 +353,13 @@ bool zi_registry_import(zi_registry *registry, const zi_import_options *options,
     if (options->convert && options->layout != ZI_LAYOUT_SAME)
         section = zi_section_of_layout(options->layout);
     if (!zi_import_target_path(registry, options, section, &to, error)) return false;
-    if (!zi_make_parent_folders(to, error) || !write_target(options, to, error)) {
+    char *tokenizer = NULL;
+    bool ok = zi_hub_find_cached(&registry->options.hub, "tokenizer", &tokenizer, error) &&
+              zi_make_parent_folders(to, error) && write_target(options, tokenizer, to, error);
+    free(tokenizer);
+    if (ok)
+        *path = to;
+    else
         free(to);
-        return false;
-    }
-    *path = to;
-    return true;
+    return ok;
 }

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 /* FORMAT is the version of the file: increase it with every change of zi_inspection. */
-enum { FORMAT = 2, MAX_FILE = 64 << 20 /* bytes */ };
+enum { FORMAT = 3, MAX_FILE = 64 << 20 /* bytes */ };
 
 typedef struct {
     char *absolute_path;

@@ -39,6 +39,18 @@ static bool is_complete(const zi_model_location *entry)
     return entry->section != ZI_SECTION_HUB || zi_snapshot_is_complete(entry->path);
 }
 
+zi_inspection *zi_registry_inspect(zi_registry *registry, const zi_model_location *location)
+{
+    zi_files_state state;
+    zi_inspection *found;
+    if (!zi_files_state_read(location->path, &state, NULL)) return NULL;
+    found = zi_inspection_cache_get(registry->inspections, location->path, &state);
+    if (found) return found;
+    if (!inspect_as_section(location->section, location->path, &found, NULL)) return NULL;
+    zi_inspection_cache_put(registry->inspections, location->path, &state, found);
+    return found;
+}
+
 /* Inspects the models that are not in the cache, and puts them there. Skips unreadable and
  * incomplete ones. inspected (may be NULL) is called after each that was inspected; its false ends
  * this with ZI_ERROR_CANCELLED. Also fails when memory is short. */
@@ -95,9 +107,25 @@ zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *
 /* The kind by section; in the hub's cache by inspection, and ZI_MODEL_OTHER without one. */
 static zi_model_kind kind_of(const zi_registry_entry *entry)
 {
-    if (entry->section == ZI_SECTION_PROMPT_ENHANCER) return ZI_MODEL_LANGUAGE;
-    if (entry->section != ZI_SECTION_HUB) return ZI_MODEL_IMAGE;
-    return entry->inspection ? entry->inspection->kind : ZI_MODEL_OTHER;
+    switch (entry->section) {
+    case ZI_SECTION_PROMPT_ENHANCER:
+        return ZI_MODEL_LANGUAGE;
+    case ZI_SECTION_TEXT_ENCODERS:
+    case ZI_SECTION_CLIP:
+        return ZI_MODEL_TEXT_ENCODER;
+    case ZI_SECTION_VAE:
+        return ZI_MODEL_VAE;
+    case ZI_SECTION_LORAS:
+        return ZI_MODEL_LORA;
+    case ZI_SECTION_UPSCALE_MODELS:
+        return ZI_MODEL_UPSCALER;
+    case ZI_SECTION_CONTROLNET:
+        return ZI_MODEL_CONTROL_NET;
+    case ZI_SECTION_HUB:
+        return entry->inspection ? entry->inspection->kind : ZI_MODEL_OTHER;
+    default:
+        return ZI_MODEL_IMAGE;
+    }
 }
 
 /* Appends an entry to `out`, which has room for it and takes over *from, then zeroed. Skips, and
@@ -166,7 +194,7 @@ bool zi_registry_read(zi_registry *registry, zi_registry_list *out, zi_error *er
     zi_model_locations_free(&all);
     zi_partial_download_for_each(registry->options.folder, add_partial_download, &reader);
     zi_stale_temporary_for_each(registry->options.folder, add_stale_temporary, &reader);
-    if (reader.failed) {
+    if (reader.failed || !zi_registry_add_parts(registry, &list, NULL)) {
         zi_registry_list_free(&list);
         return zi_error_no_memory(error, sizeof list);
     }
@@ -181,6 +209,9 @@ void zi_registry_list_free(zi_registry_list *list)
         free(list->entries[i].name);
         free(list->entries[i].path);
         zi_inspection_free(list->entries[i].inspection);
+        free(list->entries[i].text_encoder);
+        free(list->entries[i].vae);
+        free(list->entries[i].tokenizer);
     }
     for (size_t i = 0; i < list->partial_count; i++) free(list->partial[i].name);
     free(list->entries);

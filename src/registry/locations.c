@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "hub/cache.h"
 #include "io/gguf_split.h"
+#include "io/weights_files.h"
 #include "registry/registry.h"
 
 #include <dirent.h>
@@ -17,9 +18,29 @@ enum { MAX_NAME = 200 };
 
 const char *zi_section_name(zi_section section)
 {
-    static const char *const names[] = {"mlx", "pytorch", "comfyui", "prompt_enhancer",
-                                        "hub", "named",   "demo"};
+    static const char *const names[] = {[ZI_SECTION_MLX] = "mlx",
+                                        [ZI_SECTION_PYTORCH] = "pytorch",
+                                        [ZI_SECTION_COMFYUI] = "comfyui",
+                                        [ZI_SECTION_DIFFUSION_MODELS] = "diffusion_models",
+                                        [ZI_SECTION_UNET] = "unet",
+                                        [ZI_SECTION_CHECKPOINTS] = "checkpoints",
+                                        [ZI_SECTION_PROMPT_ENHANCER] = "prompt_enhancer",
+                                        [ZI_SECTION_TEXT_ENCODERS] = "text_encoders",
+                                        [ZI_SECTION_CLIP] = "clip",
+                                        [ZI_SECTION_VAE] = "vae",
+                                        [ZI_SECTION_LORAS] = "loras",
+                                        [ZI_SECTION_UPSCALE_MODELS] = "upscale_models",
+                                        [ZI_SECTION_CONTROLNET] = "controlnet",
+                                        [ZI_SECTION_HUB] = "hub",
+                                        [ZI_SECTION_NAMED] = "named",
+                                        [ZI_SECTION_DEMO] = "demo"};
     return names[section];
+}
+
+bool zi_section_is_comfyui(zi_section section)
+{
+    return (section > ZI_SECTION_COMFYUI && section < ZI_SECTION_PROMPT_ENHANCER) ||
+           (section > ZI_SECTION_PROMPT_ENHANCER && section < ZI_SECTION_HUB);
 }
 
 /* ---- lists ---- */
@@ -176,12 +197,61 @@ static bool is_model_folder(const char *dir)
     return is;
 }
 
+bool zi_folder_is_model(const char *dir)
+{
+    static const char *const stems[] = {"model", "diffusion_pytorch_model", "weights"};
+    char name[ZI_WEIGHTS_NAME];
+    bool index;
+    char *pipeline = zi_path_join(dir, "model_index.json");
+    bool is = pipeline && zi_is_file(pipeline);
+    for (size_t i = 0; !is && i < sizeof stems / sizeof *stems; i++)
+        is = zi_weights_find(dir, stems[i], name, &index);
+    free(pipeline);
+    return is;
+}
+
+/* Appends the files below root/below, one of ComfyUI's folders or a folder in one, as "BELOW/FILE",
+ * and folders that are one model. Looks into folders up to MAX_DEPTH deep. A folder that cannot be
+ * read has none. False: out of memory. */
+static bool add_comfyui_folder(const zi_registry *r, const char *root, zi_section section,
+                               const char *below, int depth, zi_model_locations *out,
+                               zi_error *error)
+{
+    enum { MAX_DEPTH = 4 };
+    char *dir = zi_path_join(root, below);
+    if (!dir) return zi_error_no_memory(error, strlen(root));
+    DIR *opened = opendir(dir);
+    bool ok = true;
+    for (const struct dirent *entry; ok && opened && (entry = readdir(opened));) {
+        char *path = zi_path_join(dir, entry->d_name), *name = zi_path_join(below, entry->d_name);
+        char *allowed = NULL;
+        ok = (path && name) || zi_error_no_memory(error, strlen(dir));
+        if (ok && zi_path_may_be_model(path, entry->d_name))
+            allowed = allowed_path(r, root, path, entry->d_name);
+        if (allowed && zi_is_dir(path) && !zi_folder_is_model(path)) {
+            if (depth < MAX_DEPTH)
+                ok = add_comfyui_folder(r, root, section, name, depth + 1, out, error);
+        } else if (allowed) {
+            ok = append_location(out, section, name, allowed, error);
+            name = allowed = NULL;
+        }
+        free(allowed);
+        free(name);
+        free(path);
+    }
+    if (opened) closedir(opened);
+    free(dir);
+    return ok;
+}
+
 /* Appends all models of the section's folder in root, the models folder (with names_only its real
  * path), or that folder itself if it is a language model. A missing folder has no models. False:
  * out of memory. */
 static bool add_section(const zi_registry *r, const char *root, zi_section section,
                         zi_model_locations *out, zi_error *error)
 {
+    if (zi_section_is_comfyui(section))
+        return add_comfyui_folder(r, root, section, zi_section_name(section), 0, out, error);
     char *dir = zi_path_join(root, zi_section_name(section));
     if (!dir) return zi_error_no_memory(error, strlen(root));
     bool ok = true, itself = section == ZI_SECTION_PROMPT_ENHANCER && is_model_folder(dir);
@@ -206,6 +276,28 @@ static bool add_models_folder(const zi_registry *r, zi_model_locations *out, zi_
     return ok;
 }
 
+/* Sorts the list, or empties it if not ok. Returns ok. */
+static bool finish_locations(bool ok, zi_model_locations *out)
+{
+    if (!ok) zi_model_locations_free(out);
+    if (out->count) qsort(out->entries, out->count, sizeof *out->entries, compare_locations);
+    return ok;
+}
+
+bool zi_registry_locate_comfyui(const zi_registry *registry, const char *root,
+                                zi_model_locations *out, zi_error *error)
+{
+    bool ok = true;
+    char *real = registry->options.names_only ? realpath(root, NULL) : NULL;
+    if (registry->options.names_only) root = real;
+    *out = (zi_model_locations){0};
+    for (int section = 0; ok && root && section < ZI_FOLDER_SECTIONS; section++)
+        if (zi_section_is_comfyui((zi_section)section))
+            ok = add_section(registry, root, (zi_section)section, out, error);
+    free(real);
+    return finish_locations(ok, out);
+}
+
 bool zi_registry_find_in_folder(const zi_registry *registry, const char *name,
                                 zi_model_location *out, zi_error *error)
 {
@@ -214,8 +306,11 @@ bool zi_registry_find_in_folder(const zi_registry *registry, const char *name,
     *out = (zi_model_location){0};
     if (all.count) qsort(all.entries, all.count, sizeof *all.entries, compare_locations);
     for (size_t i = 0; ok && i < all.count && !out->name; i++) {
-        const char *full = all.entries[i].name, *slash = strchr(full, '/');
-        if (strcmp(full, name) != 0 && (!slash || strcmp(slash + 1, name) != 0)) continue;
+        const char *full = all.entries[i].name, *slash = strchr(full, '/'),
+                   *last = strrchr(full, '/');
+        if (strcmp(full, name) != 0 && (!slash || strcmp(slash + 1, name) != 0) &&
+            (!last || strcmp(last + 1, name) != 0))
+            continue;
         *out = all.entries[i];
         all.entries[i] = (zi_model_location){0};
     }
@@ -327,7 +422,7 @@ char *zi_registry_name_of(const zi_registry *registry, const char *path)
     for (int i = 0; slash && i < ZI_FOLDER_SECTIONS; i++) {
         const char *section = zi_section_name((zi_section)i);
         if (strlen(section) == (size_t)(slash - rest) && !strncmp(rest, section, strlen(section)) &&
-            is_plain_name(slash + 1))
+            (zi_section_is_comfyui((zi_section)i) || is_plain_name(slash + 1)))
             name = strdup(rest);
     }
     char *base = name ? NULL : zi_path_basename(path);
@@ -358,7 +453,5 @@ bool zi_registry_locate_models(const zi_registry *registry, zi_model_locations *
     *out = (zi_model_locations){0};
     bool ok = add_models_folder(registry, out, error) && add_hub_cache(registry, out, error) &&
               add_option_models(registry, out, error);
-    if (!ok) zi_model_locations_free(out);
-    if (out->count) qsort(out->entries, out->count, sizeof *out->entries, compare_locations);
-    return ok;
+    return finish_locations(ok, out);
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Whether name is that of a section's folder: mlx, pytorch, comfyui or prompt_enhancer. */
+/* Whether name is that of a section's folder, such as mlx or text_encoders. */
 static bool is_section(const char *name)
 {
     for (int i = 0; i < ZI_FOLDER_SECTIONS; i++)

@@ -4,8 +4,9 @@
 #include "base/temporary.h"
 #include "base/text.h"
 #include "hub/cache.h"
-#include "io/layout.h"
 #include "io/gguf_split.h"
+#include "io/json.h"
+#include "io/weights_files.h"
 #include "registry/partial_download.h"
 #include "registry/stale_temporary.h"
 
@@ -175,6 +176,18 @@ static bool is_repo_id(const char *name)
     return valid;
 }
 
+/* Sets name and path of *out for a path that exists, of which a folder like ComfyUI's stands for
+ * its diffusion model. ZI_ERROR_NOT_FOUND: it has several, or none. The caller frees *out, after
+ * false, too. */
+static bool find_path(const zi_registry *r, const char *path, zi_resolved_model *out,
+                      zi_error *error)
+{
+    if (!zi_registry_find_in_comfyui(r, path, &out->path, error)) return false;
+    if (!out->path) return set_resolved(out, path, path, error);
+    out->name = strdup(out->path);
+    return out->name || zi_error_no_memory(error, strlen(path));
+}
+
 /* Sets name and path of *out for a path that exists (unless names_only), else for a listed name.
  * ZI_ERROR_NOT_FOUND: there is none. The caller frees *out, after false, too. */
 static bool find_named(const zi_registry *r, const char *name, zi_resolved_model *out,
@@ -183,7 +196,7 @@ static bool find_named(const zi_registry *r, const char *name, zi_resolved_model
     struct stat st;
     const char *folder = r->options.folder;
     if (!r->options.names_only && *name && stat(name, &st) == 0)
-        return set_resolved(out, name, name, error);
+        return find_path(r, name, out, error);
     if (!find_listed(r, name, out, error)) return false;
     if (out->path) return true;
     bool repo = is_repo_id(name);
@@ -215,6 +228,14 @@ static bool find_chosen(const zi_registry *r, const char *name, bool from_file,
                            name);
 }
 
+/* Whether a model in the folder counts as an image model: in one of ComfyUI's folders, where all
+ * kinds of models are, only if it may be one of Z-Image. */
+static bool may_generate(const zi_model_location *location)
+{
+    return location->section < ZI_SECTION_PROMPT_ENHANCER &&
+           (!zi_section_is_comfyui(location->section) || zi_may_be_diffusion_model(location));
+}
+
 /* Sets ZI_ERROR_NOT_FOUND, with the names of the first 8 of `count` image models in the models
  * folder to choose from. Returns false. */
 static bool fail_ambiguous(const zi_registry *r, const zi_model_location *const *models,
@@ -234,8 +255,59 @@ static bool fail_ambiguous(const zi_registry *r, const zi_model_location *const 
     return false;
 }
 
-/* Sets *out to the complete Z-Image-Turbo in the hub's cache, else to the demo model, which need
- * not exist. ZI_ERROR_NOT_FOUND: there is neither. The caller frees *out, after false, too. */
+/* Whether a model in the hub's cache, which has models of all kinds, is a complete one of Z-Image,
+ * by its index (diffusers) or the name of its weights (MLX). */
+static bool is_image_model_of_hub(const zi_model_location *location)
+{
+    enum { MAX_INDEX = 1 << 20 };
+    static const char class_prefix[] = "ZImage";
+    cJSON *json = NULL;
+    if (location->section != ZI_SECTION_HUB || !zi_snapshot_is_complete(location->path))
+        return false;
+    char *index = zi_path_join(location->path, "model_index.json");
+    char weights[ZI_WEIGHTS_NAME];
+    bool shards;
+    const char *name = index && zi_is_file(index) && zi_json_read(index, MAX_INDEX, &json, NULL)
+                           ? cJSON_GetStringValue(zi_json_find(json, "_class_name"))
+                           : NULL;
+    bool is = (name && !strncmp(name, class_prefix, sizeof class_prefix - 1)) ||
+              zi_weights_find(location->path, "weights", weights, &shards);
+    cJSON_Delete(json);
+    free(index);
+    return is;
+}
+
+/* Sets *out to the only image model in the hub's cache; leaves it if there is none.
+ * ZI_ERROR_NOT_FOUND: there are several. The caller frees *out, after false, too. */
+static bool find_only_of_hub(const zi_registry *r, zi_resolved_model *out, zi_error *error)
+{
+    zi_model_locations all;
+    const zi_model_location *only = NULL;
+    zi_text names;
+    size_t count = 0;
+    if (!zi_registry_locate_models(r, &all, error)) return false;
+    zi_text_init(&names, 1 << 10);
+    for (size_t i = 0; i < all.count; i++) {
+        if (!is_image_model_of_hub(&all.entries[i])) continue;
+        only = &all.entries[i];
+        zi_text_printf(&names, "%s%s", count++ ? ", " : "", only->name);
+    }
+    bool ok = true;
+    if (count > 1)
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
+                             "the hub's cache has %zu models and none is the default: %s; name "
+                             "one, or choose a default",
+                             count, names.data ? names.data : "");
+    else if (count == 1)
+        ok = set_resolved(out, only->name, only->path, error);
+    zi_text_free(&names);
+    zi_model_locations_free(&all);
+    return ok;
+}
+
+/* Sets *out to the complete Z-Image-Turbo in the hub's cache, else to the only other image model
+ * there, else to the demo model, which need not exist. ZI_ERROR_NOT_FOUND: there is none of them,
+ * or several others. The caller frees *out, after false, too. */
 static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_repo_id turbo;
@@ -252,34 +324,15 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out
         free(path);
         return ok;
     }
-    out->as = ZI_RESOLVED_DEMO;
+    if (!find_only_of_hub(r, out, error)) return false;
+    out->as = out->path ? ZI_RESOLVED_DOWNLOADED : ZI_RESOLVED_DEMO;
+    if (out->path) return true;
     if (r->options.demo)
         return set_resolved(out, zi_section_name(ZI_SECTION_DEMO), r->options.demo, error);
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "model",
                            "there is no model: no complete one in %s, none in the hub's cache, and "
                            "no demo model",
                            r->options.folder);
-}
-
-/* Whether the layout has what generating needs: transformer, text encoder, VAE and tokenizer; with
- * options.parts_given only the transformer. */
-static bool has_components(const zi_registry *r, const zi_layout *layout)
-{
-    const zi_layout_component *c = layout->components;
-    if (!c[ZI_COMPONENT_TRANSFORMER].path) return false;
-    return r->options.parts_given ||
-           (c[ZI_COMPONENT_TEXT_ENCODER].path && c[ZI_COMPONENT_VAE].path && layout->tokenizer);
-}
-
-/* Whether a model can be used when none is named: an image model of the models folder with the
- * components that are needed. One whose layout cannot be read, too: loading it tells why. */
-static bool is_candidate(const zi_registry *r, const zi_model_location *model)
-{
-    zi_layout layout;
-    if (!zi_layout_read(model->path, &layout, NULL)) return true;
-    bool complete = has_components(r, &layout);
-    zi_layout_free(&layout);
-    return complete;
 }
 
 /* The image models of the models folder; pointers into a list of locations. */
@@ -291,15 +344,17 @@ typedef struct {
 
 /* Sorts the image models of the models folder into complete and other ones, for a free() of
  * out->complete. False: out of memory. */
-static bool sort_image_models(const zi_registry *r, const zi_model_locations *all,
-                              image_models *out, zi_error *error)
+static bool sort_image_models(zi_registry *r, const zi_model_locations *all, image_models *out,
+                              zi_error *error)
 {
     *out = (image_models){.complete = calloc(all->count + 1, sizeof *out->complete)};
     if (!out->complete) return zi_error_no_memory(error, all->count * sizeof *out->complete);
     for (size_t i = 0; i < all->count; i++) {
         const zi_model_location *model = &all->entries[i];
-        if (model->section >= ZI_SECTION_PROMPT_ENHANCER) continue;
-        if (is_candidate(r, model))
+        bool complete;
+        if (!may_generate(model)) continue;
+        if (!zi_registry_is_complete(r, model, &complete, error)) return false;
+        if (complete)
             out->complete[out->count++] = model;
         else if (!out->other)
             out->other = model;
@@ -410,34 +465,40 @@ static bool fail_unknown(const char *name, zi_error *error)
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
 }
 
+/* The section of a model's name, SECTION/NAME (of a language model also SECTION alone);
+ * ZI_SECTION_HUB: it has none. */
+static zi_section section_of_name(const char *name)
+{
+    for (int i = 0; i < ZI_FOLDER_SECTIONS; i++) {
+        const char *section = zi_section_name((zi_section)i);
+        size_t length = strlen(section);
+        if (!strncmp(name, section, length) &&
+            (name[length] == '/' || (!name[length] && i == ZI_SECTION_PROMPT_ENHANCER)))
+            return (zi_section)i;
+    }
+    return ZI_SECTION_HUB;
+}
+
 bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasting, zi_error *error)
 {
-    static const char languages[] = "prompt_enhancer";
     zi_resolved_model found = {0};
-    size_t length = sizeof languages - 1;
     bool ok = find_listed(registry, name, &found, error);
+    zi_section section = found.path ? section_of_name(found.name) : ZI_SECTION_HUB;
     if (ok && !found.path)
         ok = fail_unknown(name, error);
-    else if (ok && !strncmp(found.name, languages, length) &&
-             (!found.name[length] || found.name[length] == '/'))
+    else if (ok && section == ZI_SECTION_PROMPT_ENHANCER)
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, found.name,
                           "is a language model, which generates no images; name an image model");
+    else if (ok && section > ZI_SECTION_PROMPT_ENHANCER && section < ZI_SECTION_HUB)
+        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, found.name,
+                          "is in the folder %s, whose models generate no images by themselves; "
+                          "name an image model",
+                          zi_section_name(section));
     else if (ok)
         ok = lasting ? write_default_file(registry, found.name, error)
                      : set_session_default(registry, found.name, error);
     zi_resolved_model_free(&found);
     return ok;
-}
-
-/* Whether a name is SECTION/..., and so rather a model of the models folder than one of the hub. */
-static bool names_section(const char *name)
-{
-    for (int i = 0; i < ZI_FOLDER_SECTIONS; i++) {
-        const char *section = zi_section_name((zi_section)i);
-        size_t length = strlen(section);
-        if (!strncmp(name, section, length) && name[length] == '/') return true;
-    }
-    return false;
 }
 
 /* Sets *path to what has this name in the registry and can be removed, in new memory, and *location
@@ -465,7 +526,7 @@ static bool find_removable(const zi_registry *r, const char *name, char **path, 
     }
     if (!o->hub.cache || !strchr(name, '/')) return fail_unknown(name, error);
     return zi_hub_cache_find_repo(&o->hub, name, path, error) ||
-           (names_section(name) && fail_unknown(name, error));
+           (section_of_name(name) != ZI_SECTION_HUB && fail_unknown(name, error));
 }
 
 bool zi_registry_find_removable(zi_registry *registry, const char *name, char **path,

@@ -6,9 +6,9 @@
 
 #include <pthread.h>
 
-/* Number of sections that are folders in the models folder. The last of them holds language models,
- * the others image models. */
-enum { ZI_FOLDER_SECTIONS = ZI_SECTION_PROMPT_ENHANCER + 1 };
+/* Number of sections that are folders in the models folder. Those before
+ * ZI_SECTION_PROMPT_ENHANCER hold image models. */
+enum { ZI_FOLDER_SECTIONS = ZI_SECTION_HUB };
 
 struct zi_registry {
     zi_registry_options options;
@@ -38,6 +38,19 @@ typedef struct {
 bool zi_registry_locate_models(const zi_registry *registry, zi_model_locations *out,
                                zi_error *error) ZI_CHECKED;
 
+/* Whether a folder has the files of one model, and is not a folder of models: model_index.json, or
+ * weights that have the name of diffusers, transformers or MLX. False also when memory is short. */
+bool zi_folder_is_model(const char *dir);
+
+/* Whether a section is one of ComfyUI's folders, which may have subfolders. */
+bool zi_section_is_comfyui(zi_section section);
+
+/* Finds the models in ComfyUI's folders below root, sorted, as zi_registry_locate_models does.
+ * Links are followed as the registry's options say. The caller frees *out. False: out of memory;
+ * *out is empty. */
+bool zi_registry_locate_comfyui(const zi_registry *registry, const char *root,
+                                zi_model_locations *out, zi_error *error) ZI_CHECKED;
+
 /* Frees the list and its strings, and zeroes the struct, which is the caller's. A zeroed struct is
  * allowed, NULL is not. */
 void zi_model_locations_free(zi_model_locations *locations);
@@ -53,8 +66,8 @@ bool zi_path_may_be_model(const char *path, const char *name);
 bool zi_check_model_name(const char *name, zi_error *error) ZI_CHECKED;
 
 /* Finds a model of the models folder by "SECTION/NAME" or NAME alone (then in the first section
- * that has it). *out is {0} if there is none, which is not an error; the caller frees it. False:
- * out of memory; *out is {0}, too. */
+ * that has it), which in ComfyUI's folders may leave out subfolders. *out is {0} if there is none,
+ * which is not an error; the caller frees it. False: out of memory; *out is {0}, too. */
 bool zi_registry_find_in_folder(const zi_registry *registry, const char *name,
                                 zi_model_location *out, zi_error *error) ZI_CHECKED;
 
@@ -72,6 +85,37 @@ char *zi_registry_name_of(const zi_registry *registry, const char *path);
  * is NULL. */
 bool zi_registry_find_in_hub_cache(const zi_registry *registry, const char *name, char **path,
                                    zi_error *error) ZI_CHECKED;
+
+/* ---- parts of ComfyUI's folder (parts.c) ---- */
+
+/* Whether the file at this location, in one of ComfyUI's folders of image models, may be a
+ * transformer of Z-Image: its header is read. One that is damaged may be. */
+bool zi_may_be_diffusion_model(const zi_model_location *location);
+
+/* Sets *path to the only diffusion model of Z-Image in ComfyUI's folders below `folder`, in new
+ * memory; to NULL, which is no error, if the folder has none of these folders, or is itself a
+ * model. ZI_ERROR_NOT_FOUND: there are several, or none. */
+bool zi_registry_find_in_comfyui(const zi_registry *registry, const char *folder, char **path,
+                                 zi_error *error) ZI_CHECKED;
+
+/* Sets *complete to whether a model of the models folder has what generating needs: transformer,
+ * text encoder, VAE and tokenizer, its own or those that zi_registry_find_parts finds; with
+ * options.parts_given only the transformer. True also for a model whose layout cannot be read
+ * (loading it tells why), and with options.names_only, where nothing is inspected, as long as parts
+ * are not inspected yet. False: memory is short. */
+bool zi_registry_is_complete(zi_registry *registry, const zi_model_location *model, bool *complete,
+                             zi_error *error) ZI_CHECKED;
+
+/* Sets text_encoder, vae and tokenizer of the list's entries, and usable of all. Looks at
+ * inspections that the entries have. False: out of memory. */
+bool zi_registry_add_parts(zi_registry *registry, zi_registry_list *list,
+                           zi_error *error) ZI_CHECKED;
+
+/* ---- inspections (list.c) ---- */
+
+/* Returns the inspection of a model at a location, stored or made now and then stored, for
+ * zi_inspection_free. NULL: its files cannot be read, or memory is short. */
+zi_inspection *zi_registry_inspect(zi_registry *registry, const zi_model_location *location);
 
 /* ---- the default model (registry.c) ---- */
 

@@ -392,11 +392,15 @@ static bool remove_state_folder(const zi_streaming_conversion *c, zi_error *erro
 }
 
 /* Plans the conversion, checks the disk space, drops old output if there is no state to resume,
- * writes the intent, and starts the thread. After a failure no thread runs. */
-static bool start_conversion(zi_streaming_conversion *c, zi_error *error)
+ * writes the intent, and starts the thread. *streaming becomes false, and no thread runs, if
+ * tensors come from another model, too, which shards do not tell. After a failure no thread runs.
+ */
+static bool start_conversion(zi_streaming_conversion *c, bool *streaming, zi_error *error)
 {
     c->planned = true; /* zi_conversion_free is due in any case */
     if (!zi_conversion_plan(&c->conversion, &c->options, error)) return false;
+    *streaming = !c->conversion.lender && !c->conversion.zeros;
+    if (!*streaming) return remove_state_folder(c, error);
     c->conversion.work.provider = &c->provider;
     set_positions(c);
     if (!check_disk_space(c, error)) return false;
@@ -432,7 +436,7 @@ static bool start_after_metadata(void *user, const char *folder, const zi_transf
         return false;
     }
     *streaming = plannable && c->import->convert;
-    return *streaming ? start_conversion(c, error) : remove_state_folder(c, error);
+    return *streaming ? start_conversion(c, streaming, error) : remove_state_folder(c, error);
 }
 
 /* ---- interface ---- */

@@ -79,9 +79,9 @@ class Hints(Case):
             ("; see --reference\n", ["generate", "-p", "x", "-m", self.without("vae/config.json")]),
             ("; see --reference\n", ["generate", "-p", "x", "-m",
                                      self.without("scheduler/scheduler_config.json")]),
-            ("; see --reference\n", ["tokenize", "-m", alone, "x"]),
+            ("; see --reference, `zimage download tokenizer`\n", ["tokenize", "-m", alone, "x"]),
             ("; see --vae, --reference\n", ["convert", MODEL, "y", "--to", "mlx", "--vae", SPLIT]),
-            ("; see --reference\n", ["import", self.without("tokenizer"), "--to", "mlx"]),
+            ("; see --reference, `zimage download tokenizer`\n", ["import", self.without("tokenizer"), "--to", "mlx"]),
         ):
             with self.subTest(args):
                 result = self.zimage(*args)

@@ -15,7 +15,7 @@ ALLOWED = {
     "backend/cpu": {"base", "kernels", "backend"},
     "model": {"base", "io", "backend"},
     "inspect": {"base", "io", "model"},
-    "convert": {"base", "io"},
+    "convert": {"base", "io", "model"},
     "hub": {"base", "io"},
     "registry": {"base", "io", "convert", "inspect", "hub"},
 }

@@ -161,8 +161,10 @@ class Foreign(Case):
         name = FUSED + ".weight"
         without = {key: row for key, row in self.tensors.items() if key != name}
         self.refuses_file(without, name, "missing")
-        self.refuses_file({key: row for key, row in self.tensors.items() if key != "x_pad_token"},
-                          "x_pad_token", "missing")
+        without = {key: row for key, row in self.tensors.items() if key != "x_pad_token"}
+        write_safetensors(self.path("odd.safetensors"), without)
+        self.refuses(1, ["odd.safetensors", "x_pad_token", "missing", "reference model"], "--vae", MODEL,
+                     "--text-encoder", MODEL + "/text_encoder", model="odd.safetensors")
         # One that fits the names but not the model: a layer without its others.
         self.refuses_file({**self.tensors, "layers.7.attention_norm1.weight": half(128)},
                           "layers.7.attention_norm1.weight", "not part of the model")

@@ -14,11 +14,24 @@ const SECTIONS = [
   { shelf: 'mlx', title: 'MLX', folder: 'models/mlx' },
   { shelf: 'pytorch', title: 'PyTorch', folder: 'models/pytorch' },
   { shelf: 'comfyui', title: 'ComfyUI and GGUF', folder: 'models/comfyui' },
+  { shelf: 'diffusion_models', title: 'ComfyUI: diffusion models' },
+  { shelf: 'unet', title: 'ComfyUI: unet' },
+  { shelf: 'checkpoints', title: 'ComfyUI: checkpoints' },
   { shelf: 'prompt_enhancer', title: 'Language models', folder: 'models/prompt_enhancer' },
+  { shelf: 'text_encoders', title: 'ComfyUI: text encoders' },
+  { shelf: 'clip', title: 'ComfyUI: clip' },
+  { shelf: 'vae', title: 'ComfyUI: VAE' },
+  { shelf: 'loras', title: 'ComfyUI: LoRAs' },
+  { shelf: 'upscale_models', title: 'ComfyUI: upscalers' },
+  { shelf: 'controlnet', title: 'ComfyUI: ControlNets' },
   { shelf: 'hub', title: 'Hugging Face cache' },
   { shelf: 'named', title: 'From the command line' },
   { shelf: 'demo', title: 'Built-in' },
 ];
+// Kinds that are components of image models, or are added to these.
+const PART_KINDS = {
+  text_encoder: 'Text encoder', vae: 'VAE', lora: 'LoRA', upscaler: 'Upscaler', control_net: 'ControlNet',
+};
 const MAX_JOBS = 6; // shown, the latest first
 const body = $('#models'), jobList = $('#model-jobs');
 let isShown = false, isStale = true; // whether the view is visible; whether the list must be rendered again
@@ -33,6 +46,7 @@ function stateChip(model) {
   if (model.health === 'unsupported') return el('span.chip.bad', {}, 'Not supported');
   if (model.loaded) return el('span.chip.good', {}, icon('check'), 'Loaded');
   if (model.kind === 'language') return el('span.chip.good', {}, 'Prompt enhancer');
+  if (PART_KINDS[model.kind]) return el('span.chip.good', {}, PART_KINDS[model.kind]);
   return model.usable ? el('span.chip.good', {}, 'Usable') : el('span.chip.warn', {}, 'Incomplete');
 }
 
@@ -52,8 +66,10 @@ function modelActions(model) {
     isImageModel && action('rotate', 'Convert', () => openConvertDialog(model, modelList().models)));
 }
 
-// Other components than the transformer can come from another model.
-function missingText({ missing }) {
+// Other components than the transformer can come from another model: parts are those that the server uses by itself.
+function missingText({ missing, usable, parts }) {
+  const used = [parts.text_encoder, parts.vae, parts.tokenizer && 'a tokenizer that was found'].filter(Boolean);
+  if (usable) return `With ${used.join(', ')}.`;
   const names = missing.map((name) => name.replaceAll('_', ' ')).join(', ');
   return `Missing: ${names}.${missing.includes('transformer') ? '' : ' Convert can take that from another model.'}`;
 }

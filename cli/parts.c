@@ -1,0 +1,66 @@
+/* Components that a model gets from elsewhere: those that options name, and those that the registry
+ * finds. */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Replaces *path, a path or name that an option gave, by the path of what it names; *owned gets
+ * that string. NULL stays. False: there is none; *error is set. */
+static bool resolve_part(zi_registry *registry, zi_component component, const char **path,
+                         char **owned, zi_error *error)
+{
+    if (!*path) return true;
+    if (!zi_registry_resolve_part(registry, component, *path, owned, error)) {
+        zi_add_download_hint(*path, error);
+        return false;
+    }
+    *path = *owned;
+    return true;
+}
+
+bool zi_resolve_parts(const char *folder, zi_model_options *load, zi_used_parts *out,
+                      zi_error *error)
+{
+    zi_user_registry models;
+    zi_used_parts parts = {0};
+    if (!load->text_encoder && !load->vae && !load->reference) {
+        *out = parts;
+        return true;
+    }
+    if (!zi_user_registry_open(folder, &models, error)) return false;
+    bool ok = resolve_part(models.registry, ZI_COMPONENT_TEXT_ENCODER, &load->text_encoder,
+                           &parts.text_encoder, error) &&
+              resolve_part(models.registry, ZI_COMPONENT_VAE, &load->vae, &parts.vae, error) &&
+              resolve_part(models.registry, ZI_COMPONENT_TOKENIZER, &load->reference,
+                           &parts.reference, error);
+    zi_user_registry_close(&models);
+    if (ok)
+        *out = parts;
+    else
+        zi_used_parts_free(&parts);
+    return ok;
+}
+
+bool zi_find_parts(const char *folder, zi_model_options *load, zi_used_parts *parts,
+                   zi_error *error)
+{
+    zi_user_registry models;
+    if (!zi_user_registry_open(folder, &models, error)) return false;
+    bool ok = zi_registry_find_parts(models.registry, load, &parts->found, error);
+    zi_user_registry_close(&models);
+    if (!ok) return false;
+    if (parts->found.text_encoder) load->text_encoder = parts->found.text_encoder;
+    if (parts->found.vae) load->vae = parts->found.vae;
+    load->tokenizer = parts->found.tokenizer;
+    return true;
+}
+
+void zi_used_parts_free(zi_used_parts *parts)
+{
+    free(parts->text_encoder);
+    free(parts->vae);
+    free(parts->reference);
+    zi_model_parts_free(&parts->found);
+    *parts = (zi_used_parts){0};
+}
