@@ -138,9 +138,10 @@ static void print_timings(const zi_image_report *report, double seconds)
     int steps = report->used.steps;
     if (!report->args->verbose) return;
     zi_print_note(false,
-                  "encode %.2f s, %d steps %.2f s (%.3f s each), decode %.2f s, save %.2f s; "
+                  "encode %.2f s, %d step%s %.2f s (%.3f s each), decode %.2f s, save %.2f s; "
                   "together %.2f s",
-                  t->encode, steps, t->sample, t->sample / steps, t->decode, t->save, seconds);
+                  t->encode, steps, steps == 1 ? "" : "s", t->sample, t->sample / steps, t->decode,
+                  t->save, seconds);
 }
 
 /* ---- an image ---- */

@@ -166,6 +166,7 @@ static void add_infotext_fields(cJSON *image)
     cJSON_AddStringToObject(image, "sampler", f.sampler);
     cJSON_AddNumberToObject(image, "cfg_normalization", f.cfg_normalization);
     cJSON_AddNumberToObject(image, "cfg_truncation", f.cfg_truncation > 0 ? f.cfg_truncation : 1);
+    cJSON_AddNumberToObject(image, "max_tokens", f.max_tokens ? f.max_tokens : ZI_PROMPT_TOKENS);
     free(storage);
 }
 

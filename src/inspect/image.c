@@ -34,6 +34,7 @@ static cJSON *fields_json(const zi_infotext_fields *f)
     cJSON_AddNumberToObject(fields, "cfg_normalization", f->cfg_normalization);
     cJSON_AddNumberToObject(fields, "cfg_truncation",
                             f->cfg_truncation > 0 ? f->cfg_truncation : 1);
+    cJSON_AddNumberToObject(fields, "max_tokens", f->max_tokens ? f->max_tokens : ZI_PROMPT_TOKENS);
     cJSON_AddNumberToObject(fields, "shift", f->shift);
     return fields;
 }

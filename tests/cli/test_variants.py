@@ -184,6 +184,20 @@ class Base(Variants):
         self.assertEqual(text, "")
         self.assertIn("Steps: 9, Sampler: Euler, Schedule type: diffusers, CFG scale: 1, ", self.infotext())
 
+    def test_lists_of_prompts_and_events(self):
+        """Lines have the model's defaults, too, which the events name; the note is printed once per model."""
+        base = self.scheduler("base", shift=6.0)
+        self.write("list", f'a\n{{"prompt": "b", "steps": 2}}\n{{"prompt": "c", "steps": 2, "model": "{MODEL}"}}\n')
+        result = self.good(self.zimage("generate", "--prompts", "list", "-m", base, "-W", "32", "-H", "32", "--seed", "1", "-o",
+                                       "out.png", "--json"))
+        events = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual([event["steps"] for event in events if event["event"] == "start"], [28, 2, 2])
+        notes = [json.loads(line)["message"] for line in result.stderr.splitlines()]
+        self.assertEqual(notes, ["this is Z-Image, the base model: using 28 steps, guidance 4 and shift 6"])
+        texts = [self.infotext(f"out-{i}.png") for i in (1, 2, 3)]
+        self.assertEqual([("CFG scale: 5," in text, "Model: base," in text) for text in texts],
+                         [(True, True), (True, True), (False, False)])
+
     def inspected(self, path):
         seen = json.loads(self.good(self.zimage("inspect", "--json", path)).stdout)
         return seen["architecture"], seen.get("variant"), seen.get("shift")

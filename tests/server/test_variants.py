@@ -61,13 +61,12 @@ class Variants(Shared):
             self.assertEqual(json.loads(reply.json["info"])["cfg_scale"], used)
 
     def test_samplers(self):
+        names = ("sampler", "schedule", "cfg_normalization", "cfg_truncation", "max_tokens")
         row = self.image(model="demo", steps=2, sampler="heun", schedule="beta", guidance=2, cfg_normalization=1,
-                         cfg_truncation=0.5)
-        self.assertEqual([row[name] for name in ("sampler", "schedule", "cfg_normalization", "cfg_truncation")],
-                         ["heun", "beta", 1, 0.5])
+                         cfg_truncation=0.5, max_tokens=1000)
+        self.assertEqual([row[name] for name in names], ["heun", "beta", 1, 0.5, 1000])
         row = self.image(model="demo", steps=2)
-        self.assertEqual([row[name] for name in ("sampler", "schedule", "cfg_normalization", "cfg_truncation")],
-                         ["euler", "diffusers", 0, 1])
+        self.assertEqual([row[name] for name in names], ["euler", "diffusers", 0, 1, 512])
         self.assertIn("Sampler: Euler, Schedule type: diffusers,", row["recipe"])
 
     def test_refused(self):

@@ -13,6 +13,7 @@ const SPECIAL = {
   height: () => null, // shown with the width
   // Only what is not usual:
   cfg_truncation: (image) => image.cfg_truncation < 1 && image.cfg_truncation,
+  max_tokens: (image) => image.max_tokens !== 512 && image.max_tokens,
   sampler: (image) => image.sampler !== 'euler' && image.sampler,
   schedule: (image) => image.schedule !== 'diffusers' && image.schedule,
 };
