@@ -442,10 +442,11 @@ typedef struct {
 /* Finds a model, for zi_resolved_model_free. name: a path (not with names_only; of a folder like
  * ComfyUI's "models" its only diffusion model: several are ZI_ERROR_NOT_FOUND), else a model in
  * the folder (NAME or mlx/NAME), in the hub cache, options.model or the demo. NULL: the default,
- * else the only complete image model in the folder (one whose layout cannot be read counts, too),
- * else, if it has none, Z-Image-Turbo in the hub cache or the demo. Opens files of the folder only
- * for NULL, and reads their headers. ZI_ERROR_NOT_FOUND: there is none, the default is gone, or
- * there are several. */
+ * else the only complete image model in the folder (what zi_registry_find_parts finds counts; one
+ * whose layout cannot be read counts, too), else, if it has none, Z-Image-Turbo in the hub cache,
+ * else the only image model there, else the demo. Opens files of the folder only for NULL, and
+ * reads their headers; those in ComfyUI's folders it inspects, unless names_only is set.
+ * ZI_ERROR_NOT_FOUND: there is none, the default is gone, or there are several. */
 ZI_API bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_model *out,
                                 zi_error *error) ZI_CHECKED;
 
@@ -479,7 +480,8 @@ typedef struct {
 ZI_API bool zi_registry_find_parts(zi_registry *registry, const zi_model_options *options,
                                    zi_model_parts *out, zi_error *error) ZI_CHECKED;
 
-/* Frees the strings that the struct has and zeroes it; the struct itself is the caller's. */
+/* Frees the strings that the struct has and zeroes it; the struct itself is the caller's. NULL and
+ * a zeroed struct are allowed. */
 ZI_API void zi_model_parts_free(zi_model_parts *parts);
 
 /* Finds a language model by name or path, as zi_registry_resolve does; does not check that it is

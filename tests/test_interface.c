@@ -100,6 +100,7 @@ static void null_can_be_freed(void)
     zi_verification_free(NULL);
     zi_registry_close(NULL);
     zi_registry_list_free(NULL);
+    zi_model_parts_free(NULL);
     zi_resolved_model_free(NULL);
     zi_migration_free(NULL);
 }

@@ -280,6 +280,7 @@ bool zi_registry_find_parts(zi_registry *registry, const zi_model_options *optio
 
 void zi_model_parts_free(zi_model_parts *parts)
 {
+    if (!parts) return;
     free(parts->text_encoder);
     free(parts->vae);
     free(parts->tokenizer);

@@ -5,7 +5,7 @@ import os
 import shutil
 import unittest
 
-from comfyui import DIFFUSION, VAE, make_tree, put_tokenizer, write_encoder, write_vae
+from comfyui import DIFFUSION, ENCODER, VAE, make_tree, put_tokenizer, write_encoder, write_vae
 from support import LIMIT, MODEL, png_infotext, program, read_safetensors, write_safetensors
 from test_download import REPO, HubCase, model_files
 
@@ -121,6 +121,21 @@ class Tokenizers(PartsCase):
             os.remove(self.path("alone", name))
         put_tokenizer(self.path("alone", "tokenizer"))
         self.draw(*self.parts)
+
+    def test_in_the_folder_of_the_only_file(self):
+        """Of any name: such a folder is read as the file, and has the tokenizer that lies in it."""
+        os.makedirs(self.path("one"))
+        os.rename(self.path("alone", "encoder.safetensors"), self.path("one", "any_name.safetensors"))
+        shutil.copy(os.path.join(ENCODER, "config.json"), self.path("one"))
+        put_tokenizer(self.path("one"))
+        found = json.loads(self.good(self.run_zimage("inspect", "--json", "one")).stdout)
+        self.assertTrue(found["components"]["tokenizer"]["present"])
+        self.assertEqual(self.good(self.run_zimage("tokenize", "-m", "one", "a fox")).stdout,
+                         self.good(self.run_zimage("tokenize", "-m", MODEL, "a fox")).stdout)
+        self.good(self.run_zimage("convert", "one", "encoder.gguf", "--to", "gguf"))
+        parts = ["-m", "alone/t.safetensors", "--vae", os.path.join(MODEL, "vae")]
+        self.draw(*parts, "--text-encoder", "one")
+        self.draw(*parts, "--text-encoder", "encoder.gguf")
 
     def test_in_a_conversion(self):
         """The files of the tokenizer go along, and not the weights beside them."""
