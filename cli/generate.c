@@ -305,7 +305,7 @@ static bool enhance_prompt(generate_args *args, zi_engine *engine, zi_error *err
     }
     if (args->enhance != ENHANCE_TRY || error->code == ZI_ERROR_CANCELLED) return false;
     char *why = zi_format_error(args->command, error);
-    zi_print_note(args->quiet, "%s; using the prompt unchanged", why ? why : error->text);
+    zi_print_note(args->quiet, "using the prompt unchanged: %s", why ? why : error->text);
     free(why);
     *error = (zi_error){0};
     return !args->random || print_prompt(args, error);

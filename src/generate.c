@@ -297,9 +297,10 @@ static bool check_caption(const zi_generation_job *j, const char *field, const z
     size_t known = (size_t)j->model->config.transformer.lens[0];
     size_t used = (c->count + 31) / 32 * 32 + 2;
     if (used <= known) return true;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field,
-                        "has %zu tokens; this model takes at most %zu; shorten it", c->count,
-                        (known - 2) / 32 * 32);
+    return zi_error_set(
+        error, ZI_ERROR_INVALID_ARGUMENT, field,
+        "has %zu tokens (words and parts of words), and this model takes at most %zu; shorten it",
+        c->count, (known - 2) / 32 * 32);
 }
 
 /* Whether the model's preview map is fitted; locks the model's mutex meanwhile. */
@@ -416,7 +417,7 @@ bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, i
     if (!ZI_CHECK_RESERVED(options, error)) return false;
     if (!options->path && !options->text_encoder && !options->reference)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
-                               "no model was named");
+                               "no model was named; name a model folder or file");
     zi_tokenizer *tokenizer = NULL;
     if (!zi_assembly_tokenizer(options, NULL, &tokenizer, error)) return false;
     bool ok = chat ? zi_tokenizer_encode_chat(tokenizer, text, TOKENS, ids, count, error)

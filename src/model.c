@@ -118,7 +118,7 @@ bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model 
     if (!ZI_CHECK_RESERVED(options, error)) return false;
     if (!options->path || !options->path[0])
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
-                               "no model was named");
+                               "no model was named; name a model folder or file");
     zi_model *model = calloc(1, sizeof *model);
     if (!model) return zi_error_no_memory(error, sizeof *model);
     model->engine = engine;

@@ -162,9 +162,9 @@ bool zi_conversion_write_folder(zi_conversion *conversion, zi_error *error)
 {
     zi_output_folder folder;
     if (conversion->whole && !conversion->tokenizer)
-        return zi_error_set_in(
-            error, ZI_ERROR_INCOMPLETE, conversion->options->source, "tokenizer",
-            "no tokenizer in it; take one from a reference model (a complete Z-Image model)");
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, conversion->options->source, "tokenizer",
+                               "has no tokenizer, which the new model needs; name a reference "
+                               "model (a complete Z-Image model) to take it from");
     if (!(conversion->work.provider
               ? zi_output_folder_resume(&folder, conversion->options->destination, error)
               : zi_output_folder_open(&folder, conversion->options->destination, error)))

@@ -189,7 +189,8 @@ static bool write_converted(struct writer *writer, const zi_write_item *item, zi
             return zi_error_set_in(
                 error, ZI_ERROR_UNSUPPORTED, zi_entry_file(item->entries[0]),
                 item->entries[0]->name,
-                "tensor %s has values beyond 65504, which fp16 cannot hold; choose bf16",
+                "tensor %s has values beyond 65504, the most that fp16 holds, and this layout and "
+                "precision need fp16; choose the precision bf16",
                 item->entries[0]->name);
         if (!zi_output_write(output, writer->chunk, bytes, error) ||
             !report_progress(writer->work, bytes, error))

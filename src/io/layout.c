@@ -157,13 +157,14 @@ static bool fail_no_component(const zi_checkpoint *checkpoint, const char *path,
         const char *name = checkpoint->tensors[i].name;
         prefix = zi_key_unknown_prefix(name, &form);
         if (prefix)
-            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, name,
-                                   "tensor %s begins with %.*s, a prefix that is not known; save "
-                                   "the file without it",
-                                   name, (int)prefix, name);
+            return zi_error_set_in(
+                error, ZI_ERROR_UNSUPPORTED, path, name,
+                "tensor %s begins with %.*s, which names of a Z-Image model do not; use another "
+                "file of this model, or save the tensors without this beginning",
+                name, (int)prefix, name);
     }
     return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                        "is of an unknown model; only Z-Image models are supported");
+                        "is of an unknown model; use a Z-Image model: others are not supported");
 }
 
 /* Fills in the naming, and the components that the layout's open checkpoint has. path: the file
@@ -231,7 +232,8 @@ static bool find_only_file(const char *path, char **out, zi_error *error)
     else if (!files.pickle)
         zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
                      "is no model folder: neither model_index.json (diffusers) nor "
-                     "weights.safetensors (MLX) is in it; name the folder that has one of them");
+                     "weights.safetensors (MLX) is in it; name the folder that has one of them, or "
+                     "a .safetensors or .gguf file");
     else if (join_path(path, files.pickle, &pickle, error))
         ok = zi_check_no_pickle(pickle, NULL, error);
     free(pickle);

@@ -96,13 +96,15 @@ bool zi_source_check_values(const zi_source *source, zi_error *error)
         bool finite = check_entry_finite(entry, rows, columns, row, &zero);
         free(row);
         if (!finite)
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name,
-                                   "tensor %s has values that are not finite (NaN or infinity): "
-                                   "the file is damaged; fetch it again",
-                                   name);
+            return zi_error_set_in(
+                error, ZI_ERROR_BAD_FORMAT, file, name,
+                "tensor %s has values that are not finite (NaN or infinity): the file is damaged "
+                "or was converted wrongly; fetch or convert it again",
+                name);
         if (zero && entry->kind == ZI_TENSOR_VECTOR && strstr(entry->name, ".weight"))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name,
-                                   "tensor %s is all zeros: the file is damaged; fetch it again",
+                                   "tensor %s is all zeros: the file is damaged or was converted "
+                                   "wrongly; fetch or convert it again",
                                    name);
     }
     return true;
