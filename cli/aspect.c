@@ -25,7 +25,9 @@ bool zi_parse_aspect(const char *text, double *w, double *h, zi_error *error)
     if (parse_side(&at, w) && *at && strchr(":xX/", *at) && (at++, parse_side(&at, h)) && !*at)
         return true;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-                        "'%s' is no ratio of width to height, such as 16:9, 16x9 or 1.85:1", text);
+                        "'%s' is not an aspect ratio; write WIDTH:HEIGHT, two numbers from 0.01 to "
+                        "9999, such as 16:9, 16x9 or 1.85:1",
+                        text);
 }
 
 bool zi_apply_aspect(zi_generate_job *job, int native, zi_error *error)

@@ -140,7 +140,8 @@ int cmd_bench(int argc, char **argv)
     zi_bench_result result;
     if (!parse_size(size, &o.width, &o.height)) {
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "size",
-                     "'%s' is no size in pixels, such as 512x512", size);
+                     "'%s' is not an image size; write WIDTHxHEIGHT in pixels, such as 512x512",
+                     size);
         return zi_report_error(&command, &error);
     }
     o.compute = (zi_compute)compute;

@@ -87,12 +87,19 @@ static bool read_line(char *line, int number, const char **section, zi_error *er
     if (!*text || *text == '#' || *text == ';') return true;
     if (*text == '[') {
         if (text[size - 1] != ']')
-            return fail_line(number, "", "a section is [SUBCOMMAND]; ] is missing", error);
+            return fail_line(number, "",
+                             "the line begins with [ but does not end with ]; write only a "
+                             "subcommand in brackets on it, such as [generate]",
+                             error);
         text[size - 1] = 0;
         *section = trim(text + 1);
         return true;
     }
-    if (!equals) return fail_line(number, "", "should be KEY = VALUE, as in steps = 8", error);
+    if (!equals)
+        return fail_line(
+            number, "",
+            "the line has no =; write OPTION = VALUE, such as steps = 8, or begin a comment with #",
+            error);
     *equals = 0;
     char *key = trim(text), *value = trim(equals + 1);
     size = strlen(value);
@@ -179,7 +186,8 @@ bool zi_config_load(zi_error *error)
         return false;
     }
     if (!zi_utf8_valid(config.text, size) || memchr(config.text, 0, size))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "is not UTF-8 text");
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "is not UTF-8 text; save it as UTF-8");
     return read_lines(error);
 }
 

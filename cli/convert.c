@@ -29,7 +29,7 @@ static void add_precision_hint(const zi_convert_options *options, zi_error *erro
         return;
     if (in->components[ZI_COMPONENT_TRANSFORMER].present)
         zi_error_set(error, error->code, "precision",
-                     "%s; `zimage convert SRC DST --to %s --precision %s` can",
+                     "%s, or another layout: `zimage convert SRC DST --to %s --precision %s`",
                      error->text + error->message, zi_layout_name(other),
                      zi_precision_name(options->precision));
     zi_inspection_free(in);
@@ -123,10 +123,10 @@ static bool choose_layout(zi_convert_options *o, const int *given, const char *l
 {
     o->layout =
         given ? (zi_layout_kind)(ZI_LAYOUT_MLX + *given) : zi_layout_of_extension(o->destination);
-    return o->layout ||
-           zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "to",
-                        "is missing, and DST has no extension .safetensors or .gguf; it can be %s",
-                        layouts);
+    return o->layout || zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "to",
+                                     "is missing, and DST does not end in .safetensors or .gguf, "
+                                     "which would tell the layout; add --to with one of %s",
+                                     layouts);
 }
 
 /* Runs `zimage convert` or, if quantize, `zimage quantize`: it keeps the layout and requires a

@@ -324,6 +324,6 @@ int cmd_docs(int argc, char **argv)
             return 0;
         }
     zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                 "docs: '%s' is no format; name man, bash, zsh or fish", format);
+                 "docs: '%s' is no format; the formats are man, bash, zsh and fish", format);
     return zi_report_error(&command, &error);
 }

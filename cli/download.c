@@ -165,16 +165,19 @@ static bool run_download(download_args *args, zi_error *error)
     args->import.precision = (zi_precision)args->precision;
     zi_interrupt_install();
     if (args->import.layout == ZI_LAYOUT_GGUF)
-        zi_print_note(args->quiet,
-                      "a GGUF file holds only the transformer; to keep the other components, "
-                      "download without --to, then run `zimage convert`");
+        zi_print_note(
+            args->quiet,
+            "a GGUF file holds only the transformer, without text encoder, VAE and tokenizer; to "
+            "have these, too, download without --to, then run `zimage convert`");
     bool ok = converts ? zi_registry_download(models.registry, &args->download, &args->import,
                                               &result, error)
                        : zi_download(&args->download, &result, error);
     zi_progress_printer_clear(&printer);
     if (state.bar_shown) zi_clear_status();
     if (ok && result.from_cache && !converts)
-        zi_print_note(args->quiet, "the hub was not contacted; using the files in its cache");
+        zi_print_note(args->quiet,
+                      "Hugging Face was not reached, or HF_HUB_OFFLINE is set; using the files "
+                      "that are in its cache on this machine, which may be older");
     ok = ok && print_result(args, &result, error);
     free(result.path);
     zi_user_registry_close(&models);
@@ -187,16 +190,17 @@ static bool check_options(const download_args *args, zi_error *error)
 {
     bool converts = args->has_layout || args->has_precision;
     if (converts && args->download.local_dir)
-        return zi_error_set(
-            error, ZI_ERROR_INVALID_ARGUMENT, "local-dir",
-            "cannot be used with --to or --precision: converted models go to the models folder");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "local-dir",
+                            "cannot be used with --to or --precision, since converted models go to "
+                            "the models folder; leave it out, or choose that folder with --models");
     if (!converts && args->import.name)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
-                            "applies only to converted models; see --to");
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "name",
+            "applies only to converted models; add --to or --precision, or leave --name out");
     if (!converts && args->models)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "models",
-                            "applies only to converted models; see --to, or --local-dir for the "
-                            "original");
+                            "applies only to converted models; add --to or --precision, or name "
+                            "the folder of the original files with --local-dir");
     return true;
 }
 

@@ -27,10 +27,11 @@ bool zi_read_template(const char *path, char **out, zi_error *error)
     size_t size;
     if (!path) return true;
     if (!zi_file_read(path, MAX_TEMPLATE, out, &size, error)) return false;
-    const char *why = !zi_utf8_valid(*out, size) || memchr(*out, 0, size) ? "is not UTF-8 text"
-                      : !strstr(*out, "{prompt}")
-                          ? "does not contain {prompt}, where the prompt goes"
-                          : NULL;
+    const char *why =
+        !zi_utf8_valid(*out, size) || memchr(*out, 0, size) ? "is not UTF-8 text; save it as UTF-8"
+        : !strstr(*out, "{prompt}")
+            ? "does not contain {prompt}; write {prompt} at the place where the prompt goes"
+            : NULL;
     if (!why) return true;
     free(*out);
     *out = NULL;

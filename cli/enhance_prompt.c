@@ -83,7 +83,8 @@ static bool enhance_prompt(const zi_generate_args *args, zi_generate_job *job, z
     }
     if (args->enhance != ZI_ENHANCE_TRY || error->code == ZI_ERROR_CANCELLED) return false;
     char *why = zi_format_error(args->command, error);
-    zi_print_note(args->quiet, "%s; using the prompt unchanged", why ? why : error->text);
+    zi_print_note(args->quiet, "the prompt is used unchanged, since it cannot be expanded: %s",
+                  why ? why : error->text);
     free(why);
     *error = (zi_error){0};
     return !args->random || print_prompt(args, job, error);

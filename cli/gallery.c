@@ -115,7 +115,8 @@ static bool run_gallery(const gallery_args *args, const char *const *words, zi_e
     bool ok = joined || zi_error_no_memory(error, 1);
     if (ok && args->remove && *joined)
         ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "remove",
-                          "cannot be used with WORDS ('%s'): it removes one image, by its ID",
+                          "cannot be used with search words ('%s'), since it removes one image, by "
+                          "its ID; leave the words out, or search without --remove",
                           joined);
     ok = ok && open_history(args, &history, error);
     if (ok && history)

@@ -126,7 +126,8 @@ static bool check_job(const zi_generate_args *args, zi_generate_job *job, int im
     if (args->random) r->prompt = NULL;
     if (!args->random && !r->prompt)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is missing%s",
-                            job->line ? "" : "; give it with -p TEXT");
+                            job->line ? "; add \"prompt\": \"TEXT\" to the JSON object"
+                                      : "; give it with -p TEXT");
     if (job->aspect && (r->width || r->height))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
                             "cannot be used with --width or --height; leave one of them out");

@@ -18,8 +18,9 @@ static void print_size_note(const zi_generate_args *args, const char *field,
 {
     if (size->all > size->used)
         zi_print_note(args->quiet,
-                      "the %s has %zu tokens and is cut to the first %zu; see --max-tokens", field,
-                      size->all, size->used);
+                      "the %s has %zu tokens, and only the first %zu are used; shorten it, or "
+                      "raise --max-tokens",
+                      field, size->all, size->used);
 }
 
 /* Prints notes, unless --quiet, on options of the call that have no effect. */
@@ -33,10 +34,13 @@ static void print_options_note(const zi_generate_args *args)
         zi_print_note(args->quiet, "--%s has no effect without --enhance",
                       args->llm ? "llm" : "template");
     if (png && args->quality_given && zi_option_on_command_line("quality"))
-        zi_print_note(args->quiet, "--quality has no effect on PNG");
+        zi_print_note(args->quiet,
+                      "--quality has no effect on PNG files; it applies to .jpg and .webp");
     if (args->not_taken)
-        zi_print_note(args->quiet, "not taken over from %s: %s", args->settings_from,
-                      args->not_taken);
+        zi_print_note(args->quiet,
+                      "these settings of %s are not used, since this program does not have them or "
+                      "does not accept their values: %s",
+                      args->settings_from, args->not_taken);
 }
 
 /* Prints notes, unless --quiet: the seed and the model if they were not given, the model's warning,

@@ -155,8 +155,9 @@ static bool finish_output(void)
     zi_flush_output();
     if (!ferror(stdout) && !write_failure) return true;
     if (!is_reader_gone())
-        zi_print_note(false, "standard output: cannot write%s%s", write_failure ? ": " : "",
-                      write_failure ? strerror(write_failure) : "");
+        zi_print_note(false,
+                      "standard output: cannot write%s%s; what was written there is not complete",
+                      write_failure ? ": " : "", write_failure ? strerror(write_failure) : "");
     return false;
 }
 

@@ -199,7 +199,7 @@ static void print_no_models(const models_args *args)
 {
     char *hint = zi_download_hint(args->models.registry);
     char *folder = zi_models_folder_path(&args->models);
-    zi_print_note(args->quiet, "no models in %s, and none in the hub's cache; %s",
+    zi_print_note(args->quiet, "no models in %s, and none in the cache of Hugging Face; %s",
                   folder ? folder : args->models.options.folder,
                   hint ? hint : "see zimage download --help");
     free(folder);
@@ -241,13 +241,14 @@ static bool set_or_print_default(models_args *args, const char *name, zi_error *
         bool ok = zi_registry_set_default(args->models.registry, name, true, error);
         if (!ok && error->code == ZI_ERROR_UNSUPPORTED)
             zi_error_set_in(error, error->code, NULL, error->subject,
-                            "%s; `zimage models` lists them", error->text);
+                            "%s (`zimage models` lists them)", error->text);
         return ok;
     }
     if (!zi_registry_resolve(args->models.registry, NULL, &found, error)) return false;
     if (found.as == ZI_RESOLVED_DEMO)
         zi_print_note(args->quiet,
-                      "no default model is set; set one with `zimage models default NAME`");
+                      "no default model is set, so the small demo model is used; set one with "
+                      "`zimage models default NAME` (`zimage models` lists the names)");
     else
         puts(found.path);
     zi_resolved_model_free(&found);
@@ -264,7 +265,8 @@ static bool confirm_removal(const models_args *args, const char *name, const cha
     if (args->yes) return true;
     if (!isatty(STDIN_FILENO))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, NULL,
-                               "removing needs confirmation: add --yes");
+                               "not removed, since standard input is no terminal to ask for "
+                               "confirmation; add --yes to remove it without a question");
     fputs("remove ", stderr);
     for (const char *c = path; *c; c++) fputc((unsigned char)*c < 0x20 ? '?' : *c, stderr);
     fputs("? [y/N] ", stderr);
@@ -323,7 +325,9 @@ static bool migrate_models(models_args *args, const char *name, zi_error *error)
         else if (!args->json)
             printf("%s -> %s\n", model->from, model->to);
     }
-    if (!migration.count) zi_print_note(args->quiet, "nothing to move");
+    if (!migration.count)
+        zi_print_note(args->quiet,
+                      "nothing to move: no model is in the models folder outside its subfolders");
     zi_migration_free(&migration);
     return ok;
 }
@@ -333,7 +337,7 @@ static bool check_dry_run(const models_args *args, const char *action, zi_error 
 {
     return !args->dry_run || !strcmp(action, "migrate") ||
            zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "dry-run",
-                        "applies only to models migrate, not to models %s", action);
+                        "applies only to models migrate, not to models %s; leave it out", action);
 }
 
 static const struct {
@@ -373,7 +377,8 @@ int cmd_models(int argc, char **argv)
     while (action < ACTIONS && strcmp(words[0], actions[action].name) != 0) action++;
     if (action == ACTIONS) {
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                     "models: '%s' is no action; name list, default, remove or migrate", words[0]);
+                     "models: '%s' is no action; the actions are list, default, remove and migrate",
+                     words[0]);
         return zi_report_error(&command, &error);
     }
     if (!zi_user_registry_open(args.folder, &args.models, &error))
@@ -451,10 +456,12 @@ int cmd_import(int argc, char **argv)
     o.precision = (zi_precision)precision;
     if (link + move + o.convert > 1)
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                     "--link, --move and conversion (--to, --precision) exclude each other");
+                     "--link, --move and conversion (--to, --precision) cannot be used together; "
+                     "keep one of the three");
     else if (o.reference && !o.convert)
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "reference",
-                     "applies only to converted models; see --to");
+                     "applies only to an import with conversion; add --to or --precision, or leave "
+                     "--reference out");
     else if (import_model(&args, &o, &error))
         return 0;
     return zi_report_error(&command, &error);

@@ -27,7 +27,10 @@ static void print_guidance_notes(bool quiet, const zi_request *given, const zi_r
                    {given->cfg_truncation > 0 && given->cfg_truncation < 1, "cfg-truncation"}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (options[i].given && used->guidance <= 0)
-            zi_print_note(quiet, "--%s has no effect without --guidance", options[i].option);
+            zi_print_note(quiet,
+                          "--%s has no effect, because the guidance is 0; leave it out, or set "
+                          "--guidance to a number above 0",
+                          options[i].option);
 }
 
 void zi_print_request_notes(bool quiet, const zi_request *request, const zi_model *model)

@@ -44,12 +44,12 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
     bool is_number = *digits && !digits[strspn(digits, "0123456789")];
     if (!is_number)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                            "'%s' is not a whole number; it goes from %.0f to %.0f", text,
+                            "'%s' is not a whole number; it must be one from %.0f to %.0f", text,
                             option->min, option->max);
     if (digits != text || !parse_uint64(text, &value) || (double)value < option->min ||
         (double)value > option->max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                            "%s is out of range; it goes from %.0f to %.0f", text, option->min,
+                            "%s is out of range; it must be from %.0f to %.0f", text, option->min,
                             option->max);
     *(int *)option->value = (int)value;
     return true;
@@ -65,11 +65,10 @@ static bool set_seed(const zi_option *option, const char *text, zi_error *error)
         return true;
     }
     if (parse_uint64(text, option->value)) return true;
-    return zi_error_set(
-        error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-        "'%s' is not a whole number from 0 to 18446744073709551615, or -1 for a random "
-        "one",
-        text);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                        "'%s' is not a seed; give a whole number from 0 to 18446744073709551615, "
+                        "or -1 for a random seed",
+                        text);
 }
 
 /* Parses a decimal number (1e3 too, but no hexadecimal, inf or nan) from option->min to
@@ -81,11 +80,11 @@ static bool set_real(const zi_option *option, const char *text, zi_error *error)
     double value = strtod(text, &end);
     if (!*text || *end || text[strspn(text, "+-.0123456789eE")])
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                            "'%s' is not a number; it goes from %g to %g", text, option->min,
+                            "'%s' is not a number; it must be one from %g to %g", text, option->min,
                             option->max);
     if (!(value >= option->min && value <= option->max))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                            "%s is out of range; it goes from %g to %g", text, option->min,
+                            "%s is out of range; it must be from %g to %g", text, option->min,
                             option->max);
     *(double *)option->value = value;
     return true;
@@ -109,7 +108,8 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
                             "is empty; it must be one of %s", option->argument);
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                        "'%s' is unknown; it can be %s", text, option->argument);
+                        "'%s' is unknown; it can be %s%s", text, option->argument,
+                        option->kind == ZI_OPTION_LEVEL ? ", or no value" : "");
 }
 
 /* Sets *(int *)option->value: to 1 for text NULL (the option without a word), else to 2 plus the
@@ -168,7 +168,7 @@ bool zi_option_set(const zi_option *option, const char *text, zi_error *error)
     }
     if (!flag) return set_option(option, text, error);
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                        "'%s' is neither yes nor no", text);
+                        "'%s' is not possible; write yes or no", text);
 }
 
 /* The option of that letter; NULL: none. */
@@ -367,11 +367,13 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
         if (options_ended || word[0] != '-' || !word[1]) {
             if (!command->positional)
                 zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                             "'%s': %s takes only options; quote a text that has blanks", word,
-                             command->name);
+                             "'%s' is not an option, and %s takes only options; put a text with "
+                             "spaces in quotes, or see `zimage %s --help`",
+                             word, command->name, command->name);
             else if (found == wanted)
                 zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                             "'%s' is too much: %s takes %s%s only; quote a text that has blanks",
+                             "'%s' is one argument too many: %s takes only %s%s; put a text with "
+                             "spaces in quotes",
                              word, command->name, wanted == 1 ? "one " : "", command->positional);
             else if (positional)
                 positional[found++] = word;

@@ -88,8 +88,9 @@ static bool check_pattern(const char *option, const char *text, zi_error *error)
         piece = next_piece(text);
         if (piece.kind == '?')
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option,
-                                "'%.*s' stands for nothing; %%d is the image's number, as %%04d "
-                                "with zeros in front, %%s its seed, and %%%% a percent sign",
+                                "'%.*s' is not possible in a file name; write %%d for the image's "
+                                "number, %%04d for the number with 4 digits (at most 20), %%s for "
+                                "the seed, %%%% for a percent sign",
                                 piece.size, text);
     }
     return true;
@@ -212,8 +213,10 @@ static bool check_extension(const zi_generate_args *args, const char *path, zi_e
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "output",
                             "'%s' must end in .png, .jpg, .jpeg or .webp", path);
     if (format < FORMATS && args->format_given && format != args->format)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "format",
-                            "contradicts the name '%s'; leave one of the two out", path);
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "format",
+            "does not fit the extension of '%s'; leave --format out, or change the extension",
+            path);
     return true;
 }
 
@@ -234,7 +237,8 @@ bool zi_check_output_options(const zi_generate_args *args, const char *output, i
                             "there; name a file");
     return !isatty(STDOUT_FILENO) ||
            zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "output",
-                        "standard output (-) is a terminal; send it to a file or program");
+                        "standard output (-) is a terminal, which cannot take an image file; add > "
+                        "FILE.png, or name the file with -o FILE.png");
 }
 
 /* Fails if something is at path although --no-clobber was given. */
@@ -242,7 +246,8 @@ static bool check_clobber(const zi_generate_args *args, const char *path, zi_err
 {
     if (!args->no_clobber || access(path, F_OK) != 0) return true;
     return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "clobber",
-                           "exists and stays, because of --no-clobber");
+                           "exists already and is kept, because of --no-clobber; choose another "
+                           "name, or leave --no-clobber out");
 }
 
 bool zi_choose_outputs(const zi_generate_args *args, const zi_generate_job *job, int images, int i,
@@ -289,7 +294,9 @@ static bool write_stdout(const uint8_t *data, size_t size, zi_error *error)
     if (fwrite(data, 1, size, stdout) == size && fflush(stdout) == 0) return true;
     int why = errno;
     clearerr(stdout); /* so that it is reported once */
-    return zi_error_set(error, ZI_ERROR_IO, "standard output", "cannot write: %s", strerror(why));
+    return zi_error_set(error, ZI_ERROR_IO, "standard output",
+                        "cannot write: %s; the image that was written there is not complete",
+                        strerror(why));
 }
 
 bool zi_write_image(const zi_generate_args *args, const zi_image *image, const char *path,

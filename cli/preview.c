@@ -180,8 +180,9 @@ void zi_show_image(const zi_generate_args *args, const zi_image *image)
         protocol = detected;
         if (protocol == ZI_SHOW_OFF) {
             if (args->show == ZI_SHOW_ON)
-                zi_print_note(args->quiet, "this terminal does not say that it can show images; "
-                                           "see --preview");
+                zi_print_note(args->quiet, "the image is not shown, since this terminal does not "
+                                           "report that it can show images; if it can, choose how: "
+                                           "--preview kitty, --preview iterm2 or --preview sixel");
             return;
         }
     }

@@ -23,8 +23,7 @@ static bool read_stdin(size_t max, char **out, zi_error *error)
     char buffer[16384];
     zi_text text;
     zi_text_init(&text, max);
-    if (isatty(STDIN_FILENO))
-        zi_print_note(false, "reading the prompt from the terminal; Ctrl-D ends it");
+    if (isatty(STDIN_FILENO)) zi_print_note(false, "type the prompt, then press Enter and Ctrl-D");
     for (;;) {
         ssize_t got = read(STDIN_FILENO, buffer, sizeof buffer);
         if (zi_interrupted()) {
@@ -44,11 +43,12 @@ static bool read_stdin(size_t max, char **out, zi_error *error)
     *out = zi_text_take(&text);
     if (!*out)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, "standard input",
-                            "is too large: at most %zu bytes are possible", max);
+                            "has more than %zu bytes, which is too long; send a shorter text", max);
     if (strlen(*out) == size) return true;
     free(*out);
     *out = NULL;
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, "standard input", "is not UTF-8 text");
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, "standard input",
+                        "is not UTF-8 text; convert it to UTF-8");
 }
 
 /* Reads the file of that name, or for "-" standard input, into *out, for free(). False: *error is
@@ -61,7 +61,7 @@ static bool read_text(const char *name, size_t max, char **out, zi_error *error)
     if (strlen(*out) == size) return true;
     free(*out);
     *out = NULL;
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "is not UTF-8 text");
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "is not UTF-8 text; convert it to UTF-8");
 }
 
 /* Cuts line breaks and white space at the end of text. */
@@ -91,7 +91,9 @@ bool zi_read_prompt(zi_generate_args *args, zi_error *error)
     if (!read_text(name, MAX_PROMPT, &args->prompt_text, &why)) {
         if (why.code == ZI_ERROR_NOT_FOUND)
             return zi_error_set(error, why.code, "prompt",
-                                "%s; a prompt that begins with @ is written @@", why.text);
+                                "%s; @FILE reads the prompt from a file, so begin a prompt with @@ "
+                                "if it shall begin with @",
+                                why.text);
         *error = why;
         return false;
     }
@@ -160,8 +162,10 @@ static bool set_by_json(const zi_option *option, const cJSON *item, zi_error *er
                             : option->kind == ZI_OPTION_CHOICE ? option->argument
                                                                : "a number");
     if (option->kind == ZI_OPTION_SEED && item->valuedouble > 9007199254740992.0)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                            "a number this large must be in quotes, so that no digit is lost");
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+            "a number above 9007199254740992 must be in quotes, so that no digit is "
+            "lost, as in \"seed\": \"18446744073709551615\"");
     snprintf(number, sizeof number, "%.17g", item->valuedouble);
     return zi_option_set(option, number, error);
 }
@@ -201,7 +205,8 @@ static bool apply_json(zi_generate_job *job, zi_error *error)
 static bool read_job(zi_generate_job *job, zi_error *error)
 {
     if (!zi_utf8_valid(job->text, strlen(job->text)))
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, NULL, "prompts", "is not UTF-8 text");
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, NULL, "prompts",
+                               "is not UTF-8 text; convert it to UTF-8");
     if (job->text[0] != '{') {
         job->generation.request.prompt = job->text;
         return true;
@@ -209,9 +214,11 @@ static bool read_job(zi_generate_job *job, zi_error *error)
     const char *end = NULL;
     job->json = cJSON_ParseWithOpts(job->text, &end, true);
     if (!cJSON_IsObject(job->json))
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, NULL, "prompts",
-                               "begins with { but is not valid JSON, at byte %d",
-                               end ? (int)(end - job->text) + 1 : 1);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, NULL, "prompts",
+            "begins with {, so it must be a JSON object, but it is not valid JSON from byte %d on; "
+            "correct it, or write a prompt that begins with { as {\"prompt\": \"{...\"}",
+            end ? (int)(end - job->text) + 1 : 1);
     return apply_json(job, error);
 }
 
@@ -277,7 +284,8 @@ bool zi_plan_read(const zi_generate_args *args, zi_generate_plan *plan, zi_error
         ok = add_lines(args, plan, skip_mark(text), error);
         free(text);
         if (ok && !plan->count)
-            ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, "prompts", "%s has no prompt",
+            ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, "prompts",
+                              "%s has only empty lines; write one prompt on each line",
                               args->prompts);
     } else {
         ok = add_job(args, plan, NULL, 0, error) != NULL;

@@ -120,10 +120,11 @@ static bool read_hub_environment(zi_user_registry *m, zi_error *error)
     m->token = read_token();
     if (!m->hub_cache) return zi_error_no_memory(error, MAX_PATH);
     if (strlen(m->hub_cache) > MAX_PATH)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "cache",
-                               "the path of the hub's cache has %zu bytes, and at most %d are "
-                               "possible; see HF_HOME and HF_HUB_CACHE",
-                               strlen(m->hub_cache), MAX_PATH);
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, NULL, "cache",
+            "the path of the cache of Hugging Face has %zu bytes, and at most %d are possible; set "
+            "the environment variable HF_HUB_CACHE to a shorter path",
+            strlen(m->hub_cache), MAX_PATH);
     hub->endpoint = first_env(endpoints);
     hub->cache = m->hub_cache;
     hub->token = m->token;
@@ -232,7 +233,8 @@ zi_option zi_models_option(const char **folder)
 void zi_add_download_hint(const char *name, zi_error *error)
 {
     if (error->code == ZI_ERROR_NOT_FOUND && !strcmp(error->subject, "repo"))
-        zi_error_set_in(error, error->code, NULL, "repo", "%s; `zimage download %s` gets it",
+        zi_error_set_in(error, error->code, NULL, "repo",
+                        "%s; if it is a model of Hugging Face, `zimage download %s` gets it",
                         error->text, name);
 }
 
@@ -328,7 +330,7 @@ bool zi_find_llm(const char *folder, const char *name, const char *model, char *
     if (!ok && name && error->code == ZI_ERROR_NOT_FOUND)
         zi_error_set_in(error, error->code, name, "llm",
                         "no such file or folder, and no language model of that name in "
-                        "%s/prompt_enhancer",
+                        "%s/prompt_enhancer (`zimage models` lists them)",
                         models.options.folder);
     zi_user_registry_close(&models);
     if (ok && !found) {
@@ -368,9 +370,11 @@ void zi_print_misplaced_models(zi_user_registry *models, bool quiet)
     char *words = models_words(strcmp(folder, default_folder) ? folder : NULL);
     for (size_t i = 0; words && i < migration.count; i++)
         if (migration.models[i].to && !migration.models[i].problem)
-            zi_print_note(false,
-                          "%s is not in a section folder; `zimage models migrate%s` moves it",
-                          migration.models[i].from, words);
+            zi_print_note(
+                false,
+                "%s is not found by its name, since it is not in one of the subfolders of the "
+                "models folder, such as mlx or comfyui; `zimage models migrate%s` moves it there",
+                migration.models[i].from, words);
     free(words);
     zi_migration_free(&migration);
 }
@@ -380,11 +384,10 @@ static void print_demo_note(const zi_user_registry *models, const char *words)
 {
     char *path = zi_models_folder_path(models);
     if (path)
-        zi_print_note(
-            false,
-            "using the demo model: no complete model is in %s; `zimage models%s` tells how to "
-            "get the real one",
-            path, words);
+        zi_print_note(false,
+                      "using the small demo model, since no complete model is in %s; `zimage "
+                      "models%s` tells how to get Z-Image-Turbo",
+                      path, words);
     free(path);
 }
 
@@ -403,10 +406,11 @@ void zi_print_model_notes(const char *folder, const zi_resolved_model *found, bo
         else
             zi_print_note(false, "using %s", found->path);
         if (found->passed_over)
-            zi_print_note(false,
-                          "%s is not used: it lacks components (see `zimage inspect%s %s`); name "
-                          "it with -m, and a model that has them with --reference",
-                          found->passed_over, words, found->passed_over);
+            zi_print_note(
+                false,
+                "%s is not used: parts of it are missing (`zimage inspect%s %s` lists them); to "
+                "use it, name it with -m, and a model that has these parts with --reference",
+                found->passed_over, words, found->passed_over);
         if (searched) zi_print_misplaced_models(&models, false);
         zi_user_registry_close(&models);
     }
@@ -420,7 +424,7 @@ char *zi_download_hint(const zi_registry *registry)
     char *takes = zi_registry_hint(registry, &precision);
     if (!takes) return NULL;
     zi_text_init(&text, 2000);
-    zi_text_printf(&text, "`zimage download --to mlx --precision %s` gets the real one: %s",
+    zi_text_printf(&text, "`zimage download --to mlx --precision %s` gets Z-Image-Turbo: %s",
                    zi_precision_name(precision), takes);
     free(takes);
     return zi_text_take(&text);

@@ -162,7 +162,8 @@ bool zi_take_settings(zi_generate_args *args, zi_error *error)
     if (!infotext) {
         zi_image_free(image);
         return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, args->settings_from, "infotext",
-                               "the image has no generation parameters");
+                               "the image has no generation parameters; editors and chat programs "
+                               "often remove them, so use the file that the image generator wrote");
     }
     bool ok = zi_infotext_parse(infotext, &fields, &args->image_storage, error) &&
               (zi_infotext_each(infotext, take_setting, &reader) ||

@@ -208,10 +208,12 @@ static zi_handler_result set_options(zi_server_request *req)
         return zi_reply_error(req, 422, "sd_model_checkpoint",
                               "sd_model_checkpoint must be the name of a model, as text");
     char *name = zi_compat_find_model(req->server, requested->valuestring);
-    bool ok = name ? zi_models_set_default(req->server, name, "sd_model_checkpoint", &http_error)
-                   : zi_http_error_set(&http_error, 404, "sd_model_checkpoint",
-                                       "no model '%s'; GET /sdapi/v1/sd-models lists the models",
-                                       requested->valuestring);
+    bool ok =
+        name ? zi_models_set_default(req->server, name, "sd_model_checkpoint", &http_error)
+             : zi_http_error_set(
+                   &http_error, 404, "sd_model_checkpoint",
+                   "sd_model_checkpoint: no model '%s'; GET /sdapi/v1/sd-models lists the models",
+                   requested->valuestring);
     free(name);
     return ok ? reply_null(req) : zi_a1111_reply_error(req, &http_error);
 }
@@ -416,7 +418,10 @@ static zi_handler_result post_png_info(zi_server_request *req)
     const char *comma = strncmp(text, "data:", 5) ? NULL : strchr(text, ',');
     size_t size = 0;
     void *data = zi_base64_decode(comma ? comma + 1 : text, &size);
-    if (!data) return zi_reply_error(req, 422, "image", "image is not base64");
+    if (!data)
+        return zi_reply_error(req, 422, "image",
+                              "image is not base64; send the bytes of a PNG, JPEG or WebP file in "
+                              "base64, alone or as a data: URL");
     cJSON *described = zi_infotext_json(data, size, &error);
     free(data);
     if (!described) {

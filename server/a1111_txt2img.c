@@ -127,11 +127,12 @@ static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http
     if (r->batch * r->rounds > max)
         return zi_http_error_set(http_error, 422, "n_iter",
                                  "batch_size %d times n_iter %d is %d images; at most %.0f are "
-                                 "allowed",
+                                 "allowed, so lower one of the two",
                                  r->batch, r->rounds, r->batch * r->rounds, max);
     if (r->seed != floor(r->seed))
-        return zi_http_error_set(http_error, 422, "seed",
-                                 "seed %g is not a whole number; -1 is a random one", r->seed);
+        return zi_http_error_set(
+            http_error, 422, "seed",
+            "seed %g is not a whole number; send a whole number, or -1 for a random seed", r->seed);
     return true;
 }
 

@@ -41,7 +41,10 @@ static bool make_token(char *token, zi_error *error)
 {
     unsigned char random[TOKEN_LENGTH / 2];
     if (getentropy(random, sizeof random) != 0)
-        return zi_error_set(error, ZI_ERROR_IO, NULL, "cannot get random numbers from the system");
+        return zi_error_set(
+            error, ZI_ERROR_IO, NULL,
+            "cannot get random numbers from the system; if the server runs in a container "
+            "or sandbox, allow the system call getrandom there");
     for (size_t i = 0; i < sizeof random; i++) snprintf(token + 2 * i, 3, "%02x", random[i]);
     return true;
 }
@@ -58,7 +61,7 @@ bool zi_access_create(const zi_server_options *options, zi_access **out, zi_erro
 {
     if (options->key && !options->key[0])
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key",
-                            "is empty; give a key of at least one character, or none");
+                            "is empty; give a key of at least one character, or leave it out");
     size_t length = options->key ? strlen(options->key) : 0;
     if (length > ZI_ACCESS_KEY_MAX)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key",

@@ -40,11 +40,14 @@ static zi_handler_result list_images(zi_server_request *req)
         !zi_server_request_query(req, "seed", &q.seed, &result))
         return result;
     if (q.cursor && !zi_image_id_valid(q.cursor))
-        return zi_reply_error(req, 400, "cursor", "cursor '%s' is not `next` of an earlier page",
+        return zi_reply_error(req, 400, "cursor",
+                              "cursor '%s' is not a value of the field next of an earlier reply; "
+                              "send such a value, or leave cursor out for the first page",
                               q.cursor);
     if (q.words && strlen(q.words) > 500)
-        return zi_reply_error(req, 400, "q", "q has %zu bytes; at most 500 are allowed",
-                              strlen(q.words));
+        return zi_reply_error(
+            req, 400, "q", "q has %zu bytes; at most 500 are allowed, so send fewer search words",
+            strlen(q.words));
     char *text = zi_history_list_text(req->server->history, &q, &error);
     return text ? zi_reply_bytes(req, 200, "application/json", text, strlen(text), NULL)
                 : reply_library_error(req, &error);
@@ -258,7 +261,9 @@ static zi_handler_result post_infotext(zi_server_request *req)
     zi_error error;
     zi_http_error http_error;
     if (!req->body.size)
-        return zi_reply_error(req, 400, NULL, "the body is empty; send a PNG, JPEG or WebP file");
+        return zi_reply_error(req, 400, NULL,
+                              "the request has no body; send the bytes of a PNG, JPEG or WebP file "
+                              "as the body (curl --data-binary @FILE)");
     cJSON *json = zi_infotext_json(req->body.data, req->body.size, &error);
     if (json) return zi_reply_json(req, 200, json);
     zi_http_error_from_body(&http_error, "the image", &error);

@@ -112,8 +112,10 @@ static bool submit_upload(zi_server_request *req, char *path, char *name, zi_htt
     if (staged) snprintf(staged, size, "%s%s", req->upload_path, strrchr(path, '.'));
     bool ok = staged || zi_http_error_no_memory(http_error);
     if (ok && (fflush(req->upload) != 0 || rename(req->upload_path, staged) != 0))
-        ok = zi_http_error_set(http_error, 500, NULL, "%s: the file cannot be stored: %s", name,
-                               strerror(errno));
+        ok = zi_http_error_set(http_error, 500, NULL,
+                               "%s: the file cannot be written to the server's output folder, "
+                               "where uploads are checked first: %s; nothing was stored",
+                               name, strerror(errno));
     if (!ok) {
         free(staged);
         free(path);
@@ -137,9 +139,13 @@ static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_
     bool known = dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf"));
     if (strncmp(full, section, sizeof section - 1) != 0 || !known)
         return zi_http_error_set(http_error, 400, "name",
-                                 "'%s' is not comfyui/NAME.safetensors or comfyui/NAME.gguf", full);
+                                 "the name in the path, '%s', must have the form "
+                                 "comfyui/NAME.safetensors or comfyui/NAME.gguf",
+                                 full);
     if (!req->upload)
-        return zi_http_error_set(http_error, 400, NULL, "the body is empty; send a model file");
+        return zi_http_error_set(http_error, 400, NULL,
+                                 "the request has no body; send the bytes of the model file as the "
+                                 "body (curl --upload-file FILE URL)");
     return zi_models_destination(req->server, ZI_SECTION_COMFYUI, full + sizeof section - 1, "name",
                                  &path, &name, http_error) &&
            submit_upload(req, path, name, http_error);

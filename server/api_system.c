@@ -211,7 +211,8 @@ static zi_handler_result post_login(zi_server_request *req)
     if (!token) {
         zi_log_rate_limited(req->server->log, "login rejected: wrong key");
         return zi_reply_error(req, 401, "key",
-                              "the API key is wrong; it is that of `zimage serve --api-key`");
+                              "the API key is wrong; enter the key that the server was started "
+                              "with (zimage serve --api-key KEY)");
     }
     struct MHD_Response *response =
         MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
@@ -234,11 +235,13 @@ static zi_handler_result get_random_prompt(zi_server_request *req)
     if (!zi_server_request_query(req, "seed", &text, &result)) return result;
     if (text && !zi_seed_parse(text, &seed))
         return zi_reply_error(req, 400, "seed",
-                              "seed '%s' is not a whole number from 0 to 18446744073709551615",
+                              "seed '%s' is not a whole number from 0 to 18446744073709551615; "
+                              "leave seed out for a random one",
                               text);
     if (!text) {
         if (getentropy(&random, sizeof random) != 0)
-            return zi_reply_error(req, 500, NULL, "cannot get random numbers from the system");
+            return zi_reply_error(req, 500, NULL,
+                                  "cannot get random numbers from the system; send a seed");
         seed = random;
     }
     char *prompt = zi_random_prompt(seed);

@@ -54,11 +54,13 @@ static void append_base64(const void *data, size_t size, zi_text *out)
     free(text);
 }
 
-/* Sets ZI_ERROR_NOT_FOUND, "the image was deleted meanwhile", with id as its subject; returns
- * false. */
+/* Sets ZI_ERROR_NOT_FOUND, "the image was deleted before the reply was sent; send the request again
+ * to generate a new one", with id as its subject; returns false. */
 static bool set_deleted_error(const char *id, zi_error *error)
 {
-    return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted meanwhile");
+    return zi_error_set(error, ZI_ERROR_NOT_FOUND, id,
+                        "the image was deleted before the reply was sent; send the request again "
+                        "to generate a new one");
 }
 
 /* Appends the image's PNG file in base64. False: *error is set and out unchanged;

@@ -81,9 +81,11 @@ char *zi_history_thumbnail_path(const zi_history *history, const char *id)
 
 bool zi_db_error_set(zi_history *h, zi_error *error)
 {
-    return zi_error_set_in(error, ZI_ERROR_IO, NULL, h->folder,
-                           "%s/history.db: the database of the images: %s", h->folder,
-                           sqlite3_errmsg(h->db));
+    return zi_error_set_in(
+        error, ZI_ERROR_IO, NULL, h->folder,
+        "%s/history.db: the list of the images cannot be read or written: %s; if the file is "
+        "damaged, stop the server and delete it: the next start makes it anew from the images",
+        h->folder, sqlite3_errmsg(h->db));
 }
 
 bool zi_db_prepare(zi_history *history, const char *sql, sqlite3_stmt **out, zi_error *error)
@@ -236,7 +238,8 @@ bool zi_history_open_path(const char *path, const char *id, int *fd, zi_error *e
 {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     return *fd >= 0 || errno == ENOENT || errno == ELOOP ||
-           zi_error_set(error, ZI_ERROR_IO, id, "the image's file cannot be opened: %s",
+           zi_error_set(error, ZI_ERROR_IO, id,
+                        "the image's file in the output folder cannot be opened: %s",
                         strerror(errno));
 }
 
@@ -257,9 +260,12 @@ static bool read_bytes(int fd, const char *id, uint8_t *bytes, size_t size, zi_e
     for (size_t done = 0; done < size;) {
         ssize_t count = read(fd, bytes + done, size - done);
         if (count == 0)
-            return zi_error_set(error, ZI_ERROR_IO, id, "the image's file has become shorter");
+            return zi_error_set(error, ZI_ERROR_IO, id,
+                                "another program made the image's file in the output folder "
+                                "shorter while it was read; try again");
         if (count < 0 && errno != EINTR)
-            return zi_error_set(error, ZI_ERROR_IO, id, "the image's file cannot be read: %s",
+            return zi_error_set(error, ZI_ERROR_IO, id,
+                                "the image's file in the output folder cannot be read: %s",
                                 strerror(errno));
         if (count > 0) done += (size_t)count;
     }
@@ -276,8 +282,8 @@ bool zi_history_read_file(const zi_history *history, const char *id, uint8_t **d
     if (fd < 0) return true;
     bool ok = (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MAX_IMAGE_BYTES) ||
               zi_error_set(error, ZI_ERROR_IO, id,
-                           "the image's file cannot be read: it is not a regular file of at most "
-                           "1 GiB");
+                           "the image's file in the output folder cannot be read: it is larger "
+                           "than 1 GiB or no ordinary file; remove it from the folder");
     uint8_t *bytes = ok ? malloc((size_t)st.st_size + 1) : NULL;
     if (ok && !bytes) ok = zi_error_no_memory(error, (size_t)st.st_size + 1);
     ok = ok && read_bytes(fd, id, bytes, (size_t)st.st_size, error);

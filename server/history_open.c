@@ -117,7 +117,9 @@ static void remove_temporary_files(const zi_history *h, const char *subfolder)
  */
 static bool set_folder_error(const zi_history *h, zi_error *error)
 {
-    return zi_error_set(error, zi_error_code_of_errno(), h->folder, "the folder cannot be read: %s",
+    return zi_error_set(error, zi_error_code_of_errno(), h->folder,
+                        "the folder of the images cannot be read: %s; make it readable for you, or "
+                        "name another one",
                         strerror(errno));
 }
 
@@ -155,8 +157,10 @@ static bool make_folder(const char *folder, zi_error *error)
         return zi_error_set(error, ZI_ERROR_IO, folder,
                             "cannot be created, since the folder that it would be in does not "
                             "exist; create that first");
-    return zi_error_set(error, ZI_ERROR_IO, folder, "the folder cannot be created: %s",
-                        strerror(errno));
+    return zi_error_set(
+        error, ZI_ERROR_IO, folder,
+        "the folder of the images cannot be created: %s; create it yourself, or name another one",
+        strerror(errno));
 }
 
 /* Creates the folder (not its parents) and its .thumbnails, and sets h->lock to the locked .lock
@@ -174,7 +178,9 @@ static bool lock_folder(zi_history *h, zi_error *error)
         ok = errno == EWOULDBLOCK
                  ? zi_error_set_in(error, ZI_ERROR_EXISTS, h->folder, "output",
                                    "another server uses this folder; name another one")
-                 : zi_error_set(error, ZI_ERROR_IO, lock, "cannot be locked: %s", strerror(errno));
+                 : zi_error_set(error, ZI_ERROR_IO, lock,
+                                "cannot be locked: %s; name an output folder on a local disk",
+                                strerror(errno));
     free(lock);
     if (ok) mkdir(h->thumbnails, 0777);
     return ok;

@@ -190,7 +190,8 @@ static bool deny_access(zi_server_request *req, bool asset, bool keyless, zi_han
     if (!zi_access_host_allowed(s->access, &headers))
         why = "the Host header does not name this server; use the URL that it printed at startup";
     else if (!asset && !zi_access_origin_allowed(&headers))
-        why = "the request comes from a page of another site, which may not use this server";
+        why = "the request comes from a web page of another site, which may not use this server; "
+              "use the server's own page, or a program outside of the browser";
     else if (!keyless && !zi_access_authenticated(s->access, &headers))
         status = 401, why = "the API key is missing or wrong; send it in the header X-API-Key, or "
                             "as a bearer token";
@@ -250,7 +251,9 @@ static bool route_and_check_head(zi_server_request *req, zi_handler_result *resu
             break;
         }
     if (!zi_utf8_valid(req->url, strlen(req->url))) {
-        *result = zi_reply_error(req, 400, NULL, "the path is not valid UTF-8");
+        *result = zi_reply_error(req, 400, NULL,
+                                 "the path of the URL is not valid UTF-8; encode its characters as "
+                                 "UTF-8 before they are percent-encoded");
         return true;
     }
     find_route(req, allowed, sizeof allowed);
@@ -321,15 +324,17 @@ static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *resu
     if (!req->body.size)
         why = "the body is empty; send a JSON object";
     else if (!zi_utf8_valid(body, req->body.size))
-        why = "the body is not valid UTF-8";
+        why = "the body is not valid UTF-8; send the JSON as UTF-8";
     else if (memchr(body, 0, req->body.size))
-        why = "the body has a NUL byte";
+        why = "the body has a NUL byte, which JSON does not allow; send the JSON as UTF-8";
     else if ((req->json = cJSON_ParseWithOpts(body, &end, true)) && !cJSON_IsObject(req->json))
-        why = "the body is JSON, but not an object: {...}";
+        why = "the body is JSON, but not an object; send an object: {...}";
     if (why)
         *result = zi_reply_error(req, 400, NULL, "%s", why);
     else if (!req->json)
-        *result = zi_reply_error(req, 400, NULL, "the body is not JSON from byte %zu on",
+        *result = zi_reply_error(req, 400, NULL,
+                                 "the body is not valid JSON: the first error is at byte %zu, "
+                                 "counted from 0; check quotes, commas and brackets there",
                                  (size_t)(end - body));
     return why || !req->json;
 }
@@ -476,7 +481,9 @@ bool zi_http_start(zi_server *server, zi_error *error)
         MHD_OPTION_END);
     if (server->daemon) return true;
     close(socket);
-    return zi_error_set(error, ZI_ERROR_IO, server->url, "cannot start the HTTP server: %s",
+    return zi_error_set(error, ZI_ERROR_IO, server->url,
+                        "cannot start the HTTP server: %s; stop other programs, or raise the "
+                        "limits of open files and processes (ulimit -n, ulimit -u)",
                         strerror(errno));
 }
 

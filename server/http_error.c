@@ -32,7 +32,7 @@ bool zi_http_error_set(zi_http_error *http_error, unsigned status, const char *f
 
 bool zi_http_error_no_memory(zi_http_error *http_error)
 {
-    return zi_http_error_set(http_error, 500, NULL, "out of memory");
+    return zi_http_error_set(http_error, 500, NULL, "the server is out of memory; try again later");
 }
 
 bool zi_http_error_shutting_down(zi_http_error *http_error)

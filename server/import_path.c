@@ -112,11 +112,12 @@ bool zi_import_path_resolve(const zi_server_options *options, const char *source
     }
     return zi_http_error_set(
         http_error, 400, "source",
-        "there is no such file or folder that this server may read: it reads only below its models "
-        "folder%s. `zimage import PATH` on the command line imports from anywhere%s",
+        "source: there is no file or folder of this path that the server may read, since it reads "
+        "only below its models folder%s; run `zimage import PATH` on the command line, which "
+        "imports from anywhere%s",
         options->import ? " and the folder of --import, and follows no symbolic links out of them"
                         : ", and follows no symbolic links out of it",
-        options->import ? "" : "; a server started with --import DIR also imports from DIR");
+        options->import ? "" : ", or start the server with --import DIR to import from DIR, too");
 }
 
 bool zi_import_path_in_models_folder(const zi_server_options *options, const char *path)

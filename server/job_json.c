@@ -50,10 +50,16 @@ bool zi_job_request_read(const cJSON *body, zi_job_request *out, zi_http_error *
                                      "%s: appears twice; send it once", item->string);
         *part = item;
     }
-    if (!kind) return zi_http_error_set(http_error, 400, "kind", "kind: is missing");
+    if (!kind)
+        return zi_http_error_set(
+            http_error, 400, "kind",
+            "kind: is missing; send the kind of job as text, such as generate");
     if (!cJSON_IsString(kind))
-        return zi_http_error_set(http_error, 400, "kind", "kind: must be text");
-    if (!params) return zi_http_error_set(http_error, 400, "params", "params: is missing");
+        return zi_http_error_set(http_error, 400, "kind", "kind: must be text, such as generate");
+    if (!params)
+        return zi_http_error_set(
+            http_error, 400, "params",
+            "params: is missing; send a JSON object with the job's parameters, or {} for none");
     return zi_job_params_read(kind->valuestring, params, out, http_error);
 }
 

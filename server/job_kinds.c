@@ -126,7 +126,7 @@ static bool resolve_seed(zi_job *job, uint64_t *seed, bool given, zi_http_error 
     uint32_t random = 0;
     if (!given && getentropy(&random, sizeof random) != 0)
         return zi_http_error_set(http_error, 500, NULL,
-                                 "cannot get random numbers from the system");
+                                 "cannot get random numbers from the system; send a seed");
     if (!given) *seed = random;
     add_field(job, "seed");
     return true;

@@ -45,8 +45,10 @@ static bool set_name_error(const char *host, int failure, zi_error *error)
         return zi_error_set_in(error, ZI_ERROR_IO, host, "host",
                                "there is no machine of this name; name an address of this one, "
                                "such as 127.0.0.1");
-    return zi_error_set_in(error, ZI_ERROR_IO, host, "host", "the name cannot be looked up: %s",
-                           gai_strerror(failure));
+    return zi_error_set_in(
+        error, ZI_ERROR_IO, host, "host",
+        "the name cannot be looked up: %s; name an IP address of this machine, such as 127.0.0.1",
+        gai_strerror(failure));
 }
 
 /* Sets the error that no socket can listen, for the reason in `why`, an errno; returns false. */
@@ -57,8 +59,8 @@ static bool set_listen_error(const char *host, int port, int why, zi_error *erro
                                "port %d is in use by another program; name another one", port);
     if (why == EADDRNOTAVAIL)
         return zi_error_set_in(error, ZI_ERROR_IO, host, "port",
-                               "this machine does not have that address; 0.0.0.0 stands for all "
-                               "that it has");
+                               "this machine does not have this address; name one that it has, "
+                               "127.0.0.1 for this machine only, or 0.0.0.0 for all its addresses");
     if (why == EACCES)
         return zi_error_set_in(error, ZI_ERROR_IO, host, "port",
                                "port %d is reserved by the system; name one from 1024 on", port);

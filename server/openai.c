@@ -216,8 +216,8 @@ static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_htt
         cJSON_Delete(json);
         return zi_http_error_set(
             http_error, 400, "prompt",
-            "what stands between <sd_cpp_extra_args> and </sd_cpp_extra_args> is "
-            "not a JSON object");
+            "prompt: the text between <sd_cpp_extra_args> and </sd_cpp_extra_args> must be a JSON "
+            "object, such as {\"steps\": 9}");
     }
     cJSON_AddItemToObject(req->json, "<sd_cpp_extra_args>", json);
     const cJSON *sample = cJSON_GetObjectItemCaseSensitive(json, "sample_params");

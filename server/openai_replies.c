@@ -105,9 +105,14 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_open
  * failed job *why stays as it is: its error is there. */
 static void set_no_images_error(zi_job_state state, zi_http_error *why)
 {
-    if (state == ZI_JOB_CANCELLED) zi_http_error_set(why, 409, NULL, "the job was cancelled");
+    if (state == ZI_JOB_CANCELLED)
+        zi_http_error_set(
+            why, 409, NULL,
+            "the job was cancelled before its first image was finished; send the request again");
     if (state == ZI_JOB_DONE)
-        zi_http_error_set(why, 409, NULL, "all images of the job were skipped");
+        zi_http_error_set(why, 409, NULL,
+                          "there is no image, since a client skipped all images of the job (POST "
+                          "/sdapi/v1/skip); send the request again");
     if (state == ZI_JOB_UNKNOWN) zi_http_error_forgotten_job(why);
 }
 

@@ -98,15 +98,17 @@ static bool read_seed(const zi_parameter *p, const cJSON *item, uint64_t *out, z
     if (cJSON_IsString(item) && zi_seed_parse(item->valuestring, out)) return true;
     if (cJSON_IsString(item))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                            "'%s' is not a whole number from 0 to 18446744073709551615",
+                            "'%s' is not a whole number from 0 to 18446744073709551615; leave the "
+                            "field out for a random seed",
                             item->valuestring);
     if (!cJSON_IsNumber(item))
         return set_type_error(p, item, "a whole number from 0 to 18446744073709551615", error);
     if (!(value >= 0 && value <= MAX_NUMBER_SEED) || value != floor(value))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                            "%.17g is not a whole number from 0 to 9007199254740991; a larger one, "
-                            "up to 18446744073709551615, must be sent as text",
-                            value);
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+            "%.17g is not a whole number from 0 to 9007199254740991; send a larger one, up to "
+            "18446744073709551615, as text, or leave the field out for a random seed",
+            value);
     *out = (uint64_t)value;
     return true;
 }

@@ -111,7 +111,10 @@ zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd
         response = MHD_create_response_from_fd((uint64_t)st.st_size, fd);
     if (!response) {
         close(fd);
-        return zi_reply_error(req, 500, NULL, "the image's file cannot be read");
+        return zi_reply_error(
+            req, 500, NULL,
+            "the image's file in the server's output folder cannot be read: it is no ordinary "
+            "file, or memory is short; look at the file there, or try again");
     }
     add_headers(response, type, headers);
     return zi_reply(req, MHD_HTTP_OK, response);

@@ -124,7 +124,9 @@ static bool sync_file(const char *path, zi_http_error *http_error)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool ok = fd >= 0 && fsync(fd) == 0;
     if (!ok)
-        zi_http_error_set(http_error, 500, NULL, "the file cannot be stored: %s", strerror(errno));
+        zi_http_error_set(http_error, 500, NULL,
+                          "the uploaded file cannot be written to the disk: %s; nothing was stored",
+                          strerror(errno));
     if (fd >= 0) close(fd);
     return ok;
 }
@@ -152,10 +154,15 @@ static bool install_upload(zi_upload *u, zi_http_error *http_error)
         zi_sync_parent_folder(u->path);
         return true;
     }
-    return errno == EEXIST ? zi_http_error_set(http_error, 409, "name",
-                                               "%s exists already; choose another name", u->name)
-                           : zi_http_error_set(http_error, 500, NULL, "%s cannot be written: %s",
-                                               u->name, strerror(errno));
+    return errno == EEXIST
+               ? zi_http_error_set(http_error, 409, "name",
+                                   "%s exists already; choose another name", u->name)
+               : zi_http_error_set(http_error, 500, NULL,
+                                   "%s cannot be written: %s%s; nothing was stored", u->name,
+                                   strerror(errno),
+                                   errno == EXDEV ? " (the server's output folder and models "
+                                                    "folder must be on the same disk)"
+                                                  : "");
 }
 
 void zi_upload_release(void *upload)
@@ -274,8 +281,9 @@ bool zi_scanner_start(zi_server *server, zi_scanner **out, zi_error *error)
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->changed, NULL);
     s->started = pthread_create(&s->thread, NULL, scanner_main, s) == 0;
-    return s->started ||
-           zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a thread to inspect models");
+    return s->started || zi_error_set(error, ZI_ERROR_IO, NULL,
+                                      "cannot start a thread; stop other programs, or raise the "
+                                      "limit of processes and threads (ulimit -u)");
 }
 
 void zi_scanner_wake(zi_scanner *scanner)

@@ -69,7 +69,10 @@ static bool start_components(running_server *running, zi_error *error)
         !zi_http_start(s, error))
         return false;
     running->has_ticker = pthread_create(&running->ticker, NULL, ticker_main, running) == 0;
-    return running->has_ticker || zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a thread");
+    return running->has_ticker ||
+           zi_error_set(error, ZI_ERROR_IO, NULL,
+                        "cannot start a thread; stop other programs, or raise the limit of "
+                        "processes and threads (ulimit -u)");
 }
 
 bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error *error)

@@ -114,7 +114,7 @@ static void set_job_error(const zi_job *job, const zi_error *error, zi_http_erro
     zi_http_error_from(why, job->kind->params, NULL, error);
     if (can_be_lent && !why->field[0])
         zi_http_error_set(why, why->status, NULL,
-                          "%s; start the server with --reference DIR to take it from another model",
+                          "%s: start the server with --reference DIR, the folder of that model",
                           error->text);
 }
 
@@ -165,7 +165,9 @@ bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error)
         worker_thread->started =
             pthread_create(&worker_thread->thread, NULL, worker_thread_main, worker_thread) == 0;
         if (!worker_thread->started)
-            return zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a worker thread");
+            return zi_error_set(error, ZI_ERROR_IO, NULL,
+                                "cannot start a thread; stop other programs, or raise the limit of "
+                                "processes and threads (ulimit -u)");
     }
     return true;
 }

@@ -374,14 +374,15 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
     int max = b->config.transformer.layers;
     if (!p) return false;
     if (width < 16 || height < 16 || width > 8192 || height > 8192 || width % 16 || height % 16)
-        return zi_error_set(
-            error, ZI_ERROR_INVALID_ARGUMENT, "size",
-            "%d x %d pixels; width and height must be multiples of 16 from 16 to 8192", width,
-            height);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "size",
+                            "%d x %d pixels are not possible; width and height must be multiples "
+                            "of 16 from 16 to 8192",
+                            width, height);
     if (options->layers < 0 || options->layers > max)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layers",
-                            "%d is out of range; it must be from 1 to %d, or 0 for all",
-                            options->layers, max);
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "layers",
+            "%d is out of range; it must be from 1 to %d, or be left out for all layers",
+            options->layers, max);
     if (options->repeat < 0 || options->repeat > 1000)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; it must be from 0 to 1000", options->repeat);

@@ -40,7 +40,7 @@ bool zi_engine_create(const zi_engine_options *options, zi_engine **out, zi_erro
     if (!ZI_CHECK_RESERVED(o, error)) return false;
     if (o->threads < 0 || o->threads > 1024)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "threads",
-                            "%d is out of range; it goes from 0 (all) to 1024", o->threads);
+                            "%d is out of range; it must be from 0 (all) to 1024", o->threads);
     zi_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return zi_error_no_memory(error, sizeof *engine);
     if (!create_engine_parts(engine, o, error)) {

@@ -56,7 +56,7 @@ bool zi_llm_load(zi_engine *engine, const zi_model_options *options, zi_llm **ou
     if (!ZI_CHECK_RESERVED(options, error)) return false;
     if (!options->path || !options->path[0])
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "llm",
-                               "no language model was named");
+                               "no language model was named; name its folder or GGUF file");
     zi_llm *llm = calloc(1, sizeof *llm);
     if (!llm) return zi_error_no_memory(error, sizeof *llm);
     llm->engine = engine;
@@ -281,11 +281,11 @@ static bool shorten_to_encoder(const zi_tokenizer *tokenizer, char *answer, cons
         if (count <= ENCODER_TOKENS) return true;
         size_t size = strlen(answer), cut = zi_text_cut_point(answer, size * 9 / 10);
         if (!cut)
-            return zi_error_set_in(
-                error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
-                "the answer of the language model cannot be cut to the %d tokens that the text "
-                "encoder takes; try again with another seed, or use another model",
-                ENCODER_TOKENS);
+            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
+                                   "the answer of the language model is too long, and cannot be "
+                                   "cut to the %d tokens that the text encoder takes; try again "
+                                   "with another seed, or use another language model",
+                                   ENCODER_TOKENS);
         answer[cut] = 0;
     }
 }
@@ -321,17 +321,20 @@ static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r
                          const char *answer, zi_error *error)
 {
     if (!result->ended)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
-                               "the language model did not finish within %zu tokens; ask for a "
-                               "shorter prompt, or use another model",
-                               result->count);
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
+            "the language model did not finish its answer within %zu tokens; try again with "
+            "another seed or a shorter prompt, or use another language model",
+            result->count);
     if (!*answer)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
-                               "the language model gave an empty answer; use another model");
+                               "the language model gave an empty answer; try again with another "
+                               "seed, or use another language model");
     if (!r->instructions && zi_is_chinese(r->prompt) && !zi_is_chinese(answer))
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
-                               "the language model answered in another language; try again with "
-                               "another seed, or use another model");
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
+            "the prompt is Chinese, but the language model answered in another language; try again "
+            "with another seed, or use another language model");
     return true;
 }
 
@@ -375,10 +378,11 @@ static bool resolve_request(const zi_enhance_request *request, zi_enhance_reques
     if (!r->prompt || !r->prompt[0])
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is empty; give a text");
     if (!zi_utf8_valid(r->prompt, strlen(r->prompt)))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is not valid UTF-8 text");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
+                            "is not valid UTF-8 text; give it in UTF-8");
     if (r->instructions && !zi_utf8_valid(r->instructions, strlen(r->instructions)))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "instructions",
-                            "are not valid UTF-8 text");
+                            "are not valid UTF-8 text; save them as UTF-8");
     if (!r->max_tokens) r->max_tokens = DEFAULT_TOKENS;
     if (r->top_p == 0) r->top_p = 1;
     if (r->penalty == 0) r->penalty = 1;
@@ -397,7 +401,8 @@ static bool check_vocabulary(const zi_lm *lm, zi_error *error)
     return !lm->encoder || count >= FEWEST_TOKENS ||
            zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "encoder",
                            "the text encoder of this model cannot write prompts, as it knows only "
-                           "%d tokens; download a language model for that (prompt-enhancer)",
+                           "%d tokens (words and parts of words); download a language model for "
+                           "that, such as prompt-enhancer",
                            count);
 }
 

@@ -311,8 +311,10 @@ static bool check_caption(const zi_generation_job *j, const char *field, const z
 {
     size_t max = max_caption(&j->model->config);
     if (c->count <= max) return true;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field,
-                        "has %zu tokens; this model takes at most %zu; shorten it", c->count, max);
+    return zi_error_set(
+        error, ZI_ERROR_INVALID_ARGUMENT, field,
+        "has %zu tokens (words and parts of words), and this model takes at most %zu; shorten it",
+        c->count, max);
 }
 
 /* Whether the model's preview map is fitted; locks the model's mutex meanwhile. */

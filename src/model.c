@@ -88,9 +88,9 @@ static bool load_tokenizer(const zi_model_options *options, const zi_assembly *a
     int tokens = zi_tokenizer_vocab_size(model->tokenizer), vocab = model->config.text.vocab;
     return tokens <= vocab ||
            zi_error_set_in(error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
-                           "no tokenizer in it, and that in %s is of another model: it has %d "
-                           "tokens, the text encoder %d; take one from a reference model (a "
-                           "complete Z-Image model)",
+                           "this model has no tokenizer, and the one in %s does not fit it: that "
+                           "has %d tokens, but the text encoder has only %d; take the tokenizer "
+                           "from a reference model (a complete Z-Image model)",
                            options->tokenizer, tokens, vocab);
 }
 
@@ -153,7 +153,7 @@ bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model 
     if (!ZI_CHECK_RESERVED(options, error)) return false;
     if (!options->path || !options->path[0])
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
-                               "no model was named");
+                               "no model was named; name a model folder or file");
     zi_model *model = calloc(1, sizeof *model);
     if (!model) return zi_error_no_memory(error, sizeof *model);
     model->engine = engine;

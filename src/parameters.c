@@ -74,11 +74,11 @@ bool zi_parameter_check(const zi_parameter *parameter, double value, double max,
     const char *off = parameter->zero_off ? " (off)" : "";
     if (parameter->type == ZI_PARAMETER_INT && value != floor(value))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name,
-                            "%.16g is not a whole number; it goes from %.16g%s to %.16g", value,
-                            parameter->min, off, max);
+                            "%.16g is not a whole number; it must be one from %.16g%s to %.16g",
+                            value, parameter->min, off, max);
     if (!(value >= parameter->min && value <= max))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name,
-                            "%.16g is out of range; it goes from %.16g%s to %.16g", value,
+                            "%.16g is out of range; it must be from %.16g%s to %.16g", value,
                             parameter->min, off, max);
     if (parameter->multiple && fmod(value, parameter->multiple) != 0)
         return fail_multiple(parameter, value, max, error);
@@ -94,9 +94,10 @@ bool zi_parameter_check_text(const zi_parameter *parameter, const char *text, do
                             "is empty; give a text");
     if (max && (double)size > max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name,
-                            "has %zu bytes; at most %.16g are possible", size, max);
-    return zi_utf8_valid(text, size) || zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT,
-                                                     parameter->name, "is not valid UTF-8 text");
+                            "has %zu bytes, but at most %.16g are possible; shorten it", size, max);
+    return zi_utf8_valid(text, size) ||
+           zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name,
+                        "has bytes that are not UTF-8 text; convert it to UTF-8");
 }
 
 bool zi_parameter_choose(const zi_parameter *parameter, const char *choice, int *index,
@@ -125,7 +126,7 @@ static bool check_choice(const zi_parameter *p, int index, zi_error *error)
     while (p->choices[count]) count++;
     return (index >= 0 && index < count) ||
            zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                        "%d is out of range; it goes from 0 to %d", index, count - 1);
+                        "%d is out of range; it must be from 0 to %d", index, count - 1);
 }
 
 /* Whether the parameter is an int or a double; choices and seeds do not count. */

@@ -183,8 +183,8 @@ bool zi_preview_fit(zi_engine *engine, const zi_vae *vae, zi_exec_limits limits,
     *out = (zi_preview){0};
     if (vae->config.latent > ZI_PREVIEW_CHANNELS)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
-                            "previews are possible for VAEs of at most %d latent channels; that of "
-                            "this model has %d",
+                            "previews are possible for VAEs of at most %d latent channels, but "
+                            "that of this model has %d; turn previews off",
                             ZI_PREVIEW_CHANNELS, vae->config.latent);
     if (!zi_session_open(engine, watch->exec->fast, limits, plan_memory, &f, &session, error))
         return false;

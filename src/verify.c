@@ -140,14 +140,15 @@ static bool check_embeddings(const float *values, size_t count, size_t hidden, z
     double size = rms(values, count * hidden);
     bool same = count > 1 && !memcmp(values, values + hidden, hidden * sizeof *values);
     if (!(size > 0 && isfinite(size)))
-        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                            "the embeddings of a prompt have the magnitude %g; the weights may be "
-                            "damaged: fetch the model again",
-                            size);
+        return zi_error_set(
+            result, ZI_ERROR_BAD_FORMAT, NULL,
+            "the text encoder turns a prompt into values of magnitude %g, where a finite number "
+            "above 0 is good; its weights may be damaged: fetch or convert the model again",
+            size);
     if (same)
         return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                            "the embeddings of different tokens are the same; the weights may be "
-                            "damaged: fetch the model again");
+                            "the text encoder gives the same values for different tokens; its "
+                            "weights may be damaged: fetch or convert the model again");
     return set_passed_text(result, "magnitude %.3g (any above 0 is good)", size);
 }
 
@@ -210,16 +211,17 @@ static bool check_decoded(const float *values, zi_error *result)
     double size = rms(values, 3 * SIDE * SIDE), board = 0;
     for (int i = 0; i < 3; i++) board = fmax(board, checkerboard_share(values + i * SIDE * SIDE));
     if (!(size > 0 && size < largest))
-        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                            "a test pattern becomes values of magnitude %g, where about 1 is "
-                            "usual; the weights may be damaged: fetch the model again",
-                            size);
-    if (board > worst)
         return zi_error_set(
             result, ZI_ERROR_BAD_FORMAT, NULL,
-            "a test pattern becomes a checkerboard of pixels: %.0f %% of its contrast, where at "
-            "most 5 %% are good; the weights may be damaged: fetch the model again",
-            100 * board);
+            "the VAE turns a test pattern into values of magnitude %g, where about 1 is usual; its "
+            "weights may be damaged: fetch or convert the model again",
+            size);
+    if (board > worst)
+        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
+                            "the VAE turns a test pattern into a checkerboard of pixels: %.0f %% "
+                            "of its contrast, where at most 5 %% are good; its weights may be "
+                            "damaged: fetch or convert the model again",
+                            100 * board);
     return set_passed_text(result,
                            "a test pattern: %.2f %% of its contrast is a checkerboard (below 1 %% "
                            "is good)",
@@ -279,7 +281,7 @@ static bool check_generates(verifier *v, zi_error *result)
     bool flat = !memcmp(p, p + 3, 3 * (SIDE * SIDE - 1));
     return flat ? zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                                "the image is of a single colour; the weights may be damaged: fetch "
-                               "the model again")
+                               "or convert the model again")
                 : set_passed_text(result, "an image of %.0f pixels a side, in 2 steps", SIDE);
 }
 
@@ -308,7 +310,8 @@ static bool check_reproducible(verifier *v, zi_error *result)
     bool same = true;
     if (!v->image)
         return zi_error_set(result, ZI_ERROR_NOT_FOUND, NULL,
-                            "there is no image to generate again, as generating failed");
+                            "there is no image to generate again, as the check \"generates an "
+                            "image\" failed; see there");
     bool ok = zi_engine_create(&options, &other, result) &&
               zi_model_load(other, v->options, &model, result) &&
               compare_image(v, v->model, &same, result) && compare_image(v, model, &same, result);
@@ -365,19 +368,22 @@ static bool check_against_source(verifier *v, zi_error *result)
     zi_image *image = NULL;
     options.path = v->against;
     if (!v->image)
-        return zi_error_set(result, ZI_ERROR_NOT_FOUND, NULL,
-                            "there is no image to compare, as generating failed");
+        return zi_error_set(
+            result, ZI_ERROR_NOT_FOUND, NULL,
+            "there is no image to compare, as the check \"generates an image\" failed; see there");
     bool ok = zi_model_load(v->engine, &options, &source, result) &&
               zi_generate(source, &request, &image, result);
     double like = ok ? correlation(v->image, image) : 0;
     zi_image_free(image);
     zi_model_free(source);
     if (!ok) return false;
-    return like > 0.99 ? set_passed_text(result, "correlation %.5f (1 is equal)", like)
-                       : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                                      "the image has a correlation of %.5f with that of %s, where "
-                                      "above 0.99 is good",
-                                      like, v->against);
+    return like > 0.99
+               ? set_passed_text(result, "correlation %.5f (1 is equal)", like)
+               : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
+                              "the image has a correlation of %.5f with that of %s, where above "
+                              "0.99 is good; they are different models, or this one has too low a "
+                              "precision: convert the source again with a higher one",
+                              like, v->against);
 }
 
 /* ---- running the checks ---- */
@@ -449,7 +455,7 @@ bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *a
     if (!ZI_CHECK_RESERVED(options, error)) return false;
     if (!options->path)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
-                               "no model was named");
+                               "no model was named; name a model folder or file");
     verifier v = {.engine = engine,
                   .options = options,
                   .against = against,

@@ -96,8 +96,10 @@ static void damaged_lengths(void)
         {{9}, 16, "cut off inside its header"},
         {{16}, 16, "cut off inside its header"},
         {{8}, 16, "its header is not valid JSON"},
-        {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 16, "not a safetensors file"},
-        {{0, 0, 0, 0, 1}, 16, "not a safetensors file"},
+        {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+         16,
+         "is neither a model nor an image (perhaps a web page"},
+        {{0, 0, 0, 0, 1}, 16, "a model is a safetensors or GGUF file or a folder"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *path = zi_test_path("damaged.safetensors");

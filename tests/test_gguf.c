@@ -80,9 +80,10 @@ static const struct {
     {"4:4 8:0 8:0", "version 4 is not supported", ZI_ERROR_UNSUPPORTED, NULL},
     {"4:0 8:0 8:0", "version 0 is not supported", ZI_ERROR_UNSUPPORTED, NULL},
     {"4:50331648 8:0 8:0", "big-endian", ZI_ERROR_UNSUPPORTED, NULL},
-    {"4:3 8:1000 8:0 z:64", "1000 tensors do not fit", ZI_ERROR_BAD_FORMAT, NULL},
-    {"4:3 8:0 8:18446744073709551615 z:64", "18446744073709551615 values", ZI_ERROR_BAD_FORMAT,
-     NULL},
+    {"4:3 8:1000 8:0 z:64", "0 metadata values and 1000 tensors, which do not fit into a file of",
+     ZI_ERROR_BAD_FORMAT, NULL},
+    {"4:3 8:0 8:18446744073709551615 z:64",
+     "its header announces 18446744073709551615 metadata values", ZI_ERROR_BAD_FORMAT, NULL},
     {"4:3 8:0 8:2 " GOOD_VALUE "8:5 z:3", "a text of 5 bytes in value 2", ZI_ERROR_BAD_FORMAT,
      NULL},
     {"4:3 8:0 8:2 " GOOD_VALUE GOOD_VALUE, "key k is there twice", ZI_ERROR_BAD_FORMAT, "k"},
@@ -249,7 +250,7 @@ static void check_refusals(const zi_gguf *gguf)
     CHECK(!zi_gguf_integer(gguf, "single", 0, 9, &whole, &error));
     CHECK(!zi_gguf_integer(gguf, "huge", INT64_MIN, INT64_MAX, &whole, &error));
     CHECK(!zi_gguf_integer(gguf, "byte", 0, 6, &whole, &error));
-    CHECK(strstr(error.text, "key byte is 7; it must be from 0 to 6") && whole == 5);
+    CHECK(strstr(error.text, "key byte is 7, but it must be from 0 to 6") && whole == 5);
     CHECK(!zi_gguf_number(gguf, "infinite", &number, &error));
     CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, "infinite");
     CHECK(!zi_gguf_number(gguf, "yes", &number, &error));

@@ -123,11 +123,12 @@ static void several_files_that_do_not_fit(void)
     check_split_error(t, ZI_ERROR_BAD_FORMAT, "split.tensors.count", "should have 7 tensors",
                       (write_shard(1, 3, 3, t, 1, 7), "m-00001-of-00003.gguf"));
     rename(write_shard(2, 4, 4, t + 1, 3, 6), zi_test_path(second));
-    check_split_error(t, ZI_ERROR_BAD_FORMAT, "split.count", "its split.count is 4", second);
+    check_split_error(t, ZI_ERROR_BAD_FORMAT, "split.count",
+                      "its metadata (split.count) say that there are 4", second);
     rename(write_shard(3, 3, 3, t + 1, 3, 6), zi_test_path(second));
     write_shard(3, 3, 3, t + 4, 2, 6);
-    check_split_error(t, ZI_ERROR_BAD_FORMAT, "split.no", "file 2 of 3, but its split.no is 2",
-                      second);
+    check_split_error(t, ZI_ERROR_BAD_FORMAT, "split.no",
+                      "file 2 of 3, but its metadata (split.no 2) say that it is file 3", second);
     write_shard(2, 3, 3, t, 3, 6); /* with the first file's tensor */
     check_split_error(t, ZI_ERROR_BAD_FORMAT, "z.weight", "is there twice", second);
     zi_checkpoint checkpoint;

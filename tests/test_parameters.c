@@ -77,17 +77,17 @@ static void numbers(void)
         double value, max;
     } rows[] = {
         {"steps", NULL, 100, 100},
-        {"steps", "101 is out of range; it goes from 1 to 100", 101, 100},
-        {"steps", "1.5 is not a whole number; it goes from 1 to 100", 1.5, 100},
-        {"steps", "nan is not a whole number; it goes from 1 to 100", NAN, 100},
+        {"steps", "101 is out of range; it must be from 1 to 100", 101, 100},
+        {"steps", "1.5 is not a whole number; it must be one from 1 to 100", 1.5, 100},
+        {"steps", "nan is not a whole number; it must be one from 1 to 100", NAN, 100},
         {"width", NULL, 4096, 4096},
         {"width", "100 is not a multiple of 16; the nearest that fit are 96 and 112", 100, 4096},
         {"width", "the nearest that fit are 96 and 96", 100, 100},
         {"shift", NULL, 0.01, 100},
-        {"shift", "0.001 is out of range; it goes from 0.01 to 100", 0.001, 100},
+        {"shift", "0.001 is out of range; it must be from 0.01 to 100", 0.001, 100},
         {"guidance", NULL, 0, 100},
         {"guidance", "0 (off) to 100", -1, 100},
-        {"count", "1e+300 is out of range; it goes from 1 to 10000", 1e300, 10000},
+        {"count", "1e+300 is out of range; it must be from 1 to 10000", 1e300, 10000},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_error error = {0};
@@ -109,7 +109,7 @@ static void texts_and_choices(void)
     CHECK(zi_parameter_check_text(prompt, "abc", 3, &error));
     CHECK(zi_parameter_check_text(prompt, "abc", 0, &error));
     CHECK(!zi_parameter_check_text(prompt, "abcd", 3, &error));
-    CHECK(!strcmp(error.text, "prompt: has 4 bytes; at most 3 are possible"));
+    CHECK(!strcmp(error.text, "prompt: has 4 bytes, but at most 3 are possible; shorten it"));
     CHECK(!zi_parameter_check_text(prompt, "", 3, &error));
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "prompt");
     CHECK(!zi_parameter_check_text(prompt, "\xff", 3, &error));
@@ -158,7 +158,11 @@ static void layouts_have_precisions(void)
     zi_error error = {0};
     CHECK(!zi_layout_check(ZI_LAYOUT_GGUF, ZI_PRECISION_FP8, &error));
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "precision");
-    CHECK_MSG(strstr(error.text, "GGUF have original, fp16, bf16, q8, q4"), "%s", error.text);
+    CHECK_MSG(
+        strstr(
+            error.text,
+            "fp8 is not possible in the layout GGUF; choose one of original, fp16, bf16, q8, q4"),
+        "%s", error.text);
 }
 
 int main(void)

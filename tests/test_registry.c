@@ -149,7 +149,7 @@ static void names_and_paths(void)
     found(open, "mlx/one", "mlx/one", ZI_RESOLVED_NAMED);
     found(open, GOLDEN, GOLDEN, ZI_RESOLVED_NAMED);
     not_found(open, "nobody", "name", "no such file or folder");
-    not_found(open, "no/body", "repo", "hub's cache");
+    not_found(open, "no/body", "repo", "nor a whole one in the cache of Hugging Face");
     found(closed, "inside", "comfyui/inside", ZI_RESOLVED_NAMED);
     found(closed, "demo", "demo", ZI_RESOLVED_NAMED);
     not_found(closed, "mlx/one", "name", "no such model"); /* it leads out of the folder */

@@ -34,7 +34,8 @@ void zi_copy_rows(zi_exec *exec, zi_view from, zi_view to)
 
 bool zi_error_not_finite(zi_error *error, const char *name)
 {
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
-                        "the results are not finite numbers (NaN or infinity); the weights of the "
-                        "model are damaged: fetch it again");
+    return zi_error_set(
+        error, ZI_ERROR_BAD_FORMAT, name,
+        "the results of this part of the model are not finite numbers (NaN or infinity); its "
+        "weights are probably damaged: fetch the model again, or use another file of it");
 }

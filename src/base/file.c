@@ -71,11 +71,12 @@ bool zi_file_cannot_write(zi_error *error, const char *path)
 {
     int why = errno;
     char *folder = zi_path_dirname(path);
-    const char *problem = why == ENOENT    ? "does not exist"
-                          : why == ENOTDIR ? "is not a folder"
-                          : why == EACCES  ? "is not writable for you"
-                          : why == EROFS   ? "is on a read-only disk"
-                                           : NULL;
+    const char *problem =
+        why == ENOENT    ? "does not exist; create it, or choose another one"
+        : why == ENOTDIR ? "is not a folder; choose another path"
+        : why == EACCES  ? "is not writable for you; choose another one, or change its permissions"
+        : why == EROFS   ? "is on a read-only disk; choose another one"
+                         : NULL;
     if (folder && problem)
         zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s%s %s",
                      why == ENOTDIR ? "" : "the folder ", folder, problem);
@@ -98,7 +99,8 @@ static bool open_regular(const char *path, int *fd, size_t *size, zi_error *erro
     bool known = fstat(*fd, &st) == 0;
     if (!known || !S_ISREG(st.st_mode)) {
         close(*fd);
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "is %s, not a file with contents",
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "is %s, but an ordinary file is needed here",
                             known && S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
     }
     *size = (size_t)st.st_size;
@@ -114,8 +116,9 @@ bool zi_file_read(const char *path, size_t max, char **data, size_t *size, zi_er
     char *bytes = NULL;
     if (total > max) {
         zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                     "is too large: it has %zu bytes, and at most %zu are possible here", total,
-                     max);
+                     "is too large: it has %zu bytes, and at most %zu are possible here; check "
+                     "that it is the right file",
+                     total, max);
         goto out;
     }
     bytes = malloc(total + 1);
@@ -128,7 +131,8 @@ bool zi_file_read(const char *path, size_t max, char **data, size_t *size, zi_er
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) {
             zi_error_set(error, ZI_ERROR_IO, path, "cannot read: %s",
-                         got ? strerror(errno) : "another program made it shorter meanwhile");
+                         got ? strerror(errno)
+                             : "another program made it shorter meanwhile; try again");
             goto out;
         }
         done += (size_t)got;
@@ -153,8 +157,10 @@ bool zi_file_map(const char *path, zi_mapping *out, zi_error *error)
     if (size) {
         data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
-            zi_error_set(error, ZI_ERROR_IO, path, "its %zu bytes cannot be read: %s", size,
-                         strerror(errno));
+            zi_error_set(error, ZI_ERROR_IO, path,
+                         "its %zu bytes cannot be made readable in memory: %s; raise the memory "
+                         "limit of this session (ulimit), or copy the file to a local disk",
+                         size, strerror(errno));
             close(fd);
             return false;
         }
@@ -178,12 +184,15 @@ bool zi_file_remap(const char *path, const zi_mapping *mapping, zi_error *error)
     size_t size;
     if (!open_regular(path, &fd, &size, error)) return false;
     bool ok = size == mapping->size || zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                                                    "its size has changed since it was opened");
+                                                    "another program changed its size while it was "
+                                                    "in use; try again when the file is complete");
     if (ok && size &&
         mmap((void *)(uintptr_t)mapping->data, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) ==
             MAP_FAILED)
-        ok = zi_error_set(error, ZI_ERROR_IO, path, "its %zu bytes cannot be read: %s", size,
-                          strerror(errno));
+        ok = zi_error_set(error, ZI_ERROR_IO, path,
+                          "its %zu bytes cannot be made readable in memory: %s; raise the memory "
+                          "limit of this session (ulimit), or copy the file to a local disk",
+                          size, strerror(errno));
     close(fd);
     return ok;
 }
@@ -272,6 +281,16 @@ static int create_temporary(zi_output *output, size_t size)
     return fd;
 }
 
+/* Returns what to do after a failed write with this errno, to append to a message: a constant, or
+ * "" where the error alone says it. */
+static const char *write_hint(int why)
+{
+    return why == EFBIG ? "; the file system, or a limit of this session (ulimit), allows no "
+                          "file as large: write to another disk, or raise the limit"
+           : why == ENOSPC || why == EDQUOT ? "; free space, or write to another disk"
+                                            : "";
+}
+
 /* Fails if path is "" (ZI_ERROR_INVALID_ARGUMENT), or if something is there other than a regular
  * file or a link to one (ZI_ERROR_EXISTS): rename would fail on a folder only after all is written,
  * and would replace a device. */
@@ -280,7 +299,7 @@ static bool check_replaceable(const char *path, zi_error *error)
     struct stat st;
     if (!path[0])
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "path",
-                               "the name of the output file is empty");
+                               "the name of the output file is empty; give a name");
     if (stat(path, &st) != 0 || S_ISREG(st.st_mode)) return true;
     return zi_error_set(error, ZI_ERROR_EXISTS, path, "is %s; name a file",
                         S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
@@ -304,7 +323,8 @@ bool zi_output_open(zi_output *output, const char *path, zi_error *error)
     }
     output->stream = fdopen(fd, "wb");
     if (!output->stream) {
-        zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
+        zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s%s", strerror(errno),
+                     write_hint(errno));
         close(fd);
         zi_output_discard(output);
         return false;
@@ -330,7 +350,9 @@ static char *follow_links(const char *path, zi_error *error)
         if (size < 0) return at; /* no link, or nothing there */
         if (links == MAX_LINKS || (size_t)size == sizeof target - 1) {
             free(at);
-            zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: too many links");
+            zi_error_set(error, ZI_ERROR_IO, path,
+                         "cannot write here: this symbolic link leads to itself or over too many "
+                         "others; name another file");
             return NULL;
         }
         target[size] = 0;
@@ -378,19 +400,22 @@ bool zi_output_resume(zi_output *output, const char *path, zi_error *error)
 bool zi_output_seek(zi_output *output, size_t offset, zi_error *error)
 {
     return fseeko(output->stream, (off_t)offset, SEEK_SET) == 0 ||
-           zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s", strerror(errno));
+           zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s%s", strerror(errno),
+                        write_hint(errno));
 }
 
 bool zi_output_sync(zi_output *output, zi_error *error)
 {
     return (fflush(output->stream) == 0 && fsync(fileno(output->stream)) == 0) ||
-           zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s", strerror(errno));
+           zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s%s", strerror(errno),
+                        write_hint(errno));
 }
 
 bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error *error)
 {
     if (size && fwrite(data, 1, size, output->stream) != size)
-        return zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s", strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s%s", strerror(errno),
+                            write_hint(errno));
     return true;
 }
 
@@ -428,11 +453,12 @@ static bool commit_output(zi_output *output, bool replace, zi_error *error)
     if (ok && (!closed || (output->temporary &&
                            !rename_temporary(output->temporary, output->path, replace)))) {
         bool taken = closed && !replace && errno == EEXIST;
-        ok =
-            zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, output->path, "%s%s",
-                         taken ? "" : "cannot write: ",
-                         taken ? "another program has created a file of this name; name another one"
-                               : strerror(errno));
+        ok = zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, output->path, "%s%s%s",
+                          taken ? "" : "cannot write: ",
+                          taken ? "another program has created a file of this name meanwhile, "
+                                  "which was left as it is; name another one"
+                                : strerror(errno),
+                          taken ? "" : write_hint(errno));
     }
     if (!ok) {
         zi_output_discard(output);

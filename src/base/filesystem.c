@@ -30,8 +30,11 @@ bool zi_make_folders(const char *path, zi_error *error)
         bool last = !*at;
         *at = 0;
         if (mkdir(copy, 0777) != 0 && !zi_is_dir(copy))
-            ok = zi_error_set(error, ZI_ERROR_IO, copy, "cannot make this folder: %s",
-                              errno == EEXIST ? "there is a file of this name" : strerror(errno));
+            ok = zi_error_set(
+                error, ZI_ERROR_IO, copy, "cannot make this folder: %s",
+                errno == EEXIST
+                    ? "there is a file of this name; rename the file, or choose another folder"
+                    : strerror(errno));
         if (last) break;
         *at = '/';
     }
@@ -56,8 +59,10 @@ bool zi_disk_free_bytes(const char *path, uint64_t *out, zi_error *error)
         int why = errno;
         char *above = why == ENOENT ? zi_path_dirname(at) : NULL;
         if (!above || !strcmp(above, at))
-            ok = zi_error_set(error, ZI_ERROR_IO, at, "cannot write here: %s",
-                              why == ENOTDIR ? "a folder in this path is a file" : strerror(why));
+            ok =
+                zi_error_set(error, ZI_ERROR_IO, at, "cannot write here: %s",
+                             why == ENOTDIR ? "a folder in this path is a file; choose another path"
+                                            : strerror(why));
         free(at);
         at = above;
     }
@@ -72,7 +77,9 @@ bool zi_disk_check_free(const char *path, uint64_t bytes, const char *what, zi_e
     char need[32], free_text[32];
     if (!zi_disk_free_bytes(path, &available, error)) return false;
     return bytes <= available ||
-           zi_error_set(error, ZI_ERROR_IO, path, "%s takes %s, but only %s are free on this disk",
+           zi_error_set(error, ZI_ERROR_IO, path,
+                        "%s takes %s, but only %s are free on this disk; make room there, or name "
+                        "a folder on another disk",
                         what, zi_format_bytes(bytes, need), zi_format_bytes(available, free_text));
 }
 
@@ -161,7 +168,8 @@ static bool walk_folder(const tree_walk *w, const char *name, int depth, zi_erro
                                   "cannot read this folder: %s", strerror(errno));
     if (ok && depth > MAX_DEPTH)
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                          "is nested too deep: at most %d folders within another are possible",
+                          "this folder lies too deep: at most %d folders within one another are "
+                          "read; move it higher up, or out of the model folder",
                           MAX_DEPTH);
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         struct stat st;
@@ -173,7 +181,8 @@ static bool walk_folder(const tree_walk *w, const char *name, int depth, zi_erro
             ok = zi_error_no_memory(error, strlen(w->root));
         else if (stat(full, &st) != 0)
             ok = zi_error_set(error, zi_error_code_of_errno(), full, "cannot be read: %s",
-                              errno == ENOENT ? "it is a link to something that does not exist"
+                              errno == ENOENT ? "it is a link to something that does not exist; "
+                                                "remove the link, or fetch the file again"
                                               : strerror(errno));
         else if (S_ISDIR(st.st_mode))
             ok = walk_folder(w, below, depth + 1, error);
@@ -226,8 +235,12 @@ uint64_t zi_disk_usage(const char *path)
 static bool remove_folder(const char *path, int depth, zi_error *error)
 {
     DIR *dir = depth > MAX_DEPTH ? NULL : opendir(path);
-    bool ok = dir || zi_error_set(error, ZI_ERROR_IO, path, "cannot read this folder: %s",
-                                  depth > MAX_DEPTH ? "it is nested too deep" : strerror(errno));
+    bool ok =
+        dir ||
+        zi_error_set(
+            error, ZI_ERROR_IO, path,
+            "cannot be removed: %s; some files in it may be gone already: remove the rest yourself",
+            depth > MAX_DEPTH ? "the folders in it are nested too deep" : strerror(errno));
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         struct stat st;
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;

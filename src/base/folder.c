@@ -191,7 +191,8 @@ bool zi_output_folder_commit(zi_output_folder *folder, zi_error *error)
         bool taken = failure == ENOTEMPTY || failure == EEXIST || failure == ENOTDIR;
         zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, folder->path, "%s%s",
                      taken ? "" : "cannot write: ",
-                     taken ? "another program has created something of this name; name another one"
+                     taken ? "another program has meanwhile created something of this name; "
+                             "nothing was written there: start again with another name"
                            : strerror(failure));
         zi_output_folder_discard(folder);
         return false;

@@ -56,9 +56,11 @@ static int open_nameless(const char *folder, zi_error *error)
     }
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
-        zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
-                        "cannot put working memory there: %s",
-                        errno == ENOENT ? "this folder does not exist" : strerror(errno));
+        zi_error_set_in(
+            error, ZI_ERROR_IO, folder, "scratch",
+            "memory is short, and the file to use in its place cannot be made in this folder: %s; "
+            "close other programs, ask for a smaller image, or name another folder",
+            errno == ENOENT ? "this folder does not exist" : strerror(errno));
     else
         unlink(path);
     free(path);
@@ -74,10 +76,11 @@ static bool reserve_disk_space(int fd, size_t size, const char *folder, zi_error
     char text[32];
     while ((code = posix_fallocate(fd, 0, (off_t)size)) == EINTR) continue;
     if (code == 0) return true;
-    return zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
-                           "cannot reserve %s for working memory: %s; make room, name another "
-                           "folder, or ask for a smaller image",
-                           zi_format_bytes(size, text), strerror(code));
+    return zi_error_set_in(
+        error, ZI_ERROR_IO, folder, "scratch",
+        "memory is short, and this folder cannot take the file of %s to use in its place: %s; make "
+        "room on this disk, name another folder, or ask for a smaller image",
+        zi_format_bytes(size, text), strerror(code));
 }
 
 bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, zi_error *error)
@@ -85,15 +88,20 @@ bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, 
     *memory = (zi_memory){0};
     int fd = open_nameless(folder, error);
     if (fd < 0) return false;
-    bool ok = on_disk(fd) ? reserve_disk_space(fd, size, folder, error)
-                          : zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
-                                            "lies in memory (tmpfs); name a folder on a disk");
+    bool ok =
+        on_disk(fd)
+            ? reserve_disk_space(fd, size, folder, error)
+            : zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
+                              "memory is short, and a file in this folder would not help, as the "
+                              "folder lies in memory, too (tmpfs); name a folder on a disk");
     if (ok) {
         void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (base == MAP_FAILED)
-            ok = zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
-                                 "cannot use %zu bytes of a file there as working memory: %s", size,
-                                 strerror(errno));
+            ok = zi_error_set_in(
+                error, ZI_ERROR_IO, folder, "scratch",
+                "memory is short, and the file of %zu bytes to use in its place cannot be used: "
+                "%s; close other programs, or ask for a smaller image",
+                size, strerror(errno));
         else
             *memory = (zi_memory){.base = base, .size = size, .in_file = true};
     }
@@ -108,7 +116,8 @@ bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, 
     *memory = (zi_memory){0};
     (void)size;
     return zi_error_set(error, ZI_ERROR_UNSUPPORTED, folder,
-                        "working memory can lie in a file on Linux only");
+                        "memory is short, and only Linux can use a file in its place; close other "
+                        "programs, or ask for a smaller image");
 }
 
 #endif
@@ -122,9 +131,10 @@ bool zi_memory_take_fitting(zi_memory *memory, size_t size, const char *folder, 
 {
     size_t available = zi_available_memory("");
     if (zi_memory_is_small(size, available)) return zi_memory_take(memory, size, error);
-    if (folder && folder[0] && zi_memory_take_in_file(memory, size, folder, NULL)) return true;
     zi_error why = {0};
-    if (zi_memory_take_in_file(memory, size, "/var/tmp", &why)) return true;
+    bool named = folder && folder[0]; /* then its error is the one to report */
+    if (named && zi_memory_take_in_file(memory, size, folder, &why)) return true;
+    if (zi_memory_take_in_file(memory, size, "/var/tmp", named ? NULL : &why)) return true;
     /* Without a file: memory, as long as there is any hope. */
     if (size < available) return zi_memory_take(memory, size, error);
     if (error) *error = why;

@@ -139,9 +139,10 @@ bool zi_pool_create(size_t threads, zi_pool **out, zi_error *error)
     for (size_t worker = 1; worker < threads; worker++) {
         if (!start_worker(pool, worker)) {
             zi_pool_free(pool);
-            return zi_error_set_in(error, ZI_ERROR_IO, NULL, "threads",
-                                   "could not start thread %zu of %zu; ask for fewer", worker + 1,
-                                   threads);
+            return zi_error_set_in(
+                error, ZI_ERROR_IO, NULL, "threads",
+                "the system did not start thread %zu of %zu; ask for fewer threads", worker + 1,
+                threads);
         }
         pool->threads++;
     }

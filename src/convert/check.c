@@ -75,9 +75,9 @@ static bool check_files(const zi_conversion *c, int *tokens, zi_error *error)
     zi_tokenizer *tokenizer = NULL;
     zi_scheduler_config scheduler;
     if (!c->tokenizer)
-        return zi_error_set_in(
-            error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
-            "no tokenizer in it; take one from a reference model (a complete Z-Image model)");
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
+                               "has no tokenizer, which the new model needs; name a reference "
+                               "model (a complete Z-Image model) to take it from");
     if (!zi_tokenizer_load(c->tokenizer, &tokenizer, error)) return false;
     *tokens = zi_tokenizer_vocab_size(tokenizer);
     zi_tokenizer_free(tokenizer);
@@ -97,9 +97,9 @@ bool zi_conversion_check(const zi_conversion *conversion, zi_error *error)
             return false;
     if (c->tokenizer_lent && tokens > config.text.vocab)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
-                               "no tokenizer in it, and that in %s is of another model: it has %d "
-                               "tokens, the text encoder %d; take one from a reference model (a "
-                               "complete Z-Image model)",
+                               "has no tokenizer, and the one in %s is of another model: it has %d "
+                               "tokens, but the text encoder knows %d; name a reference model (a "
+                               "complete Z-Image model) to take the tokenizer from",
                                c->tokenizer, tokens, config.text.vocab);
     return !c->whole || zi_config_check_components(c->options->source, &config, error);
 }

@@ -75,7 +75,9 @@ static int tensor_dim(struct builder *builder, const char *name, int dim)
     } else if (dim >= entry->dims || !entry->shape[dim] || entry->shape[dim] > MAX_SIZE) {
         builder->ok = zi_error_set_in(
             builder->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), name,
-            "tensor %s has an impossible shape: the file is damaged; fetch it again", name);
+            "tensor %s has shape %s, which no Z-Image model has; use another file of this model, "
+            "or fetch this one again",
+            name, zi_shape_text(entry->shape, entry->dims, (char[ZI_SHAPE_TEXT]){0}));
     } else {
         return (int)entry->shape[dim];
     }
@@ -110,11 +112,13 @@ static void set_shape_field(struct builder *builder, const char *field, cJSON *v
 {
     const cJSON *given = zi_json_find(builder->json, field);
     if (builder->ok && value && given && !cJSON_Compare(given, value, true)) {
+        char found[64];
         char *is = cJSON_PrintUnformatted(value);
+        zi_json_describe(given, found);
         builder->ok = zi_error_set_in(builder->error, ZI_ERROR_BAD_FORMAT, builder->config, field,
-                                      "field \"%s\" does not fit the tensors of %s, which need %s; "
-                                      "use the config of the same model",
-                                      field, builder->source->file, is ? is : "?");
+                                      "field \"%s\" is %s, but the tensors of %s need %s; use the "
+                                      "config file of the same model",
+                                      field, found, builder->source->file, is ? is : "?");
         free(is);
     }
     if (!builder->ok || (given && value)) {
@@ -157,13 +161,14 @@ static void add_transformer_fields(struct builder *builder)
     if (builder->ok && dim % head)
         builder->ok = zi_error_set(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
                                    "is no transformer of Z-Image: its width, %d, is not a multiple "
-                                   "of the width of a head, %d",
+                                   "of the width of an attention head, %d; use a Z-Image model",
                                    dim, head);
     if (builder->ok && patch % 4)
-        builder->ok = zi_error_set(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
-                                   "is no transformer of Z-Image: a patch has %d values, which is "
-                                   "not a multiple of 4, its pixels",
-                                   patch);
+        builder->ok =
+            zi_error_set(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
+                         "is no transformer of Z-Image: the rows of its first layer (x_embedder) "
+                         "have %d values, which is not a multiple of 4; use a Z-Image model",
+                         patch);
     if (!builder->ok) return;
     set_shape_int(builder, "cap_feat_dim", text);
     set_shape_int(builder, "dim", dim);
@@ -243,7 +248,8 @@ static void add_vae_fields(struct builder *builder)
     int blocks = builder->source->vae_depth.blocks, channels[MAX_BLOCKS];
     if (blocks < 1 || blocks > MAX_BLOCKS) {
         builder->ok = zi_error_set(builder->error, ZI_ERROR_UNSUPPORTED, builder->source->file,
-                                   "the decoder of this VAE has %d blocks; 1 to %d are supported",
+                                   "the decoder of this VAE has %d blocks, but only 1 to %d are "
+                                   "supported; use the VAE of a Z-Image model",
                                    blocks, MAX_BLOCKS);
         return;
     }

@@ -41,10 +41,10 @@ static bool choose_target(zi_conversion *c, zi_error *error)
     if (!c->options->layout && source->naming == ZI_NAMES_DIFFUSERS && !source->folder)
         c->target = ZI_NAMES_COMFYUI;
     if (c->target == ZI_NAMES_MFLUX)
-        return zi_error_set(
-            error, ZI_ERROR_INVALID_ARGUMENT, "layout",
-            "%s is an mflux model, a layout that can be read but not written; choose mlx",
-            c->options->source);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout",
+                            "%s is an mflux model, a layout that can be read but not written; "
+                            "convert the model to the layout mlx",
+                            c->options->source);
     return true;
 }
 
@@ -57,14 +57,15 @@ static bool check_target_files(const zi_conversion *c, zi_error *error)
     if (meant && zi_layout_naming(meant) != c->target)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout",
                             "%s has the extension of a file in the layout %s, but the layout to "
-                            "write is %s",
+                            "write is %s; name another destination, or choose the other layout",
                             destination, zi_naming_name(zi_layout_naming(meant)),
                             zi_naming_name(c->target));
     if (c->options->shard_bytes && c->target != ZI_NAMES_DIFFUSERS)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "shard_bytes",
-                            "only models in the layout diffusers are written in several files, not "
-                            "%s",
-                            zi_naming_name(c->target));
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "shard_bytes",
+            "only models in the layout diffusers are written in several files, and the layout to "
+            "write is %s; leave this size out, or choose the layout diffusers",
+            zi_naming_name(c->target));
     return true;
 }
 
@@ -106,7 +107,8 @@ static bool check_named_input(const zi_conversion *c, int input, zi_component co
             "no %s in it; name a file or folder that has one", zi_component_title(component));
     if (c->inputs[input] && c->target == ZI_NAMES_GGUF)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, zi_component_name(component),
-                            "a GGUF file holds one component; convert %s by itself",
+                            "a GGUF file holds one part of a model, so %s does not go into it; "
+                            "leave it out here, and convert it by itself",
                             c->inputs[input]);
     return true;
 }
@@ -182,7 +184,7 @@ static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS]
             zi_component_name((zi_component)missing), "the %s is missing; %s",
             zi_component_title((zi_component)missing),
             missing == ZI_COMPONENT_TRANSFORMER
-                ? "convert a complete model, or one component by itself"
+                ? "convert a complete model, or the text encoder or the VAE alone"
                 : "name a file of it, or a reference model (a complete Z-Image model)");
     return true;
 }

@@ -76,10 +76,11 @@ static bool set_token(const char *file, zi_gguf_encoder_metadata *v, int size, c
                       const cJSON *id, int32_t type, zi_error *error)
 {
     if (!text || !zi_json_is_int(id, 0, size - 1))
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, text,
-                               "token \"%.60s\" has no id from 0 to %d, the last that the text "
-                               "encoder knows; use the tokenizer that came with the model",
-                               text ? text : "", size - 1);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, file, text,
+            "token \"%.60s\" must have an id from 0 to %d, as the text encoder knows no more "
+            "tokens; use the tokenizer that came with the text encoder",
+            text ? text : "", size - 1);
     v->tokens[id->valueint] = text;
     v->types[id->valueint] = type;
     return true;
@@ -144,9 +145,10 @@ static bool add_merges(const char *file, zi_gguf_encoder_metadata *v, cJSON *mod
             item->valuestring = joined; /* cJSON frees it with the item */
         }
         if (!item->valuestring)
-            return zi_error_set(
-                error, ZI_ERROR_BAD_FORMAT, file,
-                "merge %zu must be two tokens: \"a b\" or [\"a\", \"b\"]; fetch the file again", n);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file,
+                                "item %zu (from 0) of \"merges\" must be two tokens, as \"a b\" or "
+                                "[\"a\", \"b\"]; fetch the file again",
+                                n);
         v->merges[n++] = item->valuestring;
     }
     add_value(v, (zi_gguf_out){"tokenizer.ggml.merges", ZI_GGUF_STRING, true, n, v->merges});
@@ -164,9 +166,10 @@ static bool add_eos_token(const char *file, zi_gguf_encoder_metadata *v, int siz
             v, (zi_gguf_out){"tokenizer.ggml.eos_token_id", ZI_GGUF_U32, false, 1, &v->numbers[8]});
         return true;
     }
-    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, "<|im_end|>",
-                           "has no token <|im_end|>, so it is not Qwen3's tokenizer; use the one "
-                           "that came with the model");
+    return zi_error_set_in(
+        error, ZI_ERROR_UNSUPPORTED, file, "<|im_end|>",
+        "has no token <|im_end|>, so it is not the tokenizer of Qwen3, which a text encoder of "
+        "Z-Image needs; use the tokenizer that came with the text encoder");
 }
 
 /* Reads tokenizer.json into v->tokenizer and adds model, tokens, merges and end token as
@@ -177,9 +180,9 @@ static bool add_tokenizer(const zi_conversion *c, zi_gguf_encoder_metadata *v, z
     static const char *const model_name = "gpt2", *const pre = "qwen2";
     const cJSON *model;
     if (!c->tokenizer)
-        return zi_error_set_in(
-            error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
-            "no tokenizer in it; take one from a reference model (a complete Z-Image model)");
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
+                               "has no tokenizer, which the new model needs; name a reference "
+                               "model (a complete Z-Image model) to take it from");
     char *file = zi_path_join(c->tokenizer, "tokenizer.json");
     if (!file) return zi_error_no_memory(error, strlen(c->tokenizer));
     int size = 0;

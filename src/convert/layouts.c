@@ -93,7 +93,7 @@ bool zi_naming_check_precision(zi_naming layout, zi_precision precision, zi_erro
     if (zi_naming_supports(layout, precision)) return true;
     list_precisions(layout, possible, sizeof possible);
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
-                        "%s is not possible: models in the layout %s have %s",
+                        "%s is not possible in the layout %s; choose one of %s",
                         zi_precision_names[precision], zi_naming_name(layout), possible);
 }
 

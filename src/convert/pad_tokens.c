@@ -103,8 +103,9 @@ bool zi_conversion_add_pad_tokens(zi_conversion *conversion, const zi_layout *la
 
 void zi_conversion_report_pad_tokens(const zi_conversion *conversion)
 {
-    static const char zeros[] = "are written as zeros: images will differ from those of the "
-                                "original; a reference model (a complete Z-Image model) has them",
+    static const char zeros[] =
+        "are written as zeros: images will differ from those of the original; to avoid this, name "
+        "a reference model (a complete Z-Image model), which has them",
                       missing[] = "are left out: images will differ from those of the original; a "
                                   "reference model (a complete Z-Image model) has them";
     const zi_conversion *c = conversion;

@@ -421,11 +421,12 @@ static bool add_companions(zi_write_plan *plan, size_t weight, zi_naming layout,
     for (int i = 0; i < count; i++) {
         zi_stored_name stored;
         if (!zi_key_format(layout, canonical, roles[i], &source->vae_depth, &stored))
-            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED,
-                                   zi_entry_file(plan->items[weight].entries[0]), canonical,
-                                   "the scales of tensor %s have no name in this layout; choose "
-                                   "another layout or precision",
-                                   canonical);
+            return zi_error_set_in(
+                error, ZI_ERROR_UNSUPPORTED, zi_entry_file(plan->items[weight].entries[0]),
+                canonical,
+                "tensor %s cannot be written with its scales in this layout, which has no name for "
+                "them; choose another layout, or the precision bf16",
+                canonical);
         if (!add_companion(plan, weight, roles[i], stored.name, prefixed, error)) return false;
     }
     return true;
@@ -459,13 +460,14 @@ static bool collect_slices(const struct named_entry *named, size_t remaining, zi
             named[i].stored.slice != i)
             return zi_error_set_in(
                 error, ZI_ERROR_BAD_FORMAT, zi_entry_file(first), first->name,
-                "tensor %s is incomplete: only its part %s is there; fetch the file again",
+                "tensor %s cannot be written: %s, a part of it, is there, but another part is "
+                "missing; the file is incomplete: fetch it again",
                 named->stored.name, first->name);
         if (it->dims != first->dims || (slices > 1 && it->shape[1] != first->shape[1]))
-            return zi_error_set_in(
-                error, ZI_ERROR_BAD_FORMAT, zi_entry_file(it), it->name,
-                "tensors %s and %s do not fit together: their shapes differ; fetch the file again",
-                first->name, it->name);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(it), it->name,
+                                   "tensors %s and %s belong together, but their shapes do not "
+                                   "fit; use another file of this model",
+                                   first->name, it->name);
         item->entries[i] = it;
     }
     item->count = slices;
@@ -505,7 +507,8 @@ bool zi_write_plan_add_component(zi_write_plan *plan, const zi_source *source, z
         ok = zi_key_format(layout, entry->name, ZI_ROLE_WEIGHT, &source->vae_depth,
                            &named[i].stored) ||
              zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(entry), entry->name,
-                             "tensor %s has no name in the layout of %s; choose another layout",
+                             "tensor %s cannot be written in the layout %s, which has no name for "
+                             "it; choose another layout",
                              entry->name, zi_naming_name(layout));
     }
     qsort(named, count, sizeof *named, by_stored_name);

@@ -176,7 +176,8 @@ static bool fail_not_finite(const zi_write_item *item, zi_error *error)
         if (!zi_entry_check_values(item->entries[i], error)) return false;
     const zi_entry *entry = item->entries[0]; /* it changed meanwhile */
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), entry->tensor->name,
-                           "tensor %s has values that are not finite (NaN or infinity)",
+                           "tensor %s has values that are not finite (NaN or infinity): the file "
+                           "is damaged or was changed meanwhile; fetch it again",
                            entry->tensor->name);
 }
 
@@ -186,12 +187,13 @@ static bool fail_overflow(const zi_write_item *item, zi_error *error)
     const char *file = zi_entry_file(item->entries[0]);
     const char *name = item->count > 1 ? item->name : item->entries[0]->name;
     if (item->storage.type == ZI_F16)
-        return zi_error_set_in(
-            error, ZI_ERROR_UNSUPPORTED, file, name,
-            "tensor %s has values beyond 65504, which fp16 cannot hold; choose bf16", name);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, name,
+                               "tensor %s has values beyond 65504, the most that fp16 holds, and "
+                               "this layout and precision need fp16; choose the precision bf16",
+                               name);
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, name,
-                           "tensor %s has values that are too large for %s; choose another "
-                           "precision",
+                           "tensor %s has values that are too large for %s; choose the precision "
+                           "fp32, which holds them",
                            name, zi_dtype_name(item->storage.type));
 }
 

@@ -80,8 +80,8 @@ bool zi_hub_cache_link_file(const zi_hub *hub, const char *repo, const char *com
         ok = symlink(to.data, path) == 0 || errno == EEXIST ||
              zi_error_set(
                  error, ZI_ERROR_IO, path,
-                 "cannot create this link: %s; a disk without symbolic links cannot hold the "
-                 "hub's cache",
+                 "cannot create this symbolic link: %s; if this disk has no symbolic links, set "
+                 "the environment variable HF_HUB_CACHE to a folder on another disk",
                  strerror(errno));
     }
     zi_text_free(&to);

@@ -244,9 +244,10 @@ bool zi_hash_writer_start(int fd, uint64_t done, uint64_t size, zi_digest_kind k
         return true;
     }
     free_writer(w);
-    return zi_error_set(error, ZI_ERROR_IO, NULL,
-                        "cannot check the downloaded file: the system gives no further thread or "
-                        "memory");
+    return zi_error_set(
+        error, ZI_ERROR_IO, NULL,
+        "cannot check the downloaded file: the system gives no further thread or memory; close "
+        "other programs, then start the download again: what has arrived is kept");
 }
 
 bool zi_hash_writer_write(zi_hash_writer *writer, const char *data, size_t size)
@@ -329,7 +330,9 @@ bool zi_digest_file_while(const char *path, zi_digest_kind kind,
     EVP_MD_CTX_free(digest);
     close(fd);
     if (cancelled) return zi_error_cancelled(error);
-    return *text || zi_error_set(error, ZI_ERROR_IO, path, "cannot be read to its end");
+    return *text || zi_error_set(error, ZI_ERROR_IO, path,
+                                 "cannot be read to its end: the disk is damaged, or another "
+                                 "program changed the file meanwhile; try again");
 }
 
 bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_HEX_SIZE],

@@ -254,7 +254,8 @@ static bool read_prefix(int fd, void *data, uint64_t size, const char *path, zi_
         ssize_t n = pread(fd, (char *)data + done, (size_t)(size - done), (off_t)done);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0)
-            return zi_error_set(error, ZI_ERROR_IO, path, "cannot read: %s",
+            return zi_error_set(error, ZI_ERROR_IO, path,
+                                "cannot read: %s; start the download again",
                                 n ? strerror(errno) : "the file is shorter than its header says");
         done += (uint64_t)n;
     }
@@ -270,13 +271,17 @@ static bool read_header_size(int fd, const char *path, uint64_t size, uint64_t *
 {
     uint8_t bytes[ZI_SAFETENSORS_LENGTH];
     if (size < sizeof bytes)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "not a safetensors file: it has only %" PRIu64 " bytes", size);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, path,
+            "not a safetensors file: it has only %" PRIu64
+            " bytes; the file is damaged in the repository: use another repository or revision",
+            size);
     if (!read_prefix(fd, bytes, sizeof bytes, path, error)) return false;
     *out = zi_safetensors_data_offset(bytes);
     return (*out && *out <= size) ||
            zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                        "not a safetensors file: its header is longer than the file");
+                        "not a safetensors file: its header is longer than the file; it is "
+                        "damaged: use another repository or revision of this model");
 }
 
 /* Truncates the file to header_size bytes and extends it to `size` bytes again, with a hole. After
@@ -544,11 +549,12 @@ static bool fail_offline(const download *d, zi_error *error)
 {
     if (d->options->local_dir)
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, d->id.repo,
-                            "cannot be downloaded to %s while HF_HUB_OFFLINE is set",
+                            "cannot be downloaded to %s while the environment variable "
+                            "HF_HUB_OFFLINE is set; unset it, and start again",
                             d->options->local_dir);
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, d->id.repo,
-                        "not in the cache %s as a whole, and HF_HUB_OFFLINE is set: unset it to "
-                        "download the model",
+                        "not complete in the cache %s, and the environment variable HF_HUB_OFFLINE "
+                        "is set; unset it to download the model",
                         d->hub->cache);
 }
 
@@ -589,7 +595,8 @@ bool zi_download_with_hooks(const zi_download_options *options, const zi_downloa
     bool ok = zi_repo_id_parse(options->repo, &d.id, &why);
     if (ok && d.id.tokenizer && options->file)
         ok = zi_error_set(&why, ZI_ERROR_INVALID_ARGUMENT, "file",
-                          "cannot be used with tokenizer; name the repository, %s, instead",
+                          "cannot be used together with the name tokenizer; write the repository "
+                          "%s in place of tokenizer",
                           d.id.repo);
     ok = ok && run_download(&d, &result, &why);
     for (size_t i = 0; d.files && i < d.info.count; i++) free_transfer_file(&d.files[i]);

@@ -44,11 +44,16 @@ bool zi_url_origin_parse(const char *url, zi_url_origin *out, zi_error *error)
     bool is_http = out->scheme && (!strcmp(out->scheme, "https") || !strcmp(out->scheme, "http"));
     bool ok = is_http && out->host && *out->host && out->port && !user;
     if (!ok)
-        zi_error_set(error, ZI_ERROR_NETWORK, url, "%s",
-                     !out->scheme ? "not a URL, such as https://huggingface.co"
-                     : !is_http   ? "this URL begins neither with https:// nor with http://"
-                     : user       ? "a URL with a user name is not allowed; remove what is before @"
-                                  : "this URL names no server");
+        zi_error_set(
+            error, ZI_ERROR_NETWORK, url, "%s",
+            !out->scheme ? "is not a URL, such as https://huggingface.co; correct the environment "
+                           "variable HF_ENDPOINT"
+            : !is_http   ? "begins neither with https:// nor with http://; correct HF_ENDPOINT if "
+                           "you have set it, else try again later"
+            : user
+                ? "a URL with a user name is not allowed; remove the name and the @ from "
+                  "HF_ENDPOINT"
+                : "names no server; correct HF_ENDPOINT: it must be like https://huggingface.co");
     free(user);
     if (!ok) zi_url_origin_free(out);
     return ok;
@@ -171,15 +176,16 @@ static bool init_request_headers(zi_http_client *client, zi_error *error)
     if (!is_token_valid(token))
         return zi_error_set_in(
             error, ZI_ERROR_NETWORK, NULL, "token",
-            "the hub's token (HF_TOKEN) has a space or a character beyond ASCII; copy it again");
+            "the hub's token (from HF_TOKEN, or the token file of huggingface_hub) has a space or "
+            "a character that no token has; copy it again");
     zi_text_init(&line, 4096);
     zi_text_printf(&line, "Authorization: Bearer %s", token);
     ok = !line.failed && append_header(&client->auth_headers, line.data);
     zi_text_free(&line);
     return ok ||
            zi_error_set_in(error, ZI_ERROR_NETWORK, NULL, "token",
-                           "the hub's token (HF_TOKEN) has %zu characters, which is too long; copy "
-                           "it again",
+                           "the hub's token (from HF_TOKEN, or the token file of huggingface_hub) "
+                           "has %zu characters, which is too long; copy it again",
                            strlen(token));
 }
 
@@ -191,7 +197,8 @@ bool zi_http_client_open(zi_http_client *client, const zi_hub *hub, zi_error *er
     while (length > 0 && endpoint[length - 1] == '/') length--;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
         return zi_error_set(error, ZI_ERROR_IO, NULL,
-                            "the network library (libcurl) cannot be started");
+                            "the network library (libcurl) cannot be started; close other programs "
+                            "and try again, or install it again");
     client->endpoint = strndup(endpoint, length);
     bool ok = client->endpoint || zi_error_no_memory(error, length);
     ok = ok && zi_url_origin_parse(client->endpoint, &client->origin, error) &&
@@ -338,13 +345,16 @@ bool zi_http_request_set_url(zi_http_request *request, const char *url, zi_error
     request->to_endpoint = zi_url_origin_equal(&origin, &client->origin);
     snprintf(request->host, sizeof request->host, "%s", origin.host);
     if (!plain && strcmp(origin.scheme, "https") != 0)
-        ok = zi_error_set(error, ZI_ERROR_NETWORK, url,
-                          "the hub redirects from https to another scheme, without encryption; "
-                          "refused");
+        ok = zi_error_set(
+            error, ZI_ERROR_NETWORK, url,
+            "the hub redirects from https to this address without encryption, so zimage does not "
+            "follow; check HF_ENDPOINT if you have set it, or try again later");
     else if (!request->to_endpoint && !client->endpoint_is_private &&
              zi_host_is_private(origin.host))
-        ok = zi_error_set(error, ZI_ERROR_NETWORK, url,
-                          "the hub redirects to a private address, of a local network; refused");
+        ok = zi_error_set(
+            error, ZI_ERROR_NETWORK, url,
+            "the hub redirects to this server, whose address is one of a local network, so zimage "
+            "does not follow; check HF_ENDPOINT if you have set it, or the DNS of your network");
     zi_url_origin_free(&origin);
     request->private_address_blocked = false;
     request->error_text[0] = 0;
@@ -388,8 +398,8 @@ bool zi_http_request_transport_error(const zi_http_request *request, CURLcode co
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
         return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
-                            "its certificate is not accepted: %s; if your network has certificates "
-                            "of its own, name their file in SSL_CERT_FILE",
+                            "no secure connection: %s; if your network has certificates of its "
+                            "own, set the environment variable SSL_CERT_FILE to a file with them",
                             why);
     case CURLE_OPERATION_TIMEDOUT:
         return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
@@ -399,10 +409,13 @@ bool zi_http_request_transport_error(const zi_http_request *request, CURLcode co
     case CURLE_COULDNT_CONNECT:
         if (request->private_address_blocked)
             return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
-                                "the hub redirects to a private address, of a local network; "
-                                "refused");
+                                "the hub redirects to this server, whose address is one of a local "
+                                "network, so zimage does not follow; check HF_ENDPOINT if you have "
+                                "set it, or the DNS of your network");
         return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
-                            "cannot be reached (is there a network?): %s", why);
+                            "cannot be reached: %s; check your network connection, and https_proxy "
+                            "if you use a proxy",
+                            why);
     default:
         return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
                             "the connection failed: %s; try again, what has arrived is kept", why);
@@ -436,11 +449,11 @@ static bool explain_access_error(const zi_http_request *request, const char *rep
     const char *code = request->headers.error_code;
     bool has_token = client->hub->token && *client->hub->token;
     if (!strcmp(code, "GatedRepo"))
-        return zi_error_set(error, ZI_ERROR_NETWORK, repo,
-                            "the repository is gated: accept its terms at %s/%s%s",
-                            client->endpoint, repo,
-                            has_token ? " with the account of your token"
-                                      : ", and set HF_TOKEN to a token of your account");
+        return zi_error_set(
+            error, ZI_ERROR_NETWORK, repo, "the repository is gated: accept its terms at %s/%s%s",
+            client->endpoint, repo,
+            has_token ? " with the account of your token"
+                      : ", and set the environment variable HF_TOKEN to a token of your account");
     if (!strcmp(code, "RevisionNotFound"))
         return zi_error_set(
             error, ZI_ERROR_NOT_FOUND, repo,
@@ -451,14 +464,16 @@ static bool explain_access_error(const zi_http_request *request, const char *rep
                             "%s: the hub lists this file, but does not have it; try again later",
                             what);
     if (has_token)
-        return zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
-                            "the token is not accepted, or there is no such repository; see "
-                            "HF_TOKEN and %s/settings/tokens",
-                            client->endpoint);
-    return zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
-                        "no such repository at %s, or a private one, which needs a token: set "
-                        "HF_TOKEN",
-                        client->endpoint);
+        return zi_error_set(
+            error, ZI_ERROR_NOT_FOUND, repo,
+            "there is no such repository, or the hub does not accept your token for it; check the "
+            "name, and the token (HF_TOKEN) at %s/settings/tokens",
+            client->endpoint);
+    return zi_error_set(
+        error, ZI_ERROR_NOT_FOUND, repo,
+        "there is no such repository at %s, or it is private; check the name, or set the "
+        "environment variable HF_TOKEN to a token of an account that may read it",
+        client->endpoint);
 }
 
 bool zi_http_request_status_error(const zi_http_request *request, const char *repo,
@@ -470,9 +485,10 @@ bool zi_http_request_status_error(const zi_http_request *request, const char *re
     const char *message = request->headers.error_message;
     return zi_error_set(error, ZI_ERROR_NETWORK, repo, "%s: %s answers with status %ld%s%s%s", what,
                         request->host, status, *message ? ": " : "", message,
-                        status == 429   ? ", too many requests; wait a while and try again"
-                        : status >= 500 ? "; the server has a problem, try again later"
-                                        : "");
+                        status == 429 ? ", too many requests; wait a while and try again"
+                        : status >= 500
+                            ? "; the server has a problem, try again later"
+                            : "; try again later, and check HF_ENDPOINT if you have set it");
 }
 
 double zi_http_request_retry_delay(const zi_http_request *request, int attempts)
@@ -524,8 +540,9 @@ static bool fetch_text(zi_http_request *request, const char *url, const char *re
                      (!code && (status == 429 || status >= 500));
         if (code == CURLE_WRITE_ERROR && text->failed)
             ok = zi_error_set(error, ZI_ERROR_NETWORK, repo,
-                              "%s: the answer of %s is larger than %zu bytes; is it a hub?", what,
-                              request->host, text->ceiling);
+                              "%s: the answer of %s is larger than %zu bytes, so this may be no "
+                              "hub; check HF_ENDPOINT if you have set it, or try again later",
+                              what, request->host, text->ceiling);
         else if (code)
             ok = zi_http_request_transport_error(request, code, error);
         *reached |= !code && status < 500 && status != 429;
@@ -538,7 +555,9 @@ static bool fetch_text(zi_http_request *request, const char *url, const char *re
         next = zi_http_request_redirect_url(request, error);
         ok = next && (redirects < ZI_MAX_REDIRECTS ||
                       zi_error_set(error, ZI_ERROR_NETWORK, repo,
-                                   "%s: too many redirects, more than %d", what, ZI_MAX_REDIRECTS));
+                                   "%s: too many redirects, more than %d; try again later, and "
+                                   "check HF_ENDPOINT if you have set it",
+                                   what, ZI_MAX_REDIRECTS));
     }
     free(next);
     return ok;

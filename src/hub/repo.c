@@ -86,7 +86,8 @@ bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error)
         }
     if (!zi_repo_id_valid(text, length))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "repo",
-                               "'%s' is not a repository; write OWNER/NAME or OWNER/NAME@REVISION",
+                               "'%s' is not a repository; write OWNER/NAME or OWNER/NAME@REVISION, "
+                               "or a short name: z-image-turbo or prompt-enhancer",
                                text);
     if (!zi_revision_valid(revision))
         return zi_error_set_in(
@@ -150,7 +151,9 @@ static bool read_repo_file(const cJSON *item, const char *repo, zi_repo_file *ou
         shown[n] = 0;
         return zi_error_set_in(
             error, ZI_ERROR_NETWORK, repo, shown,
-            "the file name '%s' would lead out of its folder; nothing was fetched", shown);
+            "nothing was fetched, since the repository has a file with the name '%s', which may "
+            "lead out of the folder, has special characters or is too long; use another repository",
+            shown);
     }
     out->kind = lfs ? ZI_DIGEST_SHA256 : ZI_DIGEST_GIT_BLOB;
     bool ok = lfs ? read_size(lfs, "size", &out->size) &&
@@ -159,7 +162,8 @@ static bool read_repo_file(const cJSON *item, const char *repo, zi_repo_file *ou
                         read_digest(item, "blobId", out->kind, out->digest);
     if (!ok)
         return zi_error_set_in(error, ZI_ERROR_NETWORK, repo, name->valuestring,
-                               "%s: the hub lists it without a valid size and checksum",
+                               "%s: the hub lists this file without a valid size and checksum, so "
+                               "nothing was fetched; try again later",
                                name->valuestring);
     out->name = strdup(name->valuestring);
     return out->name || zi_error_no_memory(error, strlen(name->valuestring));
@@ -181,8 +185,8 @@ static bool read_repo_info(const cJSON *root, const char *repo, zi_repo_info *ou
     if (!cJSON_IsString(sha) || !zi_commit_hash_valid(sha->valuestring) || !cJSON_IsArray(files))
         return zi_error_set(
             error, ZI_ERROR_NETWORK, repo,
-            "the endpoint is not a hub: its answer is no list of a repository's files; does "
-            "HF_ENDPOINT name the right server?");
+            "this server is not a hub: its answer is no list of a repository's files; check that "
+            "HF_ENDPOINT, if you have set it, names a hub, or try again later");
     memcpy(out->commit, sha->valuestring, sizeof out->commit);
     out->files = calloc((size_t)cJSON_GetArraySize(files) + 1, sizeof *out->files);
     if (!out->files) return zi_error_no_memory(error, sizeof *out->files);
@@ -194,8 +198,10 @@ static bool read_repo_info(const cJSON *root, const char *repo, zi_repo_info *ou
     qsort(out->files, out->count, sizeof *out->files, by_name);
     for (size_t i = 1; i < out->count; i++)
         if (!by_name(&out->files[i - 1], &out->files[i]))
-            return zi_error_set_in(error, ZI_ERROR_NETWORK, repo, out->files[i].name,
-                                   "the hub lists the file %s twice", out->files[i].name);
+            return zi_error_set_in(
+                error, ZI_ERROR_NETWORK, repo, out->files[i].name,
+                "the hub lists the file %s twice, so nothing was fetched; try again later",
+                out->files[i].name);
     return true;
 }
 
@@ -215,7 +221,8 @@ bool zi_repo_info_fetch(zi_http_client *client, const char *repo, const char *re
     client->revision = NULL;
     if (ok && !zi_json_fits_memory(json, strlen(json)))
         ok = zi_error_set(error, ZI_ERROR_NETWORK, repo,
-                          "the hub's list of files is too large to be read");
+                          "the hub's list of files is too large to be read; use another repository "
+                          "of this model");
     cJSON *root = ok ? cJSON_Parse(json) : NULL;
     ok = ok && read_repo_info(root, repo, out, error);
     if (!ok) zi_repo_info_free(out);
@@ -342,8 +349,8 @@ static bool fail_collection(const zi_repo_info *info, const char *repo, zi_error
                         names.data);
     else
         zi_error_set(error, ZI_ERROR_UNSUPPORTED, repo,
-                     "the repository has no weights that zimage reads: no .safetensors or .gguf "
-                     "files");
+                     "the repository has no weights that zimage reads (no .safetensors or .gguf "
+                     "files); name another repository of this model");
     zi_text_free(&names);
     return false;
 }
@@ -361,7 +368,8 @@ bool zi_repo_info_select_tokenizer(zi_repo_info *info, const char *repo, zi_erro
     }
     info->count = kept;
     return kept || zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
-                                "the repository has no files of a tokenizer");
+                                "the repository has no folder tokenizer with its files; check "
+                                "HF_ENDPOINT if you have set it");
 }
 
 bool zi_repo_info_select_files(zi_repo_info *info, const char *repo, const char *file,
@@ -387,8 +395,9 @@ bool zi_repo_info_select_files(zi_repo_info *info, const char *repo, const char 
     }
     free(keep);
     info->count = kept;
-    return kept ||
-           zi_error_set_in(error, ZI_ERROR_NOT_FOUND, repo, file,
-                           file ? "the repository has no file %s" : "the repository has no model",
-                           file);
+    return kept || zi_error_set_in(error, ZI_ERROR_NOT_FOUND, repo, file,
+                                   file ? "the repository has no file %s; check the name: it must "
+                                          "be written with its folder, as vae/config.json"
+                                        : "the repository has no model; name another repository",
+                                   file);
 }

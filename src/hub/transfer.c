@@ -63,7 +63,8 @@ static bool take_lock(job *j, bool *taken, zi_error *error)
     if (j->lock < 0) return zi_file_cannot_write(error, j->file->lock_path);
     *taken = flock(j->lock, LOCK_EX | LOCK_NB) == 0;
     return *taken || errno == EWOULDBLOCK || errno == EINTR ||
-           zi_error_set(error, ZI_ERROR_IO, j->file->lock_path, "cannot be locked: %s",
+           zi_error_set(error, ZI_ERROR_IO, j->file->lock_path,
+                        "cannot be locked: %s; download to a folder on another disk",
                         strerror(errno));
 }
 
@@ -99,7 +100,8 @@ static bool open_partial(job *j, zi_error *error)
         return zi_file_cannot_write(error, j->file->partial_path);
     if (!S_ISREG(st.st_mode))
         return zi_error_set(error, ZI_ERROR_IO, j->file->partial_path,
-                            "cannot write here: it is no file; remove it");
+                            "cannot write here: something that is no file has this name; remove "
+                            "it, then start the download again");
     j->done = (uint64_t)st.st_size;
     if (j->done > j->file->size) {
         j->done = 0;
@@ -217,9 +219,10 @@ static bool check_response(job *j, zi_error *error)
 /* Fails because the partial file could not be written, by errno. Always returns false. */
 static bool fail_partial_write(const zi_transfer_file *file, zi_error *error)
 {
-    return zi_error_set(error, ZI_ERROR_IO, file->partial_path,
-                        "cannot write: %s; what has arrived is kept: run it again to continue",
-                        errno == ENOSPC ? "the disk is full" : strerror(errno));
+    return zi_error_set(
+        error, ZI_ERROR_IO, file->partial_path,
+        "cannot write: %s; what has arrived is kept: put this right, then start the download again",
+        errno == ENOSPC ? "the disk is full" : strerror(errno));
 }
 
 /* CURLOPT_WRITEFUNCTION; user: the job. Checks the response first, then writes the bytes, counts

@@ -64,8 +64,8 @@ static bool sort_tensors(zi_checkpoint *checkpoint, zi_error *error)
         const zi_tensor *a = &checkpoint->tensors[i - 1], *b = &checkpoint->tensors[i];
         if (strcmp(a->name, b->name) != 0) continue;
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_tensor_file(checkpoint, b), b->name,
-                               "tensor %s is there twice (also in %s); remove one of the files, or "
-                               "fetch the model again",
+                               "tensor %s is there twice, the other time in %s; fetch the model "
+                               "again, or use another file of it",
                                b->name, zi_tensor_file(checkpoint, a));
     }
     return true;
@@ -137,7 +137,8 @@ static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const 
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, index, row->string,
                                    "tensor %s should be in %s but is %s; fetch this index and all "
                                    "its weight files again",
-                                   row->string, row->valuestring, file ? "elsewhere" : "not there");
+                                   row->string, row->valuestring,
+                                   file ? "in another file" : "not there");
     }
     if (rows != checkpoint->tensor_count)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, index,
@@ -324,6 +325,7 @@ bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t numb
         return zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s", strerror(errno));
     return (size_t)(after - before) == bytes ||
            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, output->path, tensor->name,
-                           "tensor %s was written with %lld bytes instead of %zu", tensor->name,
-                           (long long)(after - before), bytes);
+                           "tensor %s was written with %lld bytes instead of %zu; this is a fault "
+                           "of zimage: please report it",
+                           tensor->name, (long long)(after - before), bytes);
 }

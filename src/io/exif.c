@@ -82,10 +82,10 @@ bool zi_exif_write(const char *name, const char *infotext, size_t max, zi_text *
     bool narrow = head + 2 * units > max && bytes == units;
     size_t size = head + (narrow ? bytes : 2 * units);
     if (size > max)
-        return zi_error_set_in(
-            error, ZI_ERROR_UNSUPPORTED, name, "infotext",
-            "the generation parameters take %zu bytes; this format holds at most %zu; save as .png",
-            size, max);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, name, "infotext",
+                               "the generation parameters take %zu bytes, but this format holds at "
+                               "most %zu; save as .png",
+                               size, max);
     zi_text_puts(out, "MM");
     put_be16(out, 42);
     put_be32(out, HEADER);

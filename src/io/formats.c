@@ -58,9 +58,10 @@ static bool read_rotation(const char *file, const char *layer, const cJSON *json
         return true;
     }
     if (!cJSON_IsTrue(rotated))
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, layer,
-                               "\"convrot\" of %s is neither true nor false; fetch the file again",
-                               layer);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, file, layer,
+            "\"convrot\" of %s is neither true nor false; use another quantization of this model",
+            layer);
     if (size && zi_json_is_int(size, 4, ZI_MAX_ROTATION))
         group = (size_t)size->valueint;
     else if (size)
@@ -68,9 +69,11 @@ static bool read_rotation(const char *file, const char *layer, const cJSON *json
     if (!group || group & (group - 1) || group % 3 != 1) { /* powers of two that are of four */
         char found[32] = "no whole number";
         if (cJSON_IsNumber(size)) snprintf(found, sizeof found, "%.10g", size->valuedouble);
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, layer,
-                               "\"%s\" of %s is %s; it should be a power of four from 4 to %d", key,
-                               layer, found, (int)ZI_MAX_ROTATION);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, file, layer,
+            "\"%s\" of %s is %s, but it must be a power of four from 4 to %d; use "
+            "another quantization of this model",
+            key, layer, found, (int)ZI_MAX_ROTATION);
     }
     *out = group;
     return true;
@@ -87,9 +90,12 @@ static bool check_group(const char *file, const char *layer, const cJSON *json,
         if (!size || !formats[kind].group ||
             zi_json_is_int(size, formats[kind].group, formats[kind].group))
             continue;
+        char found[64];
+        zi_json_describe(size, found);
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, layer,
-                               "\"%s\" of %s is not %d, the only one supported for %s", keys[i],
-                               layer, formats[kind].group, formats[kind].name);
+                               "\"%s\" of %s is %s, and for %s only %d is supported; use another "
+                               "quantization of this model",
+                               keys[i], layer, found, formats[kind].name, formats[kind].group);
     }
     return true;
 }
@@ -103,18 +109,20 @@ static bool read_layer(const char *file, const char *layer, const cJSON *json, z
     const cJSON *format = zi_json_find(json, "format");
     zi_layer_format found;
     if (!cJSON_IsString(format))
-        return zi_error_set_in(
-            error, ZI_ERROR_BAD_FORMAT, file, layer,
-            "the quantization of %s has no \"format\": the file is damaged; fetch it again", layer);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, layer,
+                               "the file does not say how %s is quantized (no \"format\"); use "
+                               "another quantization of this model",
+                               layer);
     if (!find_format(file, layer, format->valuestring, &found.kind, error) ||
         !read_rotation(file, layer, json, &found.rotation, error) ||
         !check_group(file, layer, json, found.kind, error))
         return false;
     if (found.rotation && found.kind != ZI_QUANTIZATION_INT8)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, layer,
-                               "%s is quantized as %s in rotated form (\"convrot\"), which is "
-                               "supported for int8_tensorwise only",
-                               layer, formats[found.kind].name);
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, file, layer,
+            "%s is quantized as %s in rotated form (\"convrot\"), which is supported for "
+            "int8_tensorwise only; use another quantization of this model",
+            layer, formats[found.kind].name);
     *out = found;
     return true;
 }
@@ -131,11 +139,13 @@ bool zi_formats_read_marker(const zi_checkpoint *checkpoint, const zi_tensor *ma
     cJSON *json =
         text ? zi_json_parse(marker->data, marker->bytes, false, &end, &memory_short) : NULL;
     if (memory_short) return zi_error_no_memory(error, marker->bytes);
-    bool ok = cJSON_IsObject(json)
-                  ? read_layer(file, marker->name, json, out, error)
-                  : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, marker->name,
-                                    "tensor %s is not JSON: the file is damaged; fetch it again",
-                                    marker->name);
+    bool ok =
+        cJSON_IsObject(json)
+            ? read_layer(file, marker->name, json, out, error)
+            : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, marker->name,
+                              "tensor %s, which says how a layer is quantized, is not JSON text; "
+                              "fetch the file again, or use another quantization of this model",
+                              marker->name);
     cJSON_Delete(json);
     return ok;
 }
@@ -156,10 +166,11 @@ static bool read_metadata(const char *file, const char *text, zi_layer_format_fn
     if (memory_short) return zi_error_no_memory(error, size);
     const cJSON *layers = zi_json_find(json, "layers"), *layer;
     bool ok = cJSON_IsObject(layers) ||
-              zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, metadata_key,
-                              "metadata %s is not JSON with \"layers\": the file is damaged; fetch "
-                              "it again",
-                              metadata_key);
+              zi_error_set_in(
+                  error, ZI_ERROR_BAD_FORMAT, file, metadata_key,
+                  "metadata %s, which says how layers are quantized, is not JSON with \"layers\"; "
+                  "fetch the file again, or use another quantization of this model",
+                  metadata_key);
     for (layer = layers ? layers->child : NULL; ok && layer; layer = layer->next) {
         const char *name = layer->string ? layer->string : "a layer";
         zi_layer_format format;

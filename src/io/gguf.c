@@ -214,8 +214,10 @@ static bool read_value(reader *r, zi_gguf_value *value, size_t number)
             "%s is of type number %u, which is not known: the file is damaged; fetch it again",
             what, type);
     if (type == ZI_GGUF_ARRAY)
-        return zi_error_set_in(r->error, ZI_ERROR_UNSUPPORTED, r->path, key,
-                               "%s is an array of arrays, which is not supported", what);
+        return zi_error_set_in(
+            r->error, ZI_ERROR_UNSUPPORTED, r->path, key,
+            "%s is an array of arrays, which is not supported; use another file of this model",
+            what);
     if (count > bytes_left(r)) return fail_truncated(r, what);
     value->type = (zi_gguf_type)type;
     value->count = (size_t)count;
@@ -270,9 +272,10 @@ static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
     uint32_t dims = 0;
     if (!read_number(r, &dims, sizeof dims, what)) return false;
     if (dims > ZI_MAX_DIMS)
-        return zi_error_set_in(r->error, ZI_ERROR_UNSUPPORTED, r->path, tensor->name,
-                               "%s has %u dimensions; at most %d are supported", what, dims,
-                               ZI_MAX_DIMS);
+        return zi_error_set_in(
+            r->error, ZI_ERROR_UNSUPPORTED, r->path, tensor->name,
+            "%s has %u dimensions, but at most %d are supported; use another file of this model",
+            what, dims, ZI_MAX_DIMS);
     tensor->dims = (int)dims;
     tensor->count = 1;
     for (int i = tensor->dims - 1; i >= 0; i--) {
@@ -446,18 +449,20 @@ static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
             "a big-endian GGUF file, which is not supported; use the little-endian one");
     if (version != 2 && version != 3)
         return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
-                            "GGUF version %u is not supported; 2 and 3 are", version);
+                            "GGUF version %u is not supported; use a file of version 2 or 3",
+                            version);
     if (!read_number(r, tensors, sizeof *tensors, "its header") ||
         !read_number(r, values, sizeof *values, "its header"))
         return false;
     if (*values > bytes_left(r) / LEAST_VALUE || *tensors > bytes_left(r) / LEAST_TENSOR)
         return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
-                            "%llu values and %llu tensors do not fit into a file of %zu bytes: it "
-                            "is damaged; fetch it again",
+                            "its header announces %llu metadata values and %llu tensors, which do "
+                            "not fit into a file of %zu bytes: it is damaged; fetch it again",
                             (unsigned long long)*values, (unsigned long long)*tensors, r->size);
     if (*values > MOST || *tensors > MOST)
         return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
-                            "%llu values and %llu tensors; at most %d of each are supported",
+                            "its header announces %llu metadata values and %llu tensors, but at "
+                            "most %d of each are supported; use another file of this model",
                             (unsigned long long)*values, (unsigned long long)*tensors, MOST);
     return true;
 }

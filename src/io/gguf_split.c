@@ -53,17 +53,18 @@ static bool check_numbers(const zi_gguf *gguf, int number, int count, zi_error *
     int64_t position = number - 1;
     if (!read_count(gguf, &found, error)) return false;
     if (found != count)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, "split.count",
-                               "is named as one of %d files of a model, but its split.count is %d; "
-                               "fetch all files of the model again",
-                               count, found);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, gguf->path, "split.count",
+            "is named as one of %d files of a model, but its metadata (split.count) say that there "
+            "are %d; fetch all files of the model again",
+            count, found);
     if (zi_gguf_find(gguf, "split.no") &&
         !zi_gguf_integer(gguf, "split.no", 0, UINT16_MAX, &position, error))
         return false;
     return position == number - 1 ||
            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, "split.no",
-                           "is named as file %d of %d, but its split.no is %lld, which is file "
-                           "%lld; give the files the names that they had",
+                           "is named as file %d of %d, but its metadata (split.no %lld) say that "
+                           "it is file %lld; give the files the names that they had",
                            number, count, (long long)position, (long long)position + 1);
 }
 

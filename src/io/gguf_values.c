@@ -142,7 +142,9 @@ static bool require_value(const zi_gguf *gguf, const char *key, bool array,
                                "key %s is missing; use a complete GGUF file of the model", key);
     if ((*out)->array != array || !fits((*out)->type))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                               "key %s must be %s: the file is damaged; fetch it again", key, what);
+                               "key %s must be %s, and is of another type; fetch the file again, "
+                               "or use another file of this model",
+                               key, what);
     return true;
 }
 
@@ -169,8 +171,9 @@ bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t min, int64_t 
     bool huge = value->type == ZI_GGUF_U64 && number < 0;
     if (number < min || number > max || huge)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                               "key %s is %s%lld; it must be from %lld to %lld", key,
-                               huge ? "above " : "", (long long)(huge ? INT64_MAX : number),
+                               "key %s is %s%lld, but it must be from %lld to %lld; fetch the file "
+                               "again, or use another file of this model",
+                               key, huge ? "above " : "", (long long)(huge ? INT64_MAX : number),
                                (long long)min, (long long)max);
     *out = number;
     return true;
@@ -195,7 +198,9 @@ bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *err
     if (!require_value(gguf, key, false, is_bool, "true or false", &value, error)) return false;
     if (*value->data > 1)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                               "key %s must be true or false", key);
+                               "key %s must be true or false, and is another number: the file is "
+                               "damaged; fetch it again",
+                               key);
     *out = *value->data;
     return true;
 }

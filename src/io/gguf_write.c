@@ -54,15 +54,15 @@ static bool describe_tensor(const char *path, const zi_tensor_out *tensor, uint3
     size_t count = 1;
     for (int i = 0; i < tensor->dims; i++) count *= tensor->shape[i];
     if (!zi_gguf_tensor_type(tensor->type, type))
-        return zi_error_set_in(
-            error, ZI_ERROR_UNSUPPORTED, path, tensor->name,
-            "tensor %s is %s, which a GGUF file cannot hold; choose another precision",
-            tensor->name, zi_dtype_name(tensor->type));
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, tensor->name,
+                               "tensor %s is %s, which a GGUF file cannot hold; choose another "
+                               "precision, such as bf16",
+                               tensor->name, zi_dtype_name(tensor->type));
     if ((tensor->dims ? tensor->shape[tensor->dims - 1] : 1) % zi_dtype_block(tensor->type))
-        return zi_error_set_in(
-            error, ZI_ERROR_UNSUPPORTED, path, tensor->name,
-            "the rows of tensor %s are not whole blocks of %s; choose another precision",
-            tensor->name, zi_dtype_name(tensor->type));
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, tensor->name,
+                               "the rows of tensor %s have a length that %s cannot hold; choose "
+                               "another precision, such as bf16",
+                               tensor->name, zi_dtype_name(tensor->type));
     *bytes = zi_dtype_bytes(tensor->type, count);
     return true;
 }
@@ -109,7 +109,7 @@ static bool write_header(zi_output *output, const char *path, const zi_gguf_out 
         ok = text.too_long
                  ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                                 "cannot be written: its metadata and names of tensors take more "
-                                "than the %d MiB that are possible",
+                                "than the %d MiB that are possible; choose the layout comfyui",
                                 MAX_HEADER >> 20)
                  : zi_error_no_memory(error, text.size);
     ok = ok && zi_output_write(output, text.data, text.size, error);

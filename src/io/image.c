@@ -75,7 +75,8 @@ bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **
 {
     if (!width || !height || width > ZI_IMAGE_SIDE_MAX || height > ZI_IMAGE_SIDE_MAX)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
-                            "has %lu x %lu pixels; a side must be from 1 to %d",
+                            "has %lu x %lu pixels, but a side must be from 1 to %d pixels; use a "
+                            "smaller copy of the image",
                             (unsigned long)width, (unsigned long)height, ZI_IMAGE_SIDE_MAX);
     size_t size = (size_t)width * height * 3; /* within 2^30 */
     zi_image *image = malloc(sizeof *image);
@@ -121,10 +122,10 @@ bool zi_image_encode_named(const zi_image *image, const char *name, const zi_sav
     if (full.infotext) {
         size_t size = strlen(full.infotext);
         if (size > ZI_IMAGE_RECIPE_MAX)
-            return zi_error_set_in(
-                error, ZI_ERROR_INVALID_ARGUMENT, name, "infotext",
-                "the generation parameters have %zu bytes; at most %d are possible", size,
-                ZI_IMAGE_RECIPE_MAX);
+            return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "infotext",
+                                   "the generation parameters have %zu bytes, but at most %d are "
+                                   "possible; shorten the prompt",
+                                   size, ZI_IMAGE_RECIPE_MAX);
         if (!zi_utf8_valid(full.infotext, size))
             return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "infotext",
                                    "the generation parameters are not valid UTF-8 text");
@@ -156,11 +157,13 @@ static bool check_pixels(const uint8_t *data, size_t size, zi_format format, con
 {
     uint32_t width, height;
     if (!zi_image_read_size(data, size, format, &width, &height))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
-                            "does not say how large it is: it is damaged");
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, name,
+            "does not say how many pixels it has: the image is damaged; use another copy of it");
     return (uint64_t)width * height <= max_pixels ||
            zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
-                        "has %lu x %lu pixels; at most %zu pixels in all are allowed",
+                        "has %lu x %lu pixels, but at most %zu pixels in all are allowed; use a "
+                        "smaller copy of the image",
                         (unsigned long)width, (unsigned long)height, max_pixels);
 }
 
@@ -170,7 +173,8 @@ bool zi_image_read(const uint8_t *data, size_t size, const char *name, size_t ma
     zi_format format = format_of_bytes(data, size);
     if (!name) name = bytes_name;
     if (format > ZI_FORMAT_WEBP)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "not a PNG, JPEG or WebP image");
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
+                            "is not a PNG, JPEG or WebP image; save it as one of these");
     if (max_pixels && !check_pixels(data, size, format, name, max_pixels, error)) return false;
     zi_image *image = NULL;
     if (!codecs[format].decode(data, size, name, &image, metadata, error)) return false;

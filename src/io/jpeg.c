@@ -41,7 +41,9 @@ static void on_error(j_common_ptr info)
     job *it = info->client_data;
     char message[JMSG_LENGTH_MAX];
     info->err->format_message(info, message);
-    zi_error_set(it->error, it->code, it->name, "%s: %s", it->trouble, message);
+    zi_error_set(it->error, it->code, it->name, "%s: %s%s", it->trouble, message,
+                 it->code == ZI_ERROR_BAD_FORMAT ? "; fetch or save it again"
+                                                 : "; close other programs");
     longjmp(it->leave, 1);
 }
 
@@ -76,8 +78,10 @@ static void on_progress(j_common_ptr info)
     job *it = info->client_data;
     const struct jpeg_decompress_struct *jpeg = (const struct jpeg_decompress_struct *)(void *)info;
     if (jpeg->input_scan_number <= SCANS_MAX) return;
-    zi_error_set(it->error, it->code, it->name, "%s: it has more than %d passes (scans)",
-                 it->trouble, SCANS_MAX);
+    zi_error_set(
+        it->error, it->code, it->name,
+        "%s: it has more than %d passes (scans); save the image again with another program",
+        it->trouble, SCANS_MAX);
     longjmp(it->leave, 1);
 }
 

@@ -144,15 +144,17 @@ void zi_json_describe(const cJSON *item, char out[64])
                                        : "an object");
 }
 
-/* Sets the error "field NAME is FOUND; it must be EXPECTED", or that it is missing when item is
- * NULL. Returns false. */
+/* Sets the error "field NAME is FOUND, but it must be EXPECTED; ...", or that it is missing when
+ * item is NULL. Returns false. */
 static bool fail_field(const char *path, const cJSON *item, const char *name, const char *expected,
                        zi_error *error)
 {
     char found[64] = "missing";
     if (item) zi_json_describe(item, found);
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, name,
-                           "field \"%s\" is %s; it must be %s", name, found, expected);
+                           "field \"%s\" is %s, but it must be %s; correct it, or use the file "
+                           "that came with the model",
+                           name, found, expected);
 }
 
 bool zi_json_int(const char *path, const cJSON *object, const char *name, int min, int max,

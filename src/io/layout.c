@@ -157,13 +157,14 @@ static bool fail_no_component(const zi_checkpoint *checkpoint, const char *path,
         const char *name = checkpoint->tensors[i].name;
         prefix = zi_key_unknown_prefix(name, &form);
         if (prefix)
-            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, name,
-                                   "tensor %s begins with %.*s, a prefix that is not known; save "
-                                   "the file without it",
-                                   name, (int)prefix, name);
+            return zi_error_set_in(
+                error, ZI_ERROR_UNSUPPORTED, path, name,
+                "tensor %s begins with %.*s, which names of a Z-Image model do not; use another "
+                "file of this model, or save the tensors without this beginning",
+                name, (int)prefix, name);
     }
     return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                        "is of an unknown model; only Z-Image models are supported");
+                        "is of an unknown model; use a Z-Image model: others are not supported");
 }
 
 /* Fills in the naming, and the components that the layout's open checkpoint has. path: the file
@@ -282,7 +283,8 @@ static bool read_tokenizer_folder(const char *path, zi_layout *layout, zi_error 
     return layout->tokenizer ||
            zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
                         "is no model folder: neither model_index.json (diffusers) nor "
-                        "weights.safetensors (MLX) is in it; name the folder that has one of them");
+                        "weights.safetensors (MLX) is in it; name the folder that has one of them, "
+                        "or a .safetensors or .gguf file");
 }
 
 /* Reads the layout of a folder whose only file of weights has any name: as that of the file, with

@@ -22,15 +22,15 @@ bool zi_piece_fail_shape(const zi_piece *piece, const char *wanted, zi_error *er
 {
     char shape[ZI_SHAPE_TEXT];
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(piece), piece->tensor->name,
-                           "tensor %s has shape %s; %s", piece->tensor->name,
+                           "tensor %s has shape %s, but %s", piece->tensor->name,
                            zi_shape_text(piece->tensor->shape, piece->tensor->dims, shape), wanted);
 }
 
-/* Sets ZI_ERROR_UNSUPPORTED with the text "tensor NAME is TYPE; WANTED" and returns false. */
+/* Sets ZI_ERROR_UNSUPPORTED with the text "tensor NAME is TYPE, but WANTED" and returns false. */
 static bool fail_type(const zi_piece *piece, const char *wanted, zi_error *error)
 {
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_piece_file(piece), piece->tensor->name,
-                           "tensor %s is %s; %s", piece->tensor->name,
+                           "tensor %s is %s, but %s", piece->tensor->name,
                            zi_dtype_name(piece->tensor->type), wanted);
 }
 
@@ -39,8 +39,9 @@ static bool fail_type(const zi_piece *piece, const char *wanted, zi_error *error
 static bool fail_alone(const zi_piece *piece, const char *companion, zi_error *error)
 {
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(piece), piece->tensor->name,
-                           "tensor %s is there without its %s: the file is incomplete; fetch it "
-                           "again",
+                           "tensor %s is there, but the tensor %s that belongs to it is missing: "
+                           "the file is incomplete; "
+                           "fetch it again, or use another quantization of this model",
                            piece->tensor->name, companion);
 }
 
@@ -92,16 +93,20 @@ static bool set_mlx_affine(const zi_piece_set *set, size_t group, size_t columns
                     *b = biases->tensor;
     if (b->dims != 2 || b->shape[0] != s->shape[0] || b->shape[1] != s->shape[1] ||
         b->type != s->type)
-        return zi_piece_fail_shape(
-            biases, "it should be of the shape and type of the scales; fetch the file again",
-            error);
+        return zi_piece_fail_shape(biases,
+                                   "it must have the same shape and type as the scales of the same "
+                                   "weight; use another quantization of this model",
+                                   error);
     if (!zi_dtype_computes(s->type))
-        return fail_type(scales, "scales should be F32, F16 or BF16", error);
+        return fail_type(scales,
+                         "scales must be F32, F16 or BF16; use another quantization of this model",
+                         error);
     choose_group(w->shape[1], s->shape[1], group, columns, entry);
     if (!entry->bits)
-        return zi_piece_fail_shape(
-            scales, "no group size and number of bits fit it and its weight; fetch the file again",
-            error);
+        return zi_piece_fail_shape(scales,
+                                   "MLX has no group size and number of bits for which this shape "
+                                   "fits the weight; use another quantization of this model",
+                                   error);
     entry->scale_type = s->type;
     entry->biases = zi_piece_rows(biases);
     return true;
@@ -133,8 +138,8 @@ static bool set_mlx_mode(const zi_piece_set *set, zi_entry *entry, zi_error *err
         return true;
     }
     return zi_piece_fail_shape(scales,
-                               "as U8 without biases it should be that of MLX's mode mxfp4, mxfp8 "
-                               "or nvfp4; fetch the file again",
+                               "scales of type U8 without biases must have the shape of MLX's mode "
+                               "mxfp4, mxfp8 or nvfp4; use another quantization of this model",
                                error);
 }
 
@@ -148,12 +153,15 @@ static bool set_mlx(const zi_piece_set *set, size_t group, size_t columns, zi_en
     if (!scales) return fail_alone(biases, "scales", error);
     if (!biases && s->type != ZI_U8) return fail_alone(scales, "biases", error);
     if (w->type != ZI_U32 || w->dims != 2)
-        return zi_piece_fail_shape(
-            weight, "beside scales and biases it should be a matrix of U32; fetch the file again",
-            error);
+        return zi_piece_fail_shape(weight,
+                                   "as it has scales like those of MLX, it must be a matrix of "
+                                   "type U32; use another quantization of this model",
+                                   error);
     if (s->dims != 2 || s->shape[0] != w->shape[0] || scales->slices != weight->slices)
-        return zi_piece_fail_shape(
-            scales, "it should have a row for each row of its weight; fetch the file again", error);
+        return zi_piece_fail_shape(scales,
+                                   "it must be a matrix with a row for each row of its weight; use "
+                                   "another quantization of this model",
+                                   error);
     if (!(biases ? set_mlx_affine(set, group, columns, entry, error)
                  : set_mlx_mode(set, entry, error)))
         return false;
@@ -161,9 +169,10 @@ static bool set_mlx(const zi_piece_set *set, size_t group, size_t columns, zi_en
     entry->shape[1] = entry->padded_columns = s->shape[1] * entry->group;
     entry->scales = zi_piece_rows(scales);
     if (columns && columns != entry->shape[1])
-        return zi_piece_fail_shape(
-            weight, "that is another width than other tensors of the model have; fetch it again",
-            error);
+        return zi_piece_fail_shape(weight,
+                                   "unpacked it is not as wide as other tensors of the model need; "
+                                   "use another file of this model",
+                                   error);
     return true;
 }
 
@@ -177,11 +186,15 @@ static bool set_scale(const zi_piece *weight, const zi_piece *scale, zi_entry *e
 {
     const zi_tensor *w = weight->tensor, *f = scale->tensor;
     if (!zi_dtype_computes(f->type))
-        return fail_type(scale, "a scale should be F32, F16 or BF16", error);
+        return fail_type(scale,
+                         "a scale must be F32, F16 or BF16; use another quantization of this model",
+                         error);
     if (w->type != ZI_F8_E4M3 && w->type != ZI_F8_E5M2 && w->type != ZI_I8)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_piece_file(scale), f->name,
-                               "tensor %s is a scale of %s, which is %s; fp8 or I8 is expected",
-                               f->name, w->name, zi_dtype_name(w->type));
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, zi_piece_file(scale), f->name,
+            "tensor %s is a scale of %s, which is of type %s, but only weights of type F8_E4M3, "
+            "F8_E5M2 (fp8) or I8 can have scales; use another quantization of this model",
+            f->name, w->name, zi_dtype_name(w->type));
     bool column = f->dims == 1 || (f->dims == 2 && f->shape[1] == 1);
     if (f->count == 1)
         entry->scales = (zi_rows){f, f->data, 1};
@@ -190,7 +203,8 @@ static bool set_scale(const zi_piece *weight, const zi_piece *scale, zi_entry *e
     else
         return zi_piece_fail_shape(
             scale,
-            "it should have one value, or one for each row of its weight; fetch the file again",
+            "it must have one value, or one for each row of its weight, as other scales are not "
+            "supported; use another quantization of this model",
             error);
     entry->packing = ZI_SCALED;
     entry->scale_type = f->type;
@@ -204,10 +218,11 @@ static bool set_rotation(const zi_piece *weight, size_t rotation, zi_entry *entr
     entry->rotation = rotation;
     if (!rotation || (entry->dims == 2 && w->shape[1] % rotation == 0)) return true;
     char shape[ZI_SHAPE_TEXT];
-    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(weight), w->name,
-                           "tensor %s has shape %s; \"convrot_groupsize\" %zu does not divide its "
-                           "columns",
-                           w->name, zi_shape_text(w->shape, w->dims, shape), rotation);
+    return zi_error_set_in(
+        error, ZI_ERROR_BAD_FORMAT, zi_piece_file(weight), w->name,
+        "tensor %s has shape %s, but the quantization of this file needs a matrix with a multiple "
+        "of %zu columns (\"convrot_groupsize\"); use another quantization of this model",
+        w->name, zi_shape_text(w->shape, w->dims, shape), rotation);
 }
 
 /* Sets the factor of NVFP4's scales, one value of F32, F16 or BF16. */
@@ -216,9 +231,12 @@ static bool set_factor(const zi_piece_set *set, zi_entry *entry, zi_error *error
     const zi_piece *factor = set->role[ZI_ROLE_TENSOR_SCALE];
     if (!factor) return fail_alone(set->role[ZI_ROLE_WEIGHT], "weight_scale_2", error);
     if (!zi_dtype_computes(factor->tensor->type))
-        return fail_type(factor, "a scale should be F32, F16 or BF16", error);
+        return fail_type(factor,
+                         "a scale must be F32, F16 or BF16; use another quantization of this model",
+                         error);
     if (factor->tensor->count != 1)
-        return zi_piece_fail_shape(factor, "it should have one value; fetch the file again", error);
+        return zi_piece_fail_shape(
+            factor, "it must have one value; use another quantization of this model", error);
     entry->factor = (zi_rows){factor->tensor, factor->tensor->data, 1};
     return true;
 }
@@ -246,15 +264,17 @@ static bool check_swizzled(const zi_piece *weight, const zi_piece *scales, size_
     size_t rows = round_up(weight->tensor->shape[0], 128), wide = round_up(columns / group, 4);
     char wanted[128];
     if (s->type != type && !(s->type == ZI_U8 && type == ZI_F8_E8M0)) {
-        snprintf(wanted, sizeof wanted, "scales of this format should be %s",
+        snprintf(wanted, sizeof wanted,
+                 "scales of this format must be %s; use another quantization of this model",
                  type == ZI_F8_E8M0 ? "U8" : zi_dtype_name(type));
         return fail_type(scales, wanted, error);
     }
     if (s->dims == 2 && s->shape[0] == rows && s->shape[1] == wide &&
         scales->slices == weight->slices)
         return true;
-    snprintf(wanted, sizeof wanted, "it should be [%zu, %zu] for its weight; fetch the file again",
-             rows, wide);
+    snprintf(wanted, sizeof wanted,
+             "for its weight it must be [%zu, %zu]; use another quantization of this model", rows,
+             wide);
     return zi_piece_fail_shape(scales, wanted, error);
 }
 
@@ -273,8 +293,8 @@ static bool set_blocks(const zi_piece_set *set, const zi_pieces *all, zi_quantiz
         return zi_piece_fail_shape(weight,
                                    four ? "as NVFP4 its columns should be a multiple of 8 bytes; "
                                           "fetch the file again"
-                                        : "as MXFP8 its columns should be a multiple of 32; fetch "
-                                          "the file again",
+                                        : "as MXFP8 it must be a matrix whose columns are a "
+                                          "multiple of 32; use another quantization of this model",
                                    error);
     if (!check_swizzled(weight, scales, columns, group, type, error)) return false;
     if (four && !set_factor(set, entry, error)) return false;
@@ -297,8 +317,10 @@ static bool check_type_without_scales(const zi_piece *weight, zi_error *error)
 {
     zi_dtype type = weight->tensor->type;
     const char *lacks =
-        type == ZI_I8    ? "its weight_scale is missing; fetch the file again"
-        : type == ZI_U32 ? "its scales and biases are missing; fetch the file again"
+        type == ZI_I8    ? "the tensor weight_scale that belongs to it is missing; fetch the file "
+                           "again, or use the bf16 or fp8 file of this model"
+        : type == ZI_U32 ? "the tensors scales and biases that belong to it are missing; fetch the "
+                           "file again, or use another quantization of this model"
         : type == ZI_U8
             ? "packed values of an unknown format; use the bf16 or fp8 file of this model"
             : "not a type of weights; use the bf16 or fp8 file of this model";
@@ -327,8 +349,8 @@ static bool read_format(const zi_piece_set *set, zi_layer_format *out, zi_error 
     const char *by = declared->tensor ? declared->tensor->name : "_quantization_metadata";
     return zi_error_set_in(
         error, ZI_ERROR_BAD_FORMAT, zi_piece_file(weight), by,
-        "%s %s declares %s, whose weights are %s, but tensor %s is %s; fetch the "
-        "file again",
+        "%s %s says that the quantization is %s, with weights of type %s, but tensor %s is of type "
+        "%s: the two do not belong together; use another quantization of this model",
         declared->tensor ? "tensor" : "metadata", by, zi_quantization_name(out->kind),
         zi_dtype_name(wanted), weight->tensor->name, zi_dtype_name(weight->tensor->type));
 }
@@ -341,8 +363,9 @@ static bool check_declared(const zi_piece *weight, const zi_piece *scale, zi_err
     if (type != ZI_U8 && type != ZI_F8_E4M3 && type != ZI_F8_E8M0) return true;
     return zi_error_set_in(
         error, ZI_ERROR_UNSUPPORTED, zi_piece_file(weight), scale->tensor->name,
-        "tensor %s has scales of %s, but neither a tensor comfy_quant nor the metadata "
-        "_quantization_metadata say how they are ordered; use a file for ComfyUI",
+        "tensor %s has scales of type %s, as in NVFP4 and MXFP8, but the file does not say which "
+        "format it is (a tensor comfy_quant or the metadata _quantization_metadata would say it); "
+        "use a file that was made for ComfyUI, or the bf16 or fp8 file of this model",
         weight->tensor->name, zi_dtype_name(type));
 }
 
@@ -358,14 +381,17 @@ bool zi_packing_set(const zi_piece_set *set, const zi_pieces *all, size_t group,
     if (mlx && scale)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(scale),
                                scale->tensor->name,
-                               "tensor %s is there beside %s: a weight has either the one or the "
-                               "other; fetch the file again",
+                               "tensors %s and %s belong to the same weight, but a weight has "
+                               "either scales of ComfyUI (as the first) or of MLX (as the second): "
+                               "the file was made wrongly; use another quantization of this model",
                                scale->tensor->name, mlx->tensor->name);
     if (mlx && format.kind)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(mlx), mlx->tensor->name,
-                               "tensor %s has companions of MLX and of ComfyUI; fetch the file "
-                               "again",
-                               weight->tensor->name);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, zi_piece_file(mlx), mlx->tensor->name,
+            "tensor %s is quantized in two ways at once: it has the scales of MLX and the mark of "
+            "a ComfyUI format (a tensor comfy_quant or the metadata _quantization_metadata): the "
+            "file was made wrongly; use another quantization of this model",
+            weight->tensor->name);
     if (mlx) return set_mlx(set, group, zi_implied_columns(all, weight->name), entry, error);
     if (format.kind == ZI_QUANTIZATION_NVFP4 || format.kind == ZI_QUANTIZATION_MXFP8)
         return set_blocks(set, all, format.kind, entry, error);
@@ -373,8 +399,10 @@ bool zi_packing_set(const zi_piece_set *set, const zi_pieces *all, size_t group,
     if (factor)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_piece_file(factor),
                                factor->tensor->name,
-                               "tensor %s belongs to NVFP4, but nothing declares that %s is of "
-                               "that format; use a file for ComfyUI",
+                               "tensor %s is a scale of the NVFP4 format, but the file does not "
+                               "say that %s is in that format (a tensor comfy_quant or the "
+                               "metadata _quantization_metadata would say it); use an NVFP4 file "
+                               "that was made for ComfyUI, or the bf16 or fp8 file of this model",
                                factor->tensor->name, weight->tensor->name);
     return scale ? set_scale(weight, scale, entry, error) &&
                        set_rotation(weight, format.rotation, entry, error)

@@ -35,8 +35,8 @@ const char *zi_piece_file(const zi_piece *piece);
  * slice of a fused tensor's. */
 zi_rows zi_piece_rows(const zi_piece *piece);
 
-/* Sets ZI_ERROR_BAD_FORMAT with the text "tensor NAME has shape SHAPE; WANTED" and returns
- * false. */
+/* Sets ZI_ERROR_BAD_FORMAT with the text "tensor NAME has shape SHAPE, but WANTED" and
+ * returns false. */
 bool zi_piece_fail_shape(const zi_piece *piece, const char *wanted, zi_error *error);
 
 /* Sets how the entry's values are packed, and its shape, which so far counts stored elements. all:

@@ -27,7 +27,9 @@ typedef struct {
 static void on_error(png_structp png, png_const_charp message)
 {
     const job *it = png_get_error_ptr(png);
-    zi_error_set(it->error, it->code, it->name, "%s: %s", it->trouble, message);
+    zi_error_set(it->error, it->code, it->name, "%s: %s%s", it->trouble, message,
+                 it->code == ZI_ERROR_BAD_FORMAT ? "; fetch or save it again"
+                                                 : "; close other programs");
     png_longjmp(png, 1);
 }
 
@@ -127,7 +129,9 @@ bool zi_png_encode(const zi_image *image, const char *name, const zi_save_option
     it.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {
-        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng: out of memory");
+        zi_error_set(error, ZI_ERROR_NO_MEMORY, name,
+                     "cannot start libpng: out of memory, or it is another version than zimage was "
+                     "built with; close other programs, or build zimage again");
         goto out;
     }
     ok = encode_png(&it, image, latin1);
@@ -220,7 +224,7 @@ bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image 
 {
     if (!whole_chunks(data, size))
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
-                            "damaged PNG image: the file ends too early");
+                            "damaged PNG image: the file ends too early; fetch or save it again");
     bool ok = false;
     job it = {.name = name,
               .trouble = "damaged PNG image",
@@ -231,7 +235,9 @@ bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image 
     it.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {
-        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng: out of memory");
+        zi_error_set(error, ZI_ERROR_NO_MEMORY, name,
+                     "cannot start libpng: out of memory, or it is another version than zimage was "
+                     "built with; close other programs, or build zimage again");
         goto out;
     }
     if (!decode_png(&it) || !read_metadata(&it, metadata)) goto out;

@@ -43,7 +43,8 @@ static bool parse_shape(const char *path, const cJSON *row, zi_tensor *tensor, z
     if (!cJSON_IsArray(shape) || cJSON_GetArraySize(shape) > ZI_MAX_DIMS)
         return zi_error_set_in(
             error, ZI_ERROR_BAD_FORMAT, path, row->string,
-            "tensor %s: \"shape\" must be a list of at most %d sizes; fetch the file again",
+            "tensor %s: \"shape\" must be a list of at most %d sizes: the file is damaged or of a "
+            "model that is not supported; fetch it again, or use another one",
             row->string, ZI_MAX_DIMS);
     tensor->count = 1;
     cJSON_ArrayForEach(item, shape)
@@ -87,15 +88,15 @@ static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
         !json_size(cJSON_GetArrayItem(offsets, 0), &begin) ||
         !json_size(cJSON_GetArrayItem(offsets, 1), &end) || begin > end)
-        return zi_error_set_in(
-            error, ZI_ERROR_BAD_FORMAT, path, row->string,
-            "tensor %s: \"data_offsets\" must be [begin, end]; the file is damaged, fetch it again",
-            row->string);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
+                               "tensor %s: \"data_offsets\" must be two numbers, [begin, end]: the "
+                               "file is damaged; fetch it again",
+                               row->string);
     if (end > size)
-        return zi_error_set_in(
-            error, ZI_ERROR_BAD_FORMAT, path, row->string,
-            "tensor %s ends at byte %zu of %zu: the file is cut off; fetch it again", row->string,
-            end, size);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
+                               "tensor %s ends at byte %zu of the data, but the file has only %zu "
+                               "bytes of data: it is cut off; fetch it again",
+                               row->string, end, size);
     if (end - begin != tensor->bytes)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
                                "tensor %s takes %zu bytes where its shape and type need %zu: the "
@@ -130,7 +131,7 @@ static bool check_tensors_fill_file(const char *path, const zi_tensor *tensors, 
         if (begin != end)
             ok = zi_error_set_in(
                 error, ZI_ERROR_BAD_FORMAT, path, order[i]->name,
-                "tensor %s %s the one before it: the file is damaged; fetch it again",
+                "the data of tensor %s %s the data before it: the file is damaged; fetch it again",
                 order[i]->name, begin < end ? "overlaps" : "leaves a gap behind");
         end = begin + order[i]->bytes;
     }
@@ -189,16 +190,19 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
                           zi_checkpoint *checkpoint, zi_error *error)
 {
     if (mapping->size < LENGTH_BYTES)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "%zu bytes are too few for a safetensors file; fetch it again",
-                            mapping->size);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, path,
+            "the file has only %zu bytes, too few for a safetensors file; fetch it again",
+            mapping->size);
     uint64_t length = read_length(mapping->data);
     if (length > MAX_HEADER)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "is %s: not a safetensors file, nor a GGUF file; name another file, or "
-                            "fetch it again if it is damaged",
-                            zi_image_probe(path) ? "an image and no model"
-                                                 : "neither a model nor an image");
+                            "is %s: a model is a safetensors or GGUF file or a folder; name "
+                            "another file, or fetch this one again",
+                            zi_image_probe(path)
+                                ? "an image and no model"
+                                : "neither a model nor an image (perhaps a web page or a Git LFS "
+                                  "pointer was saved under its name)");
     if (length > mapping->size - LENGTH_BYTES)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                             "the file is cut off inside its header; fetch it again");
@@ -261,7 +265,7 @@ static char *format_header(const char *format, const zi_tensor_out *tensors, siz
     if (text.too_long)
         zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
                      "the names of %zu tensors take more than the %d MiB that a safetensors file "
-                     "has for them",
+                     "has for them; this model cannot be written as one safetensors file",
                      count, MAX_HEADER >> 20);
     else if (text.failed)
         zi_error_no_memory(error, count * 100);

@@ -40,13 +40,15 @@ static bool fail_unknown_name(const zi_checkpoint *checkpoint, const zi_source *
     const char *name = tensor->name, *file = zi_tensor_file(checkpoint, tensor);
     size_t prefix = zi_key_unknown_prefix(name, &source->vae_depth);
     if (prefix)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, name,
-                               "tensor %s begins with %.*s, a prefix that is not known; save the "
-                               "file without it",
-                               name, (int)prefix, name);
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, file, name,
+            "the name of tensor %s begins with %.*s, which zimage does not know; use another file "
+            "of this model, or save this one with names that do not begin so",
+            name, (int)prefix, name);
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, name,
-                           "tensor %s is not part of %s; use the file of such a model", name,
-                           source->language ? "a Qwen or Llama model" : "Z-Image");
+                           "tensor %s does not belong to %s; use a file of %s", name,
+                           source->language ? "a Qwen or Llama model" : "a Z-Image model",
+                           source->language ? "a Qwen or Llama model" : "a Z-Image model");
 }
 
 /* What add_declared_format needs. */
@@ -69,8 +71,8 @@ static bool add_declared_format(void *context, const char *file, const char *lay
     if (length < (int)sizeof name) count = zi_key_parse(name, &c->source->vae_depth, keys);
     if (!count)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, layer,
-                               "metadata _quantization_metadata name a layer %.100s, which is not "
-                               "part of Z-Image",
+                               "the metadata _quantization_metadata name a layer %.100s, which "
+                               "zimage does not know; use another quantization of this model",
                                layer);
     if (c->source->language && zi_key_parse_lm_head(name, &keys[0])) count = 1;
     for (int i = 0; i < count; i++) {
@@ -136,7 +138,9 @@ static bool set_canonical_shape(const zi_piece *piece, bool nhwc, zi_entry *entr
     int dims = piece->tensor->dims;
     switch (piece->kind) {
     case ZI_TENSOR_VECTOR:
-        if (dims != 1) return zi_piece_fail_shape(piece, "it should have one dimension", error);
+        if (dims != 1)
+            return zi_piece_fail_shape(
+                piece, "it must have one dimension; use another file of this model", error);
         break;
     case ZI_TENSOR_ROW:
         if (dims == 1) {
@@ -144,16 +148,21 @@ static bool set_canonical_shape(const zi_piece *piece, bool nhwc, zi_entry *entr
             return true;
         }
         if (dims != 2 || s[0] != 1)
-            return zi_piece_fail_shape(piece, "it should be a single row", error);
+            return zi_piece_fail_shape(
+                piece, "it must be a single row; use another file of this model", error);
         break;
     case ZI_TENSOR_CONV1X1:
         if (dims == 4 && s[2] == 1 && s[3] == 1) dims = 2;
         /* fall through */
     case ZI_TENSOR_MATRIX:
-        if (dims != 2) return zi_piece_fail_shape(piece, "it should be a matrix", error);
+        if (dims != 2)
+            return zi_piece_fail_shape(piece, "it must be a matrix; use another file of this model",
+                                       error);
         break;
     case ZI_TENSOR_CONV:
-        if (dims != 4) return zi_piece_fail_shape(piece, "it should have four dimensions", error);
+        if (dims != 4)
+            return zi_piece_fail_shape(
+                piece, "it must have four dimensions; use another file of this model", error);
         entry->nhwc = nhwc;
         if (nhwc) {
             set_shape(entry, (size_t[]){s[0], s[3], s[1], s[2]}, 4);
@@ -172,7 +181,10 @@ static bool init_entry(const zi_piece *piece, bool nhwc, zi_entry *entry, zi_err
     const zi_tensor *tensor = piece->tensor;
     size_t n = (size_t)piece->slices;
     if (n > 1 && (tensor->dims != 2 || tensor->shape[0] % n))
-        return zi_piece_fail_shape(piece, "its rows should be q, k and v, as many of each", error);
+        return zi_piece_fail_shape(
+            piece,
+            "its rows must be those of q, k and v, as many of each; use another file of this model",
+            error);
     zi_rows rows = zi_piece_rows(piece);
     *entry = (zi_entry){.kind = piece->kind,
                         .checkpoint = piece->checkpoint,
@@ -197,8 +209,9 @@ static size_t collect_set(const zi_piece *pieces, size_t count, zi_piece_set *se
         if (other && !pieces[n].tensor) continue;
         if (other) {
             zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(other), other->tensor->name,
-                            "tensors %s and %s (in %s) are both %s; remove one of the files, or "
-                            "fetch the model again",
+                            "tensors %s and %s (in %s) are the same tensor of the model, %s; if "
+                            "they are in two files, remove the one that does not belong to the "
+                            "model, else fetch the model again",
                             other->tensor->name, pieces[n].tensor->name, zi_piece_file(&pieces[n]),
                             pieces[n].name);
             return 0;

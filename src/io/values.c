@@ -102,7 +102,7 @@ static bool fail_not_finite(const zi_entry *entry, const char *where, zi_error *
 {
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), entry->tensor->name,
                            "tensor %s has values that are not finite (NaN or infinity)%s: the file "
-                           "is damaged; fetch it again",
+                           "is damaged or was converted wrongly; fetch or convert it again",
                            entry->tensor->name, where);
 }
 
@@ -110,7 +110,8 @@ static bool fail_not_finite(const zi_entry *entry, const char *where, zi_error *
 static bool fail_zero(const zi_entry *entry, zi_error *error)
 {
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), entry->tensor->name,
-                           "tensor %s is all zeros: the file is damaged; fetch it again",
+                           "tensor %s is all zeros: the file is damaged or was converted wrongly; "
+                           "fetch or convert it again",
                            entry->tensor->name);
 }
 

@@ -22,7 +22,7 @@ static trouble encode_trouble(WebPEncodingError code)
     case VP8_ENC_ERROR_OUT_OF_MEMORY:
     case VP8_ENC_ERROR_BAD_WRITE: /* write_bytes could not get more of it */
     case VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY:
-        return (trouble){ZI_ERROR_NO_MEMORY, "out of memory"};
+        return (trouble){ZI_ERROR_NO_MEMORY, "out of memory; close other programs"};
     case VP8_ENC_ERROR_PARTITION0_OVERFLOW:
     case VP8_ENC_ERROR_PARTITION_OVERFLOW:
     case VP8_ENC_ERROR_FILE_TOO_BIG:
@@ -39,16 +39,17 @@ static bool decode_failed(const char *name, VP8StatusCode code, zi_error *error)
 {
     switch (code) {
     case VP8_STATUS_OUT_OF_MEMORY:
-        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "out of memory");
+        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "out of memory; close other programs");
     case VP8_STATUS_SUSPENDED:
     case VP8_STATUS_NOT_ENOUGH_DATA:
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
-                            "damaged WebP image: the file ends too early");
+                            "damaged WebP image: the file ends too early; fetch or save it again");
     case VP8_STATUS_UNSUPPORTED_FEATURE:
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
                             "is a WebP image of an unknown kind; save it as PNG");
     default:
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "damaged WebP image");
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
+                            "damaged WebP image; fetch or save it again");
     }
 }
 
@@ -87,7 +88,7 @@ static bool add_exif(const char *name, const zi_text *picture, const zi_text *ex
         zi_error_set(error,
                      result == WEBP_MUX_MEMORY_ERROR ? ZI_ERROR_NO_MEMORY : ZI_ERROR_UNSUPPORTED,
                      name, "cannot put the generation parameters into the WebP file: %s",
-                     result == WEBP_MUX_MEMORY_ERROR ? "out of memory"
+                     result == WEBP_MUX_MEMORY_ERROR ? "out of memory; close other programs"
                                                      : "libwebp refuses them; save it as .png");
     if (ok) zi_text_append(out, whole.bytes, whole.size);
     ok = ok && (!out->failed || zi_error_no_memory(error, whole.size));
@@ -104,7 +105,9 @@ static bool encode_webp(const zi_image *image, const char *name, int quality, zi
     WebPPicture picture;
     if (!WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, (float)quality) ||
         !WebPPictureInit(&picture))
-        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libwebp: out of memory");
+        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name,
+                            "cannot start libwebp: it is another version than zimage was built "
+                            "with; build zimage again with the installed version");
     picture.width = image->width;
     picture.height = image->height;
     picture.writer = write_bytes;
@@ -121,9 +124,10 @@ bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_optio
                     zi_text *out, zi_error *error)
 {
     if (image->width > WEBP_MAX_DIMENSION || image->height > WEBP_MAX_DIMENSION)
-        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "image",
-                               "%d x %d pixels; WebP has at most %d a side, save it as .png",
-                               image->width, image->height, WEBP_MAX_DIMENSION);
+        return zi_error_set_in(
+            error, ZI_ERROR_INVALID_ARGUMENT, name, "image",
+            "the image has %d x %d pixels, but WebP takes at most %d a side; save it as .png",
+            image->width, image->height, WEBP_MAX_DIMENSION);
     if (!options->infotext) return encode_webp(image, name, options->quality, out, error);
     zi_text picture, exif;
     zi_text_init(&picture, out->ceiling);
@@ -191,12 +195,15 @@ bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image
 {
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
-        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libwebp: out of memory");
+        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name,
+                            "cannot start libwebp: it is another version than zimage was built "
+                            "with; build zimage again with the installed version");
     VP8StatusCode code = WebPGetFeatures(data, size, &config.input);
     if (code != VP8_STATUS_OK) return decode_failed(name, code, error);
     if (config.input.has_animation)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
-                            "is an animated WebP image; save one frame of it");
+                            "is an animated WebP image, and only still ones can be read; save one "
+                            "frame of it as PNG");
     zi_image *image;
     if (!zi_image_new(name, (uint32_t)config.input.width, (uint32_t)config.input.height, &image,
                       error))

@@ -144,7 +144,8 @@ bool zi_kernels_select(const char *name, zi_kernels *kernels, zi_error *error)
     }
     if (chosen < 0)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "cpu",
-                            "\"%s\" is not an instruction tier of this machine; choose one of %s",
+                            "\"%s\" is no set of processor instructions that this machine has; "
+                            "choose one of %s, or leave it out for the best one",
                             name, list);
     fill_table(chosen, kernels);
     return true;

@@ -120,8 +120,8 @@ static bool read_component_config(const zi_assembly *assembly, zi_component comp
     if (path) return zi_config_read(component, path, config, error);
     if (!usual) return true; /* it is inferred from the weights */
     return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "config",
-                           "%s/%s is missing; fetch it again, or take it from a reference model (a "
-                           "complete Z-Image model)",
+                           "%s/%s is missing; fetch this file again, or take it from a reference "
+                           "model (a complete Z-Image model)",
                            assembly->paths[input], usual);
 }
 
@@ -138,8 +138,10 @@ static bool fail_missing_component(const zi_assembly *assembly, zi_component com
     if (pickle && !zi_check_no_pickle(pickle, NULL, error)) return false;
     snprintf(what, sizeof what, usual ? "/%s is missing" : ": no %s in it", usual ? usual : name);
     if (component == ZI_COMPONENT_TRANSFORMER)
-        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_component_name(component),
-                               "%s%s; name a complete model, or its transformer file", path, what);
+        return zi_error_set_in(
+            error, ZI_ERROR_INCOMPLETE, NULL, zi_component_name(component),
+            "%s%s; name a complete model, or the file of its transformer (the diffusion model)",
+            path, what);
     return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_component_name(component),
                            "%s%s; name a %s, or a reference model (a complete Z-Image model)", path,
                            what, name);

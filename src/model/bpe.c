@@ -26,7 +26,8 @@ bool zi_bpe_init(zi_bpe *bpe, const char *path, size_t tokens, size_t merges, zi
     *bpe = (zi_bpe){0};
     if (tokens > ZI_BPE_LIMIT || merges > ZI_BPE_LIMIT)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "has %zu tokens and %zu merges; at most %d of each are supported",
+                            "the tokenizer has %zu tokens and %zu merges, but at most %d of each "
+                            "are supported; use the tokenizer that came with the model",
                             tokens, merges, ZI_BPE_LIMIT);
     uint32_t names = table_size(tokens), pairs = table_size(merges);
     zi_text_init(&bpe->texts, 256u << 20);
@@ -89,10 +90,11 @@ int32_t zi_bpe_find_token(const zi_bpe *bpe, const char *text, size_t size)
  * Returns false. */
 static bool fail_collisions(const char *path, const char *what, zi_error *error)
 {
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                        "many of its %s collide in the hash table, which only a crafted file does; "
-                        "fetch it again from another source",
-                        what);
+    return zi_error_set(
+        error, ZI_ERROR_BAD_FORMAT, path,
+        "its %s make reading very slow, as those of no real tokenizer do: the file may have "
+        "been made to do harm; fetch it again from a source that you trust",
+        what);
 }
 
 bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id,
@@ -101,11 +103,13 @@ bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t si
     int shown_size = size < 100 ? (int)size : 100;
     if (!size)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "token %d is empty; fetch the file again", id);
+                            "token %d is empty: the tokenizer is damaged; fetch the file again",
+                            id);
     if (id < 0 || id >= ZI_BPE_LIMIT)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "token \"%.*s\" has id %d; ids must be from 0 to %d", shown_size, text,
-                            id, ZI_BPE_LIMIT - 1);
+                            "token \"%.*s\" has id %d, but ids must be from 0 to %d; fetch the "
+                            "file again, or use the tokenizer that came with the model",
+                            shown_size, text, id, ZI_BPE_LIMIT - 1);
     int32_t *slot = find_name_slot(bpe, text, size);
     if (!slot) return fail_collisions(path, "tokens", error);
     if (*slot >= 0)
@@ -148,10 +152,10 @@ bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t le
     char whole[1024];
     if (!left_size || !right_size || left_size > sizeof whole ||
         right_size > sizeof whole - left_size)
-        return zi_error_set(
-            error, ZI_ERROR_BAD_FORMAT, path,
-            "merge %u must be two tokens of together at most %zu bytes; fetch the file again",
-            number, sizeof whole);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "merge %u must be two tokens of together at most %zu bytes: the "
+                            "tokenizer is damaged; fetch the file again",
+                            number, sizeof whole);
     memcpy(whole, left, left_size);
     memcpy(whole + left_size, right, right_size);
     const struct {
@@ -161,17 +165,18 @@ bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t le
     for (int i = 0; i < 3; i++) {
         ids[i] = zi_bpe_find_token(bpe, whole + parts[i].at, parts[i].size);
         if (ids[i] < 0)
-            return zi_error_set(
-                error, ZI_ERROR_BAD_FORMAT, path,
-                "merge %u names \"%.*s\", which is not in the vocabulary; fetch the file again",
-                number, (int)parts[i].size, whole + parts[i].at);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                                "merge %u names \"%.*s\", which is not among the tokens: the "
+                                "tokenizer is damaged; fetch the file again",
+                                number, (int)parts[i].size, whole + parts[i].at);
     }
     zi_bpe_pair *pair = find_pair_slot(bpe, ids[0], ids[1]);
     if (!pair) return fail_collisions(path, "merges", error);
     if (pair->rank != NO_RANK)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "merge %u (\"%.*s\") is there twice; fetch the file again", number,
-                            (int)(left_size + right_size), whole);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, path,
+            "merge %u (\"%.*s\") is there twice: the tokenizer is damaged; fetch the file again",
+            number, (int)(left_size + right_size), whole);
     *pair = (zi_bpe_pair){ids[0], ids[1], bpe->merges};
     bpe->merged[bpe->merges++] = ids[2];
     return true;
@@ -249,8 +254,8 @@ bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
         if (bpe->byte_ids[byte] < 0 && !bpe->gaps)
             return zi_error_set(
                 error, ZI_ERROR_BAD_FORMAT, path,
-                "the vocabulary has no token for byte %d (U+%04X), so it is not of a byte-level "
-                "tokenizer; use the tokenizer that came with the model",
+                "the tokenizer has no token for byte %d (U+%04X), so it is not of the kind that is "
+                "supported (byte-level BPE); use the tokenizer that came with the model",
                 byte, (unsigned)c);
     }
     return decode_vocabulary(bpe, path, bytes, error);

@@ -18,8 +18,10 @@ static bool check_class_field(const char *path, const cJSON *json, const char *f
     const char *name;
     if (!zi_json_string(path, json, field, &name, error)) return false;
     if (strcmp(name, wanted) == 0) return true;
-    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, field,
-                           "\"%s\" is %.60s; only %s is supported", field, name, wanted);
+    return zi_error_set_in(
+        error, ZI_ERROR_UNSUPPORTED, path, field,
+        "\"%s\" is %.60s, but only %s is supported; use the file of a Z-Image model", field, name,
+        wanted);
 }
 
 /* Reads quantization.group_size of an MLX config; *out is 0 when it is absent. Fails unless it is
@@ -45,15 +47,17 @@ static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out
     if (m == 4)
         return zi_error_set_in(
             error, ZI_ERROR_UNSUPPORTED, path, "mode",
-            "\"mode\" of \"quantization\" is \"%.40s\"; only affine, mxfp4, mxfp8 "
-            "and nvfp4 are supported",
+            "\"mode\" of \"quantization\" is \"%.40s\", but only affine, mxfp4, mxfp8 and nvfp4 "
+            "are supported; use another quantization of this model",
             mode);
     *out = (size_t)group;
     for (int i = 0; i < 3; i++)
         if (!group || group == modes[m].groups[i]) return true;
-    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "group_size",
-                           "\"group_size\" is %d; only %s supported%s%s", group, modes[m].text,
-                           m ? " in mode " : "", m ? modes[m].name : "");
+    return zi_error_set_in(
+        error, ZI_ERROR_UNSUPPORTED, path, "group_size",
+        "\"group_size\" of \"quantization\" is %d, but only %s supported%s%s; use "
+        "another quantization of this model",
+        group, modes[m].text, m ? " in mode " : "", m ? modes[m].name : "");
 }
 
 /* Reads a text encoder's config.json into config->text, with qk_norm true, and its MLX group size
@@ -66,7 +70,8 @@ static bool read_text_encoder(const char *path, const cJSON *json, zi_config *co
     if (!zi_json_string_or(path, json, "model_type", "qwen3", &type, error)) return false;
     if (strcmp(type, "qwen3") != 0)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "model_type",
-                               "\"model_type\" is %.60s; only qwen3 is supported as text encoder",
+                               "\"model_type\" is %.60s, but only qwen3 is supported as text "
+                               "encoder; use the text encoder of Z-Image (Qwen3-4B)",
                                type);
     config->text.qk_norm = true;
     return zi_config_read_qwen(path, json, TEXT_ENCODER_THETA, &config->text, error) &&
@@ -98,15 +103,17 @@ bool zi_config_read_qwen(const char *path, const cJSON *json, double theta, zi_q
 bool zi_config_check_qwen(const char *path, const zi_qwen_config *config, zi_error *error)
 {
     if (config->heads % config->kv_heads != 0)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "the number of attention heads (num_attention_heads), %d, is not a "
-                            "multiple of that of key/value heads (num_key_value_heads), %d",
-                            config->heads, config->kv_heads);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, path,
+            "the number of attention heads (num_attention_heads), %d, is not a multiple of that of "
+            "key/value heads (num_key_value_heads), %d; fetch the file again, or use another model",
+            config->heads, config->kv_heads);
     if (config->head_dim < 2 || config->head_dim > ZI_MAX_HEAD || config->head_dim % 2 != 0)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "the width of a head (head_dim, or else hidden_size divided by "
-                            "num_attention_heads) is %d; it must be even, from 2 to %d",
-                            config->head_dim, ZI_MAX_HEAD);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, path,
+            "the width of a head (head_dim, or else hidden_size divided by num_attention_heads) is "
+            "%d, but it must be even, from 2 to %d; fetch the file again, or use another model",
+            config->head_dim, ZI_MAX_HEAD);
     return true;
 }
 
@@ -133,8 +140,9 @@ static bool read_ints(const char *path, const cJSON *json, const char *field, in
     }
     if (n == count && !item) return true;
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, field,
-                           "field \"%s\" must be a list of %d whole numbers from %d to %d", field,
-                           count, min, max);
+                           "field \"%s\" must be a list (length: %d) of whole numbers from %d to "
+                           "%d; fetch the file again, or use another Z-Image model",
+                           field, count, min, max);
 }
 
 /* Sets c->axes to a head's width divided among the rope axes as Z-Image-Turbo does: 1/4 time, 3/8
@@ -157,11 +165,13 @@ static bool fail_misfit(const char *where, bool inferred, const char *field, zi_
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    return inferred
-               ? zi_error_set_in(
-                     error, ZI_ERROR_INCOMPLETE, where, "config",
-                     "%s; take its config from a reference model (a complete Z-Image model)", what)
-               : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, where, field, "%s", what);
+    return inferred ? zi_error_set_in(
+                          error, ZI_ERROR_INCOMPLETE, where, "config",
+                          "there is no config.json, and the usual values do not fit: %s; take the "
+                          "config from a reference model (a complete Z-Image model)",
+                          what)
+                    : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, where, field,
+                                      "%s; fetch the file again", what);
 }
 
 /* Sets head_dim, modulation and, when axes[0] is 0, axes of config->transformer; some may be set
@@ -186,8 +196,8 @@ static bool check_transformer(const char *path, bool inferred, zi_config *config
                            c->axes[0], c->axes[1], c->axes[2], c->head_dim);
     if (c->head_dim > ZI_MAX_HEAD)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "heads are %d wide (the width divided by the number of heads); at most "
-                            "%d are supported",
+                            "the attention heads are %d wide (the width divided by the number of "
+                            "heads), but at most %d is supported; use a Z-Image model",
                             c->head_dim, ZI_MAX_HEAD);
     return true;
 }
@@ -213,8 +223,9 @@ static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transf
     c->ffn = (int)(c->dim / 3.0 * 8.0);
     return kv_heads == c->heads ||
            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "n_kv_heads",
-                           "\"n_kv_heads\" is %d; it must be the same as \"n_heads\", %d", kv_heads,
-                           c->heads);
+                           "\"n_kv_heads\" is %d, but it must be the same as \"n_heads\", %d; "
+                           "fetch the file again, or use another Z-Image model",
+                           kv_heads, c->heads);
 }
 
 /* Reads patch and ffn, which MLX configs name differently, with the defaults 2 and dim * 8 / 3,
@@ -275,8 +286,8 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
         return false;
     return !zi_json_find(json, "siglip_feat_dim") ||
            zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "siglip_feat_dim",
-                           "is of Z-Image-Omni (it has \"siglip_feat_dim\"); only Z-Image models "
-                           "are supported");
+                           "is of Z-Image-Omni (it has \"siglip_feat_dim\"), which is not "
+                           "supported; use Z-Image or Z-Image-Turbo");
 }
 
 /* Fails, as fail_misfit does, unless the number of groups divides the channels of each block.
@@ -287,8 +298,8 @@ static bool check_vae(const char *path, bool inferred, zi_config *config, zi_err
     for (int i = 0; i < c->blocks; i++)
         if (c->channels[i] % c->groups != 0)
             return fail_misfit(path, inferred, "norm_num_groups", error,
-                               "%d channels (\"block_out_channels\") are not a multiple of %d "
-                               "groups (\"norm_num_groups\")",
+                               "a number of channels, %d (\"block_out_channels\"), is not a "
+                               "multiple of the number of groups, %d (\"norm_num_groups\")",
                                c->channels[i], c->groups);
     return true;
 }
@@ -309,8 +320,8 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     c->blocks = cJSON_GetArraySize(blocks);
     if (c->blocks != 4)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "block_out_channels",
-                               "\"block_out_channels\" has %d numbers; the VAE of Z-Image has 4, "
-                               "and only that is supported",
+                               "\"block_out_channels\" has %d numbers, but only VAEs with 4 are "
+                               "supported; use the VAE of Z-Image",
                                c->blocks);
     if (!read_ints(path, json, "block_out_channels", c->blocks, 1, 1024, c->channels, error) ||
         !zi_json_int(path, json, "layers_per_block", 1, 16, &c->layers_per_block, error) ||
@@ -328,11 +339,11 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     c->shift = (float)shift;
     if (quant || post_quant || !attention)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "\"%s\" is %s; it must be %s, as for the VAE of Z-Image",
+                            "\"%s\" is %s, but it must be %s; use the VAE of Z-Image",
                             quant        ? "use_quant_conv"
                             : post_quant ? "use_post_quant_conv"
                                          : "mid_block_add_attention",
-                            quant || post_quant ? "true" : "false",
+                            quant || post_quant ? "true or missing" : "false",
                             quant || post_quant ? "false" : "true");
     c->native_size = c->native_size / 16 * 16;
     return true;
@@ -370,13 +381,14 @@ static bool check_index_class(const char *path, const cJSON *json, zi_config *co
         if (strcmp(name, same[i]) == 0) return true;
     if (strncmp(name, "ZImageControlNet", strlen("ZImageControlNet")) == 0)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "_class_name",
-                               "\"_class_name\" is %.60s, whose control net would be left out; "
-                               "write ZImagePipeline there to use the model without it",
+                               "\"_class_name\" is %.60s, but ControlNets are not supported; write "
+                               "ZImagePipeline there to use the model without its ControlNet",
                                name);
-    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "_class_name",
-                           "\"_class_name\" is %.60s; only ZImagePipeline, ZImageImg2ImgPipeline "
-                           "and ZImageInpaintPipeline are supported",
-                           name);
+    return zi_error_set_in(
+        error, ZI_ERROR_UNSUPPORTED, path, "_class_name",
+        "\"_class_name\" is %.60s, but only ZImagePipeline, ZImageImg2ImgPipeline and "
+        "ZImageInpaintPipeline are supported; use a Z-Image model",
+        name);
 }
 
 bool zi_config_check_pipeline(const char *path, zi_error *error)
@@ -406,13 +418,15 @@ bool zi_config_check_components(const char *where, const zi_config *config, zi_e
     if (config->transformer.caption_dim != config->text.hidden)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, where,
                             "the transformer needs a text encoder of width %d (cap_feat_dim), but "
-                            "the one here is %d wide (hidden_size); use that of the same model",
+                            "the one here is %d wide (hidden_size), so they are of different "
+                            "models; use the text encoder of this model (for Z-Image: Qwen3-4B)",
                             config->transformer.caption_dim, config->text.hidden);
     if (config->transformer.channels != config->vae.latent)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, where,
-                            "the transformer has %d latent channels (in_channels), but the VAE has "
-                            "%d (latent_channels); use that of the same model",
-                            config->transformer.channels, config->vae.latent);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, where,
+            "the transformer has %d latent channels (in_channels), but the VAE has %d "
+            "(latent_channels), so they are of different models; use the VAE of this model",
+            config->transformer.channels, config->vae.latent);
     return true;
 }
 

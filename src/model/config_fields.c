@@ -353,7 +353,7 @@ static bool fail_value(const char *path, const char *inside, const config_field 
     const cJSON *value;
     zi_json_describe(found, is);
     zi_text_init(&possible, 400);
-    zi_text_puts(&possible, values->child ? "only " : "it");
+    zi_text_puts(&possible, values->child ? "but only " : "which");
     cJSON_ArrayForEach(value, values)
     {
         if (value != values->child) zi_text_puts(&possible, " or ");
@@ -361,8 +361,9 @@ static bool fail_value(const char *path, const char *inside, const config_field 
     }
     zi_text_puts(&possible, values->child ? " is supported" : " is not supported");
     zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, inside ? inside : field->name,
-                    "\"%s%s%s\" is %s; %s", inside ? inside : "", inside ? "." : "", field->name,
-                    is, possible.failed ? "it is not supported" : possible.data);
+                    "\"%s%s%s\" is %s, %s; use another model", inside ? inside : "",
+                    inside ? "." : "", field->name, is,
+                    possible.failed ? "which is not supported" : possible.data);
     zi_text_free(&possible);
     return false;
 }
@@ -421,7 +422,8 @@ static bool check_object(const field_table *table, const char *path, const char 
         if (known->meaning != ROPE || cJSON_IsNull(item)) continue;
         if (!cJSON_IsObject(item))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, known->name,
-                                   "\"%s\" must be an object or null", known->name);
+                                   "\"%s\" must be an object ({...}) or null; fetch the file again",
+                                   known->name);
         if (!check_object(&rope_table, path, known->name, item, error)) return false;
     }
     return true;

@@ -18,14 +18,17 @@ static bool read_dim(const zi_source *source, const dim_rule *m, zi_error *error
 {
     const zi_entry *entry = zi_source_find(source, m->name);
     if (!entry || entry->dims != m->dims)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, source->file, m->name,
-                               "tensor %s is missing: the file is incomplete; fetch it again",
-                               m->name);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, source->file, m->name,
+            "tensor %s is missing, or is not of %d dimensions: the file is incomplete or of "
+            "another model; fetch it again, or use a file of a Z-Image model",
+            m->name, m->dims);
     size_t size = entry->shape[m->dim];
     if (size < 1 || size > (size_t)m->max)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
                                entry->tensor->name,
-                               "tensor %s has a side of %zu; only 1 to %d are supported",
+                               "tensor %s has a %zu in its shape, where only 1 to %d is supported; "
+                               "use a file of a Z-Image model",
                                entry->tensor->name, size, m->max);
     *m->out = (int)size;
     return true;
@@ -74,8 +77,9 @@ static bool infer_transformer(const zi_source *source, zi_config *config, zi_err
     c->channels = patch / 4;
     if (patch % 4 || c->dim % head)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
-                            "is no transformer of Z-Image: its patches have %d values (4 or a "
-                            "multiple are needed), its heads are %d wide of %d",
+                            "is no transformer of Z-Image: its patches have %d values (a multiple "
+                            "of 4 is needed), and its heads are %d wide, which must divide the "
+                            "width %d; use the transformer of a Z-Image model",
                             patch, head, c->dim);
     c->heads = c->dim / head;
     c->axes[0] = 0; /* check_transformer sets the default for this head_dim */
@@ -96,10 +100,11 @@ static bool read_gguf_config(const zi_gguf *gguf, zi_qwen_config *c, zi_error *e
     if (!zi_gguf_find(gguf, "general.architecture")) return true;
     if (!zi_gguf_string(gguf, "general.architecture", &architecture, error)) return false;
     if (!zi_gguf_text_equals(architecture, "qwen3"))
-        return zi_error_set_in(
-            error, ZI_ERROR_UNSUPPORTED, gguf->path, "general.architecture",
-            "general.architecture is %.*s; only qwen3 is supported as text encoder",
-            architecture.size < 60 ? (int)architecture.size : 60, architecture.data);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "general.architecture",
+                               "general.architecture is %.*s, but only qwen3 is supported as text "
+                               "encoder; use a GGUF file of Qwen3-4B",
+                               architecture.size < 60 ? (int)architecture.size : 60,
+                               architecture.data);
     if (!zi_gguf_integer(gguf, "qwen3.block_count", 2, 512, &layers, error) ||
         !zi_gguf_number(gguf, eps_key, &eps, error) ||
         (zi_gguf_find(gguf, theta_key) && !zi_gguf_number(gguf, theta_key, &c->rope_theta, error)))
@@ -107,10 +112,10 @@ static bool read_gguf_config(const zi_gguf *gguf, zi_qwen_config *c, zi_error *e
     c->layers = (int)layers;
     c->eps = (float)eps;
     if (!(eps >= 0 && eps <= 1 && c->rope_theta >= 1 && c->rope_theta <= 1e12))
-        return zi_error_set_in(
-            error, ZI_ERROR_BAD_FORMAT, gguf->path, eps_key,
-            "%s is %g and %s is %g; they must be from 0 to 1, and from 1 to 1e12", eps_key, eps,
-            theta_key, c->rope_theta);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, eps_key,
+                               "%s is %g (possible: 0 to 1) and %s is %g (possible: 1 to 1e12): "
+                               "the file is damaged; fetch it again",
+                               eps_key, eps, theta_key, c->rope_theta);
     return true;
 }
 
@@ -135,10 +140,11 @@ static bool infer_text_encoder(const zi_source *source, const zi_gguf *gguf, zi_
     if (!read_dims(source, rules, sizeof rules / sizeof *rules, error)) return false;
     c->layers = count_blocks(source, "model.layers.", ".self_attn.q_norm.weight");
     if (q % c->head_dim || kv % c->head_dim || c->layers < 2)
-        return zi_error_set(
-            error, ZI_ERROR_UNSUPPORTED, source->file,
-            "is no Qwen3 text encoder: %d layers with heads of %d in widths of %d and %d",
-            c->layers, c->head_dim, q, kv);
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
+                            "is no Qwen3 text encoder: it has %d layers (2 or more are needed), "
+                            "and heads %d wide, which must divide the widths of q_proj and k_proj, "
+                            "%d and %d; use the text encoder of Z-Image (Qwen3-4B)",
+                            c->layers, c->head_dim, q, kv);
     c->heads = q / c->head_dim;
     c->kv_heads = kv / c->head_dim;
     return !gguf || read_gguf_config(gguf, c, error);
@@ -153,8 +159,8 @@ static bool infer_vae(const zi_source *source, zi_config *config, zi_error *erro
     *c = zi_config_z_image_turbo().vae;
     if (source->vae_depth.blocks != c->blocks)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
-                            "the decoder of this VAE has %d blocks, that of Z-Image's VAE has 4; "
-                            "only that is supported",
+                            "the decoder of this VAE has %d blocks, but only 4 are supported; use "
+                            "the VAE of Z-Image",
                             source->vae_depth.blocks);
     const dim_rule latent = {"decoder.conv_in.weight", 4, 1, 64, &c->latent};
     if (!read_dim(source, &latent, error)) return false;
@@ -167,8 +173,8 @@ static bool infer_vae(const zi_source *source, zi_config *config, zi_error *erro
     c->layers_per_block = count_blocks(source, "decoder.up_blocks.0.resnets.", ".conv1.weight") - 1;
     return c->layers_per_block >= 1 ||
            zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
-                        "the decoder of this VAE has one resnet in a block, that of Z-Image's VAE "
-                        "has 3; only that is supported");
+                        "the decoder of this VAE has one resnet in a block, but 2 or more are "
+                        "needed; use the VAE of Z-Image (it has 3)");
 }
 
 bool zi_config_infer(const zi_source *source, const zi_gguf *gguf, zi_config *config,

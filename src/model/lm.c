@@ -59,7 +59,8 @@ static bool read_gguf_metadata(const zi_checkpoint *checkpoint, zi_lm_config *co
                                "not supported; use another language model");
     if (!zi_gguf_find(gguf, "tokenizer.ggml.model"))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, lm->path, "tokenizer.ggml.model",
-                               "has no tokenizer (tokenizer.ggml.model); use a complete GGUF file");
+                               "this GGUF file has no tokenizer (tokenizer.ggml.model is missing); "
+                               "use a complete GGUF file of the language model");
     if (!zi_tokenizer_load_gguf(gguf, &lm->tokenizer, error)) return false;
     const zi_tokenizer_usage *usage = zi_tokenizer_get_usage(lm->tokenizer);
     if (usage->add_bos) lm->bos = usage->bos;

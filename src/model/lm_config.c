@@ -28,8 +28,8 @@ static const struct architecture *find_architecture(const char *path, const char
         if (strlen(architectures[i].name) == size && memcmp(architectures[i].name, name, size) == 0)
             return &architectures[i];
     zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                 "the architecture %.*s is not supported for language models; use a model of "
-                 "qwen2, qwen3 or llama",
+                 "the architecture %.*s is not supported for language models; use a qwen2, qwen3 "
+                 "or llama model",
                  size < 60 ? (int)size : 60, name);
     return NULL;
 }
@@ -64,10 +64,11 @@ static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_er
     const cJSON *item = cJSON_IsArray(field) ? field->child : field;
     for (; item; item = cJSON_IsArray(field) ? item->next : NULL) {
         if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT - 1))
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "eos_token_id",
-                                   "field \"eos_token_id\" must be a token id from 0 to %d, or a "
-                                   "list of them",
-                                   ZI_BPE_LIMIT - 1);
+            return zi_error_set_in(
+                error, ZI_ERROR_BAD_FORMAT, path, "eos_token_id",
+                "field \"eos_token_id\" must be a whole number from 0 to %d (the id of a token), "
+                "or a list of such numbers; fetch the file again",
+                ZI_BPE_LIMIT - 1);
         if (!zi_lm_add_stop(lm, (int32_t)item->valuedouble, error)) return false;
     }
     return true;
@@ -147,7 +148,8 @@ static bool read_bos(const char *path, const cJSON *json, zi_lm *lm, zi_error *e
     if (!field || (cJSON_IsString(name) && !name->valuestring[0])) return true;
     if (!cJSON_IsString(name))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "bos_token",
-                               "field \"bos_token\" must be the name of a token, as text");
+                               "field \"bos_token\" must be the name of a token, as text in "
+                               "quotes; fetch the file again");
     lm->bos = zi_tokenizer_added_token(lm->tokenizer, name->valuestring);
     return lm->bos >= 0 ||
            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "bos_token",
@@ -229,7 +231,9 @@ static bool read_gguf_double(const zi_gguf *gguf, const char *architecture, cons
         return false;
     if (*out > 0 && *out < 1e12) return true;
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                           "key %s is %g; it must be above 0 and below 1e12", key, *out);
+                           "key %s is %g, but it must be above 0 and below 1e12; fetch the file "
+                           "again, or use another file of the model",
+                           key, *out);
 }
 
 /* Fails with ZI_ERROR_UNSUPPORTED if ARCHITECTURE.rope.scaling.type is there and not "none". */

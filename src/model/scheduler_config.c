@@ -25,8 +25,9 @@ static bool read_class(const char *path, const cJSON *json, zi_sampler *sampler,
         return true;
     }
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "_class_name",
-                           "\"_class_name\" is %.60s; only %s, %s and %s are supported", name,
-                           classes[0].name, classes[1].name, classes[2].name);
+                           "\"_class_name\" is %.60s, but only the schedulers %s, %s and %s are "
+                           "supported; use the scheduler_config.json of a Z-Image model",
+                           name, classes[0].name, classes[1].name, classes[2].name);
 }
 
 /* Sets *schedule by use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas, of which at most
@@ -47,8 +48,9 @@ static bool read_family(const char *path, const cJSON *json, zi_schedule *schedu
         if (!on) continue;
         if (first)
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, families[i].name,
-                                   "\"%s\" and \"%s\" are both true; only one can be", first,
-                                   families[i].name);
+                                   "\"%s\" and \"%s\" are both true, but only one of them can be; "
+                                   "set one of them to false, or fetch the file again",
+                                   first, families[i].name);
         first = families[i].name;
         *schedule = families[i].schedule;
     }
@@ -72,13 +74,14 @@ static bool read_dynamic(const char *path, const cJSON *json, zi_scheduler_confi
         return false;
     c->linear = !strcmp(type, "linear");
     if (!c->linear && strcmp(type, "exponential") != 0)
-        return zi_error_set_in(
-            error, ZI_ERROR_UNSUPPORTED, path, "time_shift_type",
-            "\"time_shift_type\" is %.60s; only exponential and linear are supported", type);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "time_shift_type",
+                               "\"time_shift_type\" is %.60s, but only exponential and linear are "
+                               "supported; use the scheduler_config.json of a Z-Image model",
+                               type);
     return c->base_tokens != c->max_tokens ||
            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "max_image_seq_len",
-                           "\"max_image_seq_len\" is %d, as \"base_image_seq_len\"; they must "
-                           "differ",
+                           "\"max_image_seq_len\" and \"base_image_seq_len\" are both %d, but they "
+                           "must differ; fetch the file again",
                            c->max_tokens);
 }
 
@@ -97,9 +100,10 @@ static bool read_fields(const char *path, const cJSON *json, zi_scheduler_config
     /* It makes Euler's scheduler take LCM's formula; the others do not have it. */
     if (stochastic && c->sampler == ZI_SAMPLER_EULER) c->sampler = ZI_SAMPLER_LCM;
     if (stochastic && c->sampler == ZI_SAMPLER_HEUN)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "stochastic_sampling",
-                               "\"stochastic_sampling\" is true, which only "
-                               "FlowMatchEulerDiscreteScheduler supports");
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, path, "stochastic_sampling",
+            "\"stochastic_sampling\" is true, which FlowMatchHeunDiscreteScheduler "
+            "(\"_class_name\") does not have; set it to false, or fetch the file again");
     return zi_config_check_fields(ZI_CONFIG_SCHEDULER, path, json, error);
 }
 

@@ -67,19 +67,21 @@ static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_er
             zi_text_append(&text, p, 1);
         } else if (!translate_escape(*++p, in_class, &text)) {
             zi_text_free(&text);
-            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, files->path,
-                                "the splitting pattern uses \\%.1s, which is not supported; "
-                                "use the tokenizer that came with the model",
-                                p);
+            return zi_error_set(
+                error, ZI_ERROR_UNSUPPORTED, files->path,
+                "the pattern with which the tokenizer splits text into words uses \\%.1s, which is "
+                "not supported; use the tokenizer that came with the model",
+                p);
         }
     }
     size_t size = text.size;
     if (size > MAX_PATTERN) {
         zi_text_free(&text);
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, files->path,
-                            "a splitting pattern of %zu bytes is longer than any model's; use "
-                            "the tokenizer that came with the model",
-                            strlen(files->pattern));
+        return zi_error_set(
+            error, ZI_ERROR_UNSUPPORTED, files->path,
+            "the pattern with which the tokenizer splits text into words has %zu bytes, more than "
+            "that of any model; use the tokenizer that came with the model",
+            strlen(files->pattern));
     }
     *out = zi_text_take(&text);
     return *out || zi_error_no_memory(error, size);
@@ -100,17 +102,18 @@ static bool compile_pattern(zi_tokenizer *t, zi_error *error)
     if (!t->word) {
         char reason[200];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
-        return zi_error_set(
-            error, ZI_ERROR_BAD_FORMAT, t->files.path,
-            "the splitting pattern cannot be used: %s; use the tokenizer that came with the model",
-            reason);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
+                            "the pattern with which the tokenizer splits text into words cannot be "
+                            "used: %s; use the tokenizer that came with the model",
+                            reason);
     }
     uint32_t empty = 0;
     pcre2_pattern_info(t->word, PCRE2_INFO_MATCHEMPTY, &empty);
     if (empty)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
-                            "the splitting pattern matches nothing at all; use the tokenizer "
-                            "that came with the model");
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, t->files.path,
+            "the pattern with which the tokenizer splits text into words can match a piece without "
+            "characters, which is not supported; use the tokenizer that came with the model");
     /* Without JIT support the pattern is interpreted, with the same result. */
     (void)pcre2_jit_compile(t->word, PCRE2_JIT_COMPLETE);
     return true;
@@ -243,9 +246,10 @@ static bool check_combining_marks(const char *text, size_t size, zi_error *error
                     category == UTF8PROC_CATEGORY_ME;
         run = mark ? run + 1 : 0;
         if (run > MAX_MARKS)
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
-                                "has more than %d combining marks in a row; remove some",
-                                MAX_MARKS);
+            return zi_error_set(
+                error, ZI_ERROR_INVALID_ARGUMENT, "text",
+                "has more than %d combining marks (such as accents) in a row; remove some",
+                MAX_MARKS);
     }
     return true;
 }
@@ -261,7 +265,9 @@ static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, 
                                       &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     if (n < 0)
         return zi_error_set_in(error, ZI_ERROR_NO_MEMORY, NULL, "text",
-                               "cannot normalize the text: %s", utf8proc_errmsg(n));
+                               "cannot bring the text into the Unicode form NFC: %s; shorten it, "
+                               "or close other programs",
+                               utf8proc_errmsg(n));
     *out = (char *)composed;
     *out_size = (size_t)n;
     return true;
@@ -284,10 +290,11 @@ static bool encode_words(encoder *e, const char *text, size_t size, zi_error *er
         if (result < 0) {
             char reason[200];
             pcre2_get_error_message(result, (PCRE2_UCHAR *)reason, sizeof reason);
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
-                                "the splitting pattern fails on this text: %s; use the tokenizer "
-                                "that came with the model",
-                                reason);
+            return zi_error_set(
+                error, ZI_ERROR_BAD_FORMAT, t->files.path,
+                "the pattern with which the tokenizer splits text into words fails on this text: "
+                "%s; shorten the text, or use the tokenizer that came with the model",
+                reason);
         }
         if (!zi_bpe_encode(bpe, text + at, found[0] - at, &e->scratch, &e->ids, error) ||
             !zi_bpe_encode(bpe, text + found[0], found[1] - found[0], &e->scratch, &e->ids, error))
@@ -337,9 +344,11 @@ static bool encode_to_new_ids(const zi_tokenizer *t, const char *text, size_t si
 {
     if (size > MAX_TEXT)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
-                            "has %zu bytes; at most %d are possible", size, MAX_TEXT);
+                            "has %zu bytes, but at most %d are possible; shorten it", size,
+                            MAX_TEXT);
     if (!zi_utf8_valid(text, size))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text", "is not valid UTF-8 text");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
+                            "has bytes that are not UTF-8 text; convert it to UTF-8");
     bool ok = false;
     encoder e = {.tokenizer = t, .literal = literal};
     e.match = pcre2_match_data_create_from_pattern(t->word, NULL);
@@ -385,8 +394,8 @@ bool zi_tokenizer_encode_chat(const zi_tokenizer *tokenizer, const char *prompt,
     for (int i = 0; i < 2; i++)
         if (zi_tokenizer_added_token(tokenizer, needed[i]) < 0)
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, tokenizer->files.path, needed[i],
-                                   "has no added token \"%s\", which the chat form needs; use the "
-                                   "tokenizer that came with the model",
+                                   "the tokenizer has no added token \"%s\", which zimage puts "
+                                   "around each prompt; use the tokenizer that came with the model",
                                    needed[i]);
     if (!max_ids)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "max_ids",
@@ -398,10 +407,10 @@ bool zi_tokenizer_encode_chat(const zi_tokenizer *tokenizer, const char *prompt,
     zi_text_puts(&text, "<|im_end|>\n<|im_start|>assistant\n");
     bool ok;
     if (text.failed)
-        ok = zi_error_set(
-            error, ZI_ERROR_INVALID_ARGUMENT, "text",
-            "has %zu bytes, which are more than the memory there is, or than the limit of %d",
-            strlen(prompt), MAX_TEXT);
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
+                          "has %zu bytes, more than the limit of %d bytes or than there is memory "
+                          "for; shorten it",
+                          strlen(prompt), MAX_TEXT);
     else
         ok = zi_tokenizer_encode(tokenizer, text.data, text.size, ids, count, error);
     zi_text_free(&text);

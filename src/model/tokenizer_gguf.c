@@ -40,14 +40,14 @@ static bool read_pre_tokenizer(const zi_gguf *gguf, size_t *out, zi_error *error
     if (!zi_gguf_text_equals(model, "gpt2"))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "tokenizer.ggml.model",
                                "a tokenizer of kind %.*s (tokenizer.ggml.model) is not supported, "
-                               "only gpt2 (Qwen, Llama 3, SmolLM); use another model",
+                               "only gpt2 is (as in Qwen, Llama 3 and SmolLM); use another model",
                                model.size < 100 ? (int)model.size : 100, model.data);
     if (!zi_gguf_string(gguf, "tokenizer.ggml.pre", &pre, error)) return false;
     for (*out = 0; *out < PRE_TOKENIZERS; ++*out)
         if (zi_gguf_text_equals(pre, pre_tokenizers[*out].name)) return true;
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "tokenizer.ggml.pre",
-                           "splitting words as %.*s does (tokenizer.ggml.pre) is not supported, "
-                           "only qwen2, llama-bpe and smollm; use another model",
+                           "a tokenizer that splits words as %.*s does (tokenizer.ggml.pre) is not "
+                           "supported, only qwen2, llama-bpe and smollm are; use another model",
                            pre.size < 100 ? (int)pre.size : 100, pre.data);
 }
 
@@ -66,10 +66,11 @@ static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const z
                 error, ZI_ERROR_BAD_FORMAT, gguf->path, TOKENS,
                 "token %zu is not UTF-8 text: the file is damaged; fetch it again", id);
         if (type < NORMAL || type > UNUSED)
-            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, TYPES,
-                                   "token %zu is of kind %lld (" TYPES
-                                   "), but only 1 to 5 are supported",
-                                   id, (long long)type);
+            return zi_error_set_in(
+                error, ZI_ERROR_UNSUPPORTED, gguf->path, TYPES,
+                "token %zu is of kind %lld (" TYPES
+                "), but only 1 to 5 are supported; use another GGUF file of this model",
+                id, (long long)type);
         if (!zi_bpe_add_token(&files->bpe, gguf->path, text.data, text.size, (int32_t)id,
                               type != NORMAL, error))
             return false;
@@ -169,10 +170,10 @@ static bool read_usage(const zi_gguf *gguf, zi_tokenizer_files *files, zi_error 
     if (zi_gguf_find(gguf, add_key) && !zi_gguf_bool(gguf, add_key, &usage->add_bos, error))
         return false;
     if (usage->add_bos && usage->bos < 0)
-        return zi_error_set_in(
-            error, ZI_ERROR_BAD_FORMAT, gguf->path, add_key,
-            "key %s asks for a token that %s does not name; use another file of the model", add_key,
-            bos_key);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, add_key,
+                               "key %s asks for a token at the beginning of the text, but key %s, "
+                               "which should name it, is missing; use another file of the model",
+                               add_key, bos_key);
     if (!zi_gguf_find(gguf, template_key)) return true;
     if (!zi_gguf_string(gguf, template_key, &text, error)) return false;
     files->chat_template = strndup(text.data, text.size);

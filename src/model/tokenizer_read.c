@@ -19,7 +19,9 @@ const char zi_qwen_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N
 static bool fail_unsupported(const char *path, const char *field, const char *what, zi_error *error)
 {
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, field,
-                           "%s is not supported; use the tokenizer that came with the model", what);
+                           "%s is not supported; use the tokenizer of Z-Image (that of Qwen3-4B) "
+                           "or, for a language model, its GGUF file",
+                           what);
 }
 
 /* Whether the object's field "type" is this string. False if item is NULL or no object. */
@@ -40,7 +42,7 @@ static bool check_unset(const char *path, const cJSON *object, const char *const
                    (cJSON_IsString(field) && !field->valuestring[0]) ||
                    (cJSON_IsNumber(field) && field->valuedouble == 0);
         char what[100];
-        snprintf(what, sizeof what, "field \"%s\" other than off", *names);
+        snprintf(what, sizeof what, "a field \"%s\" other than false, empty or missing", *names);
         if (!off) return fail_unsupported(path, *names, what, error);
     }
     return true;
@@ -97,7 +99,9 @@ bool zi_tokenizer_reserve_added(zi_tokenizer_files *files, const char *path, siz
 {
     if (count > MAX_ADDED)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "has %zu added tokens; at most %d are supported", count, MAX_ADDED);
+                            "the tokenizer has %zu added tokens, but at most %d are supported; use "
+                            "the tokenizer that came with the model",
+                            count, MAX_ADDED);
     files->added = malloc((count + 1) * sizeof *files->added);
     return files->added || zi_error_no_memory(error, count * sizeof *files->added);
 }
@@ -132,7 +136,8 @@ static bool read_normalizer(zi_tokenizer_files *files, const char *path, const c
     const cJSON *normalizer = zi_json_find(root, "normalizer");
     files->nfc = normalizer != NULL;
     if (normalizer && !has_type_name(normalizer, "NFC"))
-        return fail_unsupported(path, "normalizer", "a normalizer other than NFC", error);
+        return fail_unsupported(path, "normalizer", "a \"normalizer\" of a type other than NFC",
+                                error);
     return true;
 }
 
@@ -154,8 +159,9 @@ static bool read_splitter(zi_tokenizer_files *files, const char *path, const cJS
         !cJSON_IsString(regex) || !cJSON_IsString(behavior) ||
         strcmp(behavior->valuestring, "Isolated") != 0 ||
         !cJSON_IsFalse(zi_json_find(bytes, "use_regex")))
-        return fail_unsupported(path, "pre_tokenizer",
-                                "a pre_tokenizer other than Split by Regex, then ByteLevel", error);
+        return fail_unsupported(
+            path, "pre_tokenizer",
+            "a \"pre_tokenizer\" other than a Split by Regex, followed by ByteLevel,", error);
     return check_unset(path, split, split_off, error) &&
            check_unset(path, bytes, bytes_off, error) &&
            zi_tokenizer_keep_pattern(files, path, regex->valuestring, error);
@@ -197,7 +203,7 @@ static bool read_bpe_model(zi_tokenizer_files *files, const char *path, const cJ
     const cJSON *model, *vocabulary, *merges, *added;
     if (!zi_json_object(path, root, "model", &model, error)) return false;
     if (!has_type_name(model, "BPE"))
-        return fail_unsupported(path, "model", "a model of a type other than BPE", error);
+        return fail_unsupported(path, "model", "a \"model\" of a type other than BPE", error);
     if (!zi_json_check_unique_keys(path, model, "field \"model\"", error) ||
         !check_unset(path, model, switches, error) ||
         !zi_json_object(path, model, "vocab", &vocabulary, error) ||
@@ -230,7 +236,8 @@ static bool read_tokenizer_json(zi_tokenizer_files *files, const char *path, zi_
     const cJSON *processor = zi_json_find(root, "post_processor");
     if (!zi_json_check_unique_keys(path, root, "the file", error)) goto out;
     if (processor && !has_type_name(processor, "ByteLevel")) {
-        fail_unsupported(path, "post_processor", "a post_processor other than ByteLevel", error);
+        fail_unsupported(path, "post_processor",
+                         "a \"post_processor\" of a type other than ByteLevel", error);
         goto out;
     }
     ok = read_normalizer(files, path, root, error) && read_splitter(files, path, root, error) &&
@@ -305,7 +312,7 @@ static bool read_tokenizer_config(const char *path, cJSON **config, const cJSON 
         return false;
     if (strcmp(type, "Qwen2Tokenizer") != 0 && strcmp(type, "Qwen2TokenizerFast") != 0)
         return fail_unsupported(path, "tokenizer_class",
-                                "a tokenizer_class other than Qwen2Tokenizer", error);
+                                "a \"tokenizer_class\" other than Qwen2Tokenizer", error);
     return true;
 }
 

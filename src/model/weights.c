@@ -137,8 +137,12 @@ static void fail_missing(zi_weights *weights, const char *name)
     zi_error_set_in(weights->error, pad ? ZI_ERROR_INCOMPLETE : ZI_ERROR_BAD_FORMAT,
                     weights->checkpoint->files[0].path, called,
                     "tensor %s is missing%s; fetch the model again%s", called,
-                    weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "",
-                    pad ? ", or take it from a reference model (a complete Z-Image model)" : "");
+                    weights->checkpoint->file_count > 1 ? " in all files of the model" : "",
+                    pad ? ", or take it from a reference model (a complete Z-Image model)"
+                    : strcmp(name, "lm_head.weight")
+                        ? ""
+                        : ", or set \"tie_word_embeddings\" to true in its config.json if its "
+                          "embeddings are tied (many models need no such tensor)");
 }
 
 /* Sets weights->failed and the error: the entry does not have this shape [dims]. */
@@ -148,12 +152,12 @@ static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t 
     const char *stored = entry->tensor->name;
     bool renamed = strcmp(stored, entry->name) != 0;
     weights->failed = true;
-    zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), stored,
-                    "tensor %s%s%s%s has shape %s, but the config needs %s: they are of different "
-                    "models; fetch the model again",
-                    stored, renamed ? " (" : "", renamed ? entry->name : "", renamed ? ")" : "",
-                    zi_shape_text(entry->shape, entry->dims, found),
-                    zi_shape_text(shape, dims, wanted));
+    zi_error_set_in(
+        weights->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), stored,
+        "tensor %s%s%s%s has shape %s, but by its config.json (or, without one, its other tensors) "
+        "the model needs %s: the files are of different models; fetch the model again",
+        stored, renamed ? " (" : "", renamed ? entry->name : "", renamed ? ")" : "",
+        zi_shape_text(entry->shape, entry->dims, found), zi_shape_text(shape, dims, wanted));
 }
 
 /* Whether the entry's side i is `wanted`, or that padded as the entry's format does. */
@@ -479,8 +483,9 @@ bool zi_weights_end_binding(zi_weights *weights, zi_error *error)
         const char *name = entry->tensor->name;
         if (!weights->used[i])
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), name,
-                                   "tensor %s is not part of the model that the config describes: "
-                                   "they are of different models; fetch the model again",
+                                   "tensor %s is not part of the model that its config.json (or, "
+                                   "without one, its other tensors) describes: the files are of "
+                                   "different models; fetch the model again",
                                    name);
     }
     weights->error = NULL; /* borrowed for binding only */

@@ -89,15 +89,20 @@ static bool make_subfolders(copy_job *c, const char *name, zi_error *error)
         size_t length = (size_t)(slash - name);
         char dir[1024];
         if (length >= sizeof dir)
-            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
-                                "this name has %zu bytes; at most %zu are possible", length,
-                                sizeof dir - 1);
+            return zi_error_set(
+                error, ZI_ERROR_UNSUPPORTED, name,
+                "the name of the folder of this file has %zu bytes, but at most %zu are possible, "
+                "so nothing was imported; give folders in the model shorter names",
+                length, sizeof dir - 1);
         snprintf(dir, sizeof dir, "%.*s", (int)length, name);
         const char *path = zi_output_folder_add_path(c->folder, dir, error);
         if (!path) return false;
         if (mkdir(path, 0777) != 0 && errno != EEXIST)
-            return zi_error_set(error, ZI_ERROR_IO, path, "cannot make this folder: %s",
-                                strerror(errno));
+            return zi_error_set(
+                error, ZI_ERROR_IO, path,
+                "nothing was imported, since this folder cannot be made: %s; check the "
+                "permissions and the free space there",
+                strerror(errno));
     }
     return true;
 }
@@ -161,7 +166,9 @@ static bool make_link(const char *from, const char *to, zi_error *error)
     if (!ok && !whole)
         zi_file_cannot_open(error, from);
     else if (!ok)
-        zi_error_set(error, ZI_ERROR_IO, to, "cannot create this link: %s", strerror(errno));
+        zi_error_set(error, ZI_ERROR_IO, to,
+                     "cannot create this link: %s; import the model as a copy instead",
+                     strerror(errno));
     free(whole);
     return ok;
 }
@@ -178,7 +185,9 @@ bool zi_import_move_source(const zi_import_options *options, const char *to, zi_
         return true;
     }
     if (errno != EXDEV)
-        return zi_error_set(error, ZI_ERROR_IO, options->source, "cannot be moved: %s",
+        return zi_error_set(error, ZI_ERROR_IO, options->source,
+                            "cannot be moved and stays where it is: %s; check the permissions of "
+                            "its folder and of the models folder",
                             strerror(errno));
     return copy_source(options, to, true, error) && zi_remove_tree(options->source, error);
 }
@@ -266,7 +275,8 @@ static bool check_name_free(const char *path, const char *name, zi_error *error)
             return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name",
                                    "is there already; choose another name, such as %s", other);
     }
-    return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name", "is there already");
+    return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name",
+                           "is there already; choose another name");
 }
 
 bool zi_import_target_path(const zi_registry *registry, const zi_import_options *options,
@@ -332,8 +342,9 @@ static bool check_no_shard(const zi_import_options *o, zi_error *error)
     int number = 1, count = 1;
     if (o->convert || !zi_gguf_shard_parse(o->source, &number, &count) || count == 1) return true;
     return zi_error_set(error, ZI_ERROR_UNSUPPORTED, o->source,
-                        "is one of %d files that make a model together, which are not imported one "
-                        "by one; put all of them into a folder of the models folder",
+                        "is one of %d files that make a model together, which cannot be imported "
+                        "one by one; put all of them into the folder comfyui (an image model) or "
+                        "prompt_enhancer (a language model) of the models folder",
                         count);
 }
 
@@ -347,7 +358,8 @@ bool zi_registry_import(zi_registry *registry, const zi_import_options *options,
     if (!zi_registry_detect_section(options->source, &section, error)) return false;
     if (options->convert && section == ZI_SECTION_PROMPT_ENHANCER)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->source,
-                            "is a language model, which is not converted; import it as it is");
+                            "is a language model, which cannot be converted; import it without a "
+                            "layout and a precision");
     if (section == ZI_SECTION_PROMPT_ENHANCER && !check_no_language_model(registry, error))
         return false;
     if (options->convert && options->layout != ZI_LAYOUT_SAME)

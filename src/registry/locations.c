@@ -343,8 +343,8 @@ bool zi_registry_new_path(zi_registry *registry, zi_section section, const char 
     if (ok && registry->options.names_only && !is_section_within_root(registry, section))
         ok =
             zi_error_set(error, ZI_ERROR_IO, zi_section_name(section),
-                         "this folder of the models folder is a link to another place; nothing was "
-                         "written");
+                         "this folder of the models folder is a link to a place outside, where the "
+                         "server does not write, so nothing was written; make a real folder of it");
     if (ok && lstat(to, &st) == 0)
         ok = zi_error_set_in(error, ZI_ERROR_EXISTS, full, "name",
                              "is there already; choose another name");

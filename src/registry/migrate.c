@@ -34,11 +34,14 @@ static bool move_model(const char *from, const char *to, bool dry, zi_error *err
 {
     struct stat st;
     if (lstat(to, &st) == 0)
-        return zi_error_set(error, ZI_ERROR_EXISTS, to, "is there already; rename one of the two");
+        return zi_error_set(error, ZI_ERROR_EXISTS, to,
+                            "is there already, so %s stays where it is; rename one of the two",
+                            from);
     if (dry) return true;
     return zi_make_parent_folders(to, error) &&
            (rename(from, to) == 0 ||
-            zi_error_set(error, ZI_ERROR_IO, from, "cannot be moved: %s", strerror(errno)));
+            zi_error_set(error, ZI_ERROR_IO, from, "cannot be moved: %s; it stays where it is",
+                         strerror(errno)));
 }
 
 /* Moves the model at path, FOLDER/NAME, to its section (dry: not) and appends a row with the
@@ -72,7 +75,8 @@ bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out, zi_
     bool ok = true;
     DIR *dir = opendir(folder);
     if (!dir)
-        return zi_error_set(error, zi_error_code_of_errno(), folder, "cannot read this folder: %s",
+        return zi_error_set(error, zi_error_code_of_errno(), folder,
+                            "cannot read this models folder: %s; check its path and permissions",
                             errno == ENOENT ? "it does not exist" : strerror(errno));
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         char *path = zi_path_join(folder, entry->d_name);

@@ -84,8 +84,10 @@ static bool find_download(const char *folder, const char *name, zi_partial_downl
     bool valid = zi_relative_path_is_safe(name) && !strchr(name, '/');
     return zi_partial_download_init(folder, name, out, error) &&
            ((valid && zi_is_dir(out->path)) ||
-            zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "name", "%s/%s: no such download",
-                            folder_name, name));
+            zi_error_set_in(
+                error, ZI_ERROR_NOT_FOUND, NULL, "name",
+                "%s/%s: there is no unfinished download of this name in the list of models",
+                folder_name, name));
 }
 
 bool zi_partial_download_find(const char *folder, const char *name, char **path, zi_error *error)

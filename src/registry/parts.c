@@ -104,8 +104,8 @@ static bool fail_not_one(const char *folder, size_t count, const char *names, zi
 {
     if (!count)
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, folder,
-                            "has no diffusion model of Z-Image: none in diffusion_models, unet or "
-                            "checkpoints");
+                            "has no diffusion model of Z-Image in its folders diffusion_models, "
+                            "unet and checkpoints; put one there, or name the file of one");
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, folder,
                         "has %zu diffusion models of Z-Image: %s; name one of these files", count,
                         names);

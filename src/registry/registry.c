@@ -201,12 +201,13 @@ static bool find_named(const zi_registry *r, const char *name, zi_resolved_model
     if (out->path) return true;
     bool repo = is_repo_id(name);
     if (r->options.names_only)
-        return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "there is no such model");
+        return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name",
+                               "there is no such model, so name one that is in the list of models");
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, repo ? "repo" : "name",
                            "no such file or folder, and no model of that name in %s/mlx, "
                            "%s/pytorch or %s/comfyui%s",
                            folder, folder, folder,
-                           repo ? ", nor a whole one in the hub's cache" : "");
+                           repo ? ", nor a whole one in the cache of Hugging Face" : "");
 }
 
 /* Sets *out to the model of the chosen default's name, as ZI_RESOLVED_DEFAULT. ZI_ERROR_NOT_FOUND:
@@ -330,8 +331,8 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out
     if (r->options.demo)
         return set_resolved(out, zi_section_name(ZI_SECTION_DEMO), r->options.demo, error);
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "model",
-                           "there is no model: no complete one in %s, none in the hub's cache, and "
-                           "no demo model",
+                           "there is no model: no complete one in %s, none in the cache of Hugging "
+                           "Face, and no demo model; download one, or name one that you have",
                            r->options.folder);
 }
 
@@ -433,7 +434,7 @@ static bool find_only_language(const zi_registry *r, char **path, zi_error *erro
     bool ok = true;
     if (count > 1)
         ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "llm",
-                             "%s/prompt_enhancer has %zu language models; name one of them",
+                             "%s/prompt_enhancer has %zu language models, so name the one to use",
                              r->options.folder, count);
     else if (count == 1)
         ok = (*path = strdup(only)) || zi_error_no_memory(error, strlen(only));
@@ -462,7 +463,8 @@ bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **pat
 /* Sets a ZI_ERROR_NOT_FOUND error for this name; returns false. */
 static bool fail_unknown(const char *name, zi_error *error)
 {
-    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
+    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name",
+                           "there is no such model, so name one that is in the list of models");
 }
 
 /* The section of a model's name, SECTION/NAME (of a language model also SECTION alone);

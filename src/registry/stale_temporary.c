@@ -63,7 +63,8 @@ bool zi_stale_temporary_find(const char *folder, const char *name, char **path, 
         return true;
     }
     free(found);
-    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
+    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name",
+                           "there is no unfinished file of this name in the list of models");
 }
 
 bool zi_stale_temporary_remove(const char *folder, const char *name, zi_error *error)
@@ -73,9 +74,9 @@ bool zi_stale_temporary_remove(const char *folder, const char *name, zi_error *e
     if (!zi_stale_temporary_find(folder, name, &path, error)) return false;
     int lock = zi_temporary_try_lock(path);
     if (lock < 0)
-        zi_error_set(
-            error, ZI_ERROR_EXISTS, path,
-            "is being written by a running process; it cannot be removed before that ends");
+        zi_error_set(error, ZI_ERROR_EXISTS, path,
+                     "is being written by a running process, so it was not removed; wait for that "
+                     "process, or end it");
     else
         ok = zi_remove_tree(path, error);
     if (lock >= 0) close(lock);

@@ -409,8 +409,10 @@ static bool start_conversion(zi_streaming_conversion *c, bool *streaming, zi_err
         return false;
     c->running = pthread_create(&c->thread, NULL, conversion_thread, c) == 0;
     return c->running ||
-           zi_error_set(error, ZI_ERROR_IO, NULL,
-                        "the system gives no further thread, which the conversion needs");
+           zi_error_set(
+               error, ZI_ERROR_IO, NULL,
+               "the system allows no further thread, which the conversion during the download "
+               "needs; close other programs, or raise the limit of processes and threads (ulimit)");
 }
 
 /* Hook `metadata_ready`: marks the `count` files of `missing` as MISSING, checks headers and kind

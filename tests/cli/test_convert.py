@@ -208,7 +208,7 @@ class Refused(Converted):
         for layout, precision, can in (("diffusers", "q4", "fp8"), ("comfyui", "q8", "fp8"),
                                        ("gguf", "fp8", "q8, q4")):
             with self.subTest(layout):
-                call = f"; `zimage convert SRC DST --to mlx --precision {precision}` can"
+                call = f", or another layout: `zimage convert SRC DST --to mlx --precision {precision}`"
                 self.refuses(2, ["--precision: " + precision, can, call], MODEL, "x", "--to", layout,
                              "--precision", precision)
         self.refuses(2, ["--precision: ", VAE, "transformer"], VAE, "x", "--to", "mlx", "--precision", "q8")
@@ -216,7 +216,7 @@ class Refused(Converted):
                      "--precision", "q8")
 
     def test_precisions_of_what_is_quantized(self):
-        call = "; `zimage convert SRC DST --to mlx --precision q4` can"
+        call = ", or another layout: `zimage convert SRC DST --to mlx --precision q4`"
         self.refuses(2, [call], MODEL, "x", "--precision", "q4", command="quantize")
         result = self.zimage("quantize", VAE, "x", "--precision", "q4")
         self.assertNotIn(b"zimage convert", result.stderr)
@@ -225,7 +225,7 @@ class Refused(Converted):
         self.refuses(1, ["nowhere"], "nowhere", "x", "--to", "mlx")
         self.refuses(2, ["--to: ", "VAE", "GGUF"], VAE, "x", "--to", "gguf")
         self.refuses(1, [SPLIT, "no VAE", "--vae"], MODEL, "x", "--to", "mlx", "--vae", SPLIT)
-        self.refuses(2, ["--vae: ", "one component", VAE], MODEL, "x", "--to", "gguf", "--vae", VAE)
+        self.refuses(2, ["--vae: ", "a GGUF file holds one part of a model", VAE], MODEL, "x", "--to", "gguf", "--vae", VAE)
         lora = {"transformer.layers.0.attention.to_q.lora_A.weight": ["F16", [1, 2], bytes(4)]}
         write_safetensors(self.path("lora.safetensors"), lora)
         self.refuses(1, ["lora.safetensors", "LoRA"], "lora.safetensors", "x", "--to", "mlx")

@@ -97,7 +97,7 @@ class Docs(unittest.TestCase):
     def test_unknown_format(self):
         run = subprocess.run([ZIMAGE, "docs", "tcsh"], capture_output=True, text=True)
         self.assertEqual(run.returncode, 2)
-        self.assertIn("man, bash, zsh or fish", run.stderr)
+        self.assertIn("the formats are man, bash, zsh and fish", run.stderr)
 
 
 if __name__ == "__main__":

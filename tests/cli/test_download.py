@@ -148,11 +148,11 @@ class Download(HubCase):
         asked = len(self.hub.requests)
         again = self.good(self.download(HF_HUB_OFFLINE="1"))
         self.assertEqual(again.stdout, first.stdout)
-        self.assertIn(b"not contacted", again.stderr)
+        self.assertIn(b"Hugging Face was not reached, or HF_HUB_OFFLINE is set", again.stderr)
         self.assertEqual(len(self.hub.requests), asked)
         self.good(self.download(HF_ENDPOINT="http://127.0.0.1:9"))  # no one is there
         os.remove(glob.glob(self.snapshot() + "/vae/*.safetensors")[0])
-        self.refused(self.download(HF_HUB_OFFLINE="1"), 1, "not in the cache", "as a whole")
+        self.refused(self.download(HF_HUB_OFFLINE="1"), 1, "not complete in the cache", "the environment variable HF_HUB_OFFLINE is set")
         self.refused(self.zimage("generate", "-m", REPO, "-p", "x", env=self.env), 1,
                      "zimage download " + REPO)
 
@@ -306,9 +306,9 @@ class Refusals(HubCase):
     def test_tokens(self):
         self.add_model()
         self.hub.token, self.hub.private = "secret", True
-        self.fails([REPO, "needs a token", "HF_TOKEN"])
-        self.fails([REPO, "token is not accepted"], HF_TOKEN="wrong")
-        self.fails(["token (HF_TOKEN) has a space"], HF_TOKEN="a b")
+        self.fails([REPO, "or it is private", "set the environment variable HF_TOKEN to a token"])
+        self.fails([REPO, "the hub does not accept your token"], HF_TOKEN="wrong")
+        self.fails(["token (from HF_TOKEN, or the token file of huggingface_hub) has a space"], HF_TOKEN="a b")
         self.write("hf/token", "secret\n")
         self.good(self.download())  # from huggingface_hub's file
 
@@ -353,7 +353,7 @@ class Refusals(HubCase):
                     "http://[::ffff:127.0.0.1]/", "http://[fd00::1]/", "http://2130706433/",
                     "http://0x7f.1/"):
             self.hub.location = url
-            self.fails(["private address"], "a/b", **env)
+            self.fails(["whose address is one of a local network"], "a/b", **env)
         self.assertFalse(any("latest" in row["path"] for row in self.hub.requests))
 
     def test_hosts_without_a_proxy(self):
@@ -373,7 +373,7 @@ class Refusals(HubCase):
             def change(listing, name=name):
                 listing["siblings"][0]["rfilename"] = name
             self.hub.change_listing = change
-            self.fails(["would lead out of its folder"])
+            self.fails(["which may lead out of the folder, has special characters or is too long"])
         self.assertEqual(self.paths("resolve"), [])
 
     def test_listings_that_lie(self):
@@ -422,7 +422,7 @@ class Refusals(HubCase):
         data = self.add_blob(3_000_000)
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
         result = self.zimage("download", "a/b", env=self.env, preexec_fn=limit)
-        self.refused(result, 1, "cannot write", "run it again")
+        self.refused(result, 1, "cannot write", "what has arrived is kept", "start the download again")
         self.no_files()
         sent = self.hub.sent()
         self.hub.requests.clear()
@@ -718,10 +718,12 @@ class Arriving(HubCase):
         taken = int(subprocess.run(["du", "-s", "-B1", self.work], capture_output=True, check=True)
                     .stdout.split()[0])
         self.assertEqual(rows[0]["bytes"], taken)
-        self.refused(self.zimage("models", "remove", "-y", ".incoming/../mlx", env=self.env), 1, "no such")
+        self.refused(self.zimage("models", "remove", "-y", ".incoming/../mlx", env=self.env), 1,
+                     "there is no unfinished download of this name")
         self.good(self.zimage("models", "remove", "-y", name, env=self.env))
         self.assertFalse(os.path.exists(self.path("models", ".incoming")))
-        self.refused(self.zimage("models", "remove", "-y", name, env=self.env), 1, "no such")
+        self.refused(self.zimage("models", "remove", "-y", name, env=self.env), 1,
+                     "there is no unfinished download of this name")
 
     def test_another_wish(self):
         """What was made for another one is of no use, and is not mixed up with it."""
@@ -812,12 +814,12 @@ class Secure(HubCase):
 
     def test_certificates(self):
         self.add_blob(1000)
-        self.fails(["certificate is not accepted", "127.0.0.1"], "a/b")
+        self.fails(["no secure connection", "certificate", "127.0.0.1"], "a/b")
         trusted = {"SSL_CERT_FILE": os.path.join(HERE, "localhost.pem")}
         self.good(self.download("a/b", **trusted))
         self.add_blob(2000, "c/d")
         self.hub.location = self.hub.url.replace("https", "http") + "/x"
-        self.refused(self.download("c/d", **trusted), 1, "another scheme")
+        self.refused(self.download("c/d", **trusted), 1, "redirects from https to this address without encryption")
 
 
 if __name__ == "__main__":

@@ -101,8 +101,10 @@ class Hints(Case):
     def test_other_calls(self):
         self.refused(self.zimage("generate", "-p", "x", "-m", "none"), 1, "none: no such", "; see `zimage models`")
         self.refused(self.zimage("generate", "-p", "x", "-m", "a/b"), 1, "a/b: no such", "`zimage download a/b`")
-        self.refused(self.zimage("models", "default", "none"), 1, "none: no such model; see `zimage models`")
-        self.refused(self.zimage("models", "remove", "none", "--yes"), 1, "none: no such model; see `zimage models`")
+        self.refused(self.zimage("models", "default", "none"), 1,
+                     "none: there is no such model, so name one that is in the list of models; see `zimage models`\n")
+        self.refused(self.zimage("models", "remove", "none", "--yes"), 1,
+                     "none: there is no such model, so name one that is in the list of models; see `zimage models`\n")
         self.write("models/default.txt", "mlx/gone\n")
         self.refused(self.zimage("generate", "-p", "x"), 1, "mlx/gone", "; see `zimage models default NAME`")
         self.write("models/prompt_enhancer/a/config.json", "{}")

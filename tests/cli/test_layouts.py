@@ -65,7 +65,7 @@ class Missing(Case):
             (["tokenizer", "--reference"],
              ["-m", SPLIT, "--vae", vae, "--text-encoder", self.lonely_encoder()]),
             (["transformer", "-m"], ["-m", VAE, "--reference", MODEL]),
-            (["16 channels", "norm_num_groups", "--reference"],
+            (["a number of channels, 16", "norm_num_groups", "--reference"],
              ["-m", SPLIT, "--vae", VAE, "--text-encoder", ENCODER]),
             (["no VAE in it", "--vae"], ["--vae", SPLIT]),
             (["no text encoder in it", "--text-encoder"], ["--text-encoder", VAE]),
@@ -128,9 +128,9 @@ class Foreign(Case):
                 self.refuses_file({**self.tensors, FUSED + suffix: half(1)}, name,
                                   "not supported")
         self.refuses_file({**self.tensors, FUSED + ".weight_scale_2": half(1)},
-                          "NVFP4", "nothing declares")
-        for says, name in (({"format": "nvfp4"}, "nvfp4, whose weights are U8"),
-                           ({"format": "mxfp8"}, "without its weight_scale"),
+                          "NVFP4", "the file does not say that " + FUSED + ".weight is in that format")
+        for says, name in (({"format": "nvfp4"}, "nvfp4, with weights of type U8"),
+                           ({"format": "mxfp8"}, "the tensor weight_scale that belongs to it is missing"),
                            ({"format": "int8_tensorwise", "convrot": True}, "I8"),
                            ({"format": "float8_e4m3fn", "convrot": True}, "convrot"),
                            ({"format": "int4_tensorwise"}, "not supported"),
@@ -149,13 +149,13 @@ class Foreign(Case):
                                   FUSED + ".weight_scale", "shape")
         norm = "layers.0.attention.q_norm"
         self.refuses_file({**self.tensors, norm + ".weight_scale": ["F32", [], one]},
-                          norm + ".weight_scale", "fp8 or I8 is expected")
+                          norm + ".weight_scale", "F32, but only weights of type F8_E4M3, F8_E5M2 (fp8) or I8 can have scales")
         self.refuses_file({**self.tensors, FUSED + ".scale_weight": ["I32", [], one]}, "I32")
 
     def test_int8_without_its_scale(self):
         name = FUSED + ".weight"
         odd = {**self.tensors, name: ["I8", *self.tensors[name][1:]]}
-        self.refuses_file(odd, name, "weight_scale is missing")
+        self.refuses_file(odd, name, "the tensor weight_scale that belongs to it is missing")
 
     def test_tensors_missing_and_too_many(self):
         name = FUSED + ".weight"
@@ -168,8 +168,8 @@ class Foreign(Case):
         # One that fits the names but not the model: a layer without its others.
         self.refuses_file({**self.tensors, "layers.7.attention_norm1.weight": half(128)},
                           "layers.7.attention_norm1.weight", "not part of the model")
-        self.refuses_file({**self.tensors, QUERY + ".weight": half(128, 128)}, "both",
-                          QUERY + ".weight")
+        self.refuses_file({**self.tensors, QUERY + ".weight": half(128, 128)},
+                          "are the same tensor of the model", QUERY + ".weight")
 
     def test_mlx_groups(self):
         tensors = read_safetensors(os.path.join(MLX, "weights.safetensors"))

@@ -129,7 +129,7 @@ class Models(ModelsCase):
         self.assertIn("Model: two", self.draw()[0])
         self.assertTrue(self.listed()["mlx/two"]["default"])
         self.assertIn(b"* mlx/two", self.models().stdout)
-        self.refused(self.models("default", "three"), 1, "no such model")
+        self.refused(self.models("default", "three"), 1, "three: there is no such model")
         self.assertEqual(self.default(), "mlx/two\n")
         shutil.rmtree(self.path("models", "mlx", "two"))
         self.refused(self.zimage("generate", "-p", "x", env=self.env), 1, "mlx/two",
@@ -160,8 +160,9 @@ class Models(ModelsCase):
         self.good(self.models("remove", "-y", "link"))
         self.assertEqual(list(self.listed()), ["pytorch/one"])
         self.assertTrue(os.path.exists(outside + "/model_index.json"))
-        self.refused(self.models("remove", "-y", "none"), 1, "no such model")
-        self.refused(self.models("remove", "-y", "mlx/none"), 1, "mlx/none: no such model; see `zimage models`")
+        self.refused(self.models("remove", "-y", "none"), 1, "none: there is no such model")
+        self.refused(self.models("remove", "-y", "mlx/none"), 1,
+                     "mlx/none: there is no such model, so name one that is in the list of models; see `zimage models`\n")
         self.refused(self.models("remove", "-y", "../outside"), 2, "not a repository")
         self.refused(self.models("remove", "-y"), 2, "NAME is missing")
 
@@ -175,8 +176,9 @@ class Models(ModelsCase):
         self.assertFalse(os.path.exists(self.path("models", "default.txt")))
 
     def test_only_what_is_there_needs_confirmation(self):
-        self.refused(self.models("remove", "none"), 1, "none: no such model; see `zimage models`")
-        self.refused(self.models("remove", ".incoming/none"), 1, "no such download")
+        self.refused(self.models("remove", "none"), 1,
+                     "none: there is no such model, so name one that is in the list of models; see `zimage models`\n")
+        self.refused(self.models("remove", ".incoming/none"), 1, "there is no unfinished download of this name")
         self.refused(self.models("remove", "owner/none"), 1, "not in the cache")
 
     def test_the_question_names_what_is_removed(self):
@@ -209,7 +211,7 @@ class Models(ModelsCase):
         self.good(self.zimage("convert", MODEL, "models/comfyui/z.gguf", "--to", "gguf"))
         recipe, said = self.draw()
         self.assertIn("Model: demo-model", recipe)
-        self.assertIn("comfyui/z.gguf is not used: it lacks components", said)
+        self.assertIn("comfyui/z.gguf is not used: parts of it are missing", said)
         self.assertIn("`zimage inspect comfyui/z.gguf`", said)
         recipe, said = self.draw("--reference", MODEL)
         self.assertIn("Model: z,", recipe)
@@ -227,17 +229,18 @@ class Models(ModelsCase):
         os.makedirs(self.path("models"))
         os.rename(self.path("m"), self.path("models", "mlx-q8"))
         self.write("models/notes/x", "x")
-        says = "models/mlx-q8 is not in a section folder; `zimage models migrate` moves it"
+        says = ("models/mlx-q8 is not found by its name, since it is not in one of the subfolders of the models folder, "
+                "such as mlx or comfyui; `zimage models migrate` moves it there")
         self.assertIn(says, self.good(self.models()).stderr.decode())
         self.assertNotIn("notes", self.good(self.models()).stderr.decode())
         self.assertEqual(self.good(self.models("--json")).stderr, b"")
         self.assertEqual(self.good(self.models("-q")).stderr, b"")
         self.assertIn(says, self.draw()[1])
         os.rename(self.path("models"), self.path("other"))
-        self.assertIn("other/mlx-q8 is not in a section folder; `zimage models migrate --models other` moves it",
+        self.assertIn(says.replace("models/", "other/").replace("migrate`", "migrate --models other`"),
                       self.draw("--models", "other")[1])
         self.good(self.models("migrate", "--models", "other"))
-        self.assertNotIn("section", self.draw("--models", "other")[1])
+        self.assertNotIn("not found by its name", self.draw("--models", "other")[1])
 
     def test_the_folder_of_every_command(self):
         self.put("pytorch/one")
@@ -277,7 +280,7 @@ class Models(ModelsCase):
         self.good(self.models("remove", "-y", left[0]))
         self.assertEqual(os.listdir(self.path("models", "comfyui")), [])
         for name in left[0], "mlx/y.part-1-0", "../models/mlx/x.part-2-7", "mlx/../mlx/x.part-2-7":
-            self.refused(self.models("remove", "-y", name), 1, "no such model")
+            self.refused(self.models("remove", "-y", name), 1, "there is no unfinished file of this name")
         self.good(self.zimage("convert", MODEL, "models/mlx/x", "--to", "mlx"))
         self.assertEqual(sorted(os.listdir(self.path("models", "mlx"))), ["x", "x.part-1-0"])
 
@@ -305,7 +308,7 @@ class Models(ModelsCase):
         self.assertEqual(sorted(self.listed()), ["comfyui/all.safetensors", "mlx/ZTI-MLX",
                                                  "pytorch/Z-Image-Turbo", "pytorch/taken"])
         shutil.rmtree(self.path("models"))
-        self.refused(self.models("migrate"), 1, "cannot read this folder")
+        self.refused(self.models("migrate"), 1, "models: cannot read this models folder: it does not exist")
 
     def test_another_folder(self):
         self.put("pytorch/one")
@@ -381,7 +384,7 @@ class Import(ModelsCase):
         moved = self.imported("models/pytorch/moved", "mine", "--move", "--name", "moved")
         self.assertFalse(os.path.exists(self.path("mine")))
         self.same(MODEL, moved)
-        self.refused(self.add(MODEL, "--link", "--move"), 2, "exclude each other")
+        self.refused(self.add(MODEL, "--link", "--move"), 2, "--link, --move and conversion (--to, --precision) cannot be used together")
 
     def test_a_move_to_another_disk(self):
         """Hidden files go along: the source is removed."""
@@ -441,7 +444,7 @@ class Import(ModelsCase):
         path = self.imported("models/prompt_enhancer/lm", "lm")
         row = self.listed()["prompt_enhancer/lm"]
         self.assertEqual((row["kind"], row["health"]), ("language", "good"))
-        self.refused(self.models("default", "lm"), 1, "language model", "image model; `zimage models` lists them")
+        self.refused(self.models("default", "lm"), 1, "language model", "image model (`zimage models` lists them)")
         self.refused(self.add("lm", "--to", "mlx"), 1, "language model")
         words = ["enhance", "-p", "x", "--raw", "--ids", "--max-tokens", "2", "--temperature", "0"]
         found = self.good(self.zimage(*words, env=self.env))

@@ -91,7 +91,7 @@ class Memory(Case):
         for row in result["products"]:
             self.assertGreater(row["gb_per_second"], 0)
             self.assertGreater(row["share"], 0)
-        self.refused(self.zimage("bench", "--memory", "--cpu", "xyz"), 2, "--cpu: ", "tier", "xyz")
+        self.refused(self.zimage("bench", "--memory", "--cpu", "xyz"), 2, "--cpu: ", "\"xyz\" is no set of processor instructions")
 
 
 class Speed(Case):
@@ -181,7 +181,7 @@ class WrongCalls(Case):
             self.refuses(2, [option, "'xyz'", word], option, "xyz")
             self.refuses(2, [option, "is empty", word], option, "")
             self.refuses(2, [option, word], option, word[:2])
-        self.refuses(2, ["--cpu: ", "tier", "xyz", "ref"], "--cpu", "xyz")
+        self.refuses(2, ["--cpu: ", "\"xyz\" is no set of processor instructions", "ref"], "--cpu", "xyz")
 
     def test_prompts(self):
         self.refuses(2, ["--prompt", "empty"], "-p", "")
@@ -193,7 +193,7 @@ class WrongCalls(Case):
     def test_errors_stand_alone(self):
         for words, args in ((["--width: 100", "112"], ["-W", "100"]), (["a.gif"], ["-o", "a.gif"]),
                             (["--aspect", "8192"], ["--aspect", "999:1"]),
-                            (["tier", "xyz"], ["--cpu", "xyz"])):
+                            (["\"xyz\" is no set of processor instructions"], ["--cpu", "xyz"])):
             self.refused_alone(2, words, "-p", "x", "--negative", "y", *args)
         self.refused_alone(1, ["nowhere/x.png"], "-p", "x", "-o", "nowhere/x.png")
         self.refused_alone(1, ["nowhere"], "-p", "x", "-m", "nowhere")

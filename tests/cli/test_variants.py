@@ -159,7 +159,8 @@ class Samplers(Variants):
     def test_notes(self):
         for words in (["--cfg-normalization", "1"], ["--cfg-truncation", "0.5"], ["--negative", "x"]):
             text = self.good(self.generate(*words)).stderr.decode()
-            self.assertEqual(text, f"zimage: {words[0]} has no effect without --guidance\n")
+            self.assertEqual(text, f"zimage: {words[0]} has no effect, because the guidance is 0; leave it out, or "
+                             "set --guidance to a number above 0\n")
 
 
 class Base(Variants):

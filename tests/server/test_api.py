@@ -210,7 +210,7 @@ class Description(Api):
                 reply = self.server.request("POST", "/api/jobs", {
                     "kind": "generate", "params": {"prompt": PROMPT, name: value}})
                 message = self.refused(reply, 400, name)
-                self.assertIn(f"{name}: {value:g} is out of range; it goes from {field['minimum']:g}", message)
+                self.assertIn(f"{name}: {value:g} is out of range; it must be from {field['minimum']:g}", message)
                 self.assertIn(f"to {field['maximum']:g}", message)
 
     def test_config_says_the_same(self):
@@ -385,7 +385,7 @@ class Requests(Api):
         for query, field in ("limit=0", "limit"), ("limit=x", "limit"), ("cursor=..", "cursor"):
             self.refused(self.server.get("/api/images?" + query), 400, field)
         self.assertEqual(self.refused(self.server.request("POST", "/api/recipe", raw=b"GIF89a"), 400),
-                         "the image: not a PNG, JPEG or WebP image")
+                         "the image: is not a PNG, JPEG or WebP image; save it as one of these")
 
     def test_messages(self):
         """What is wrong, with what was sent and what is wanted."""
@@ -401,7 +401,7 @@ class Requests(Api):
                 ("seed: must be a whole number from 0 to 18446744073709551615, not a list", "generate", {"seed": []}),
                 ("name: '.x' begins with a dot", "import", {"source": "x", "name": ".x"}),
                 ("name: 'a/b' has a slash", "import", {"source": "x", "name": "a/b"}),
-                ("there is no such file or folder that this server may read", "import", {"source": "nowhere"}),
+                ("source: there is no file or folder of this path that the server may read", "import", {"source": "nowhere"}),
                 ("prompt: contains <lora:mine:1>: LoRAs are not supported yet; remove it", "generate",
                  {"prompt": "a <lora:mine:1>"}),
                 ("prompt: is missing", "generate", {})):
@@ -409,7 +409,7 @@ class Requests(Api):
                 reply = self.server.request("POST", "/api/jobs", {"kind": kind, "params": params})
                 self.assertEqual(reply.status, 400)
                 self.assertTrue(reply.json["error"]["message"].startswith(says), reply.body)
-        for raw, says in ((b"", "the body is empty"), (b"{\"a\":}", "the body is not JSON from byte 5 on"),
+        for raw, says in ((b"", "the body is empty"), (b"{\"a\":}", "the body is not valid JSON: the first error is at byte 5, counted from 0"),
                           (b"[]", "the body is JSON, but not an object")):
             reply = self.server.request("POST", "/api/jobs", raw=raw, headers={"Content-Type": "application/json"})
             self.assertIn(says, self.refused(reply, 400))
@@ -431,7 +431,7 @@ class Requests(Api):
                 ("name", "is there already; choose another name, such as golden-2", "import", {
                     "source": golden, "name": "golden"}),
                 (None, "no text encoder in it; name a text encoder, or a reference model (a complete Z-Image "
-                       "model); start the server with --reference DIR", "generate", {
+                       "model): start the server with --reference DIR", "generate", {
                            "prompt": "x", "model": split})):
             with self.subTest(kind=kind, field=field):
                 job = self.server.wait(self.server.submit(kind, **params))

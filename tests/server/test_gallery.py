@@ -69,7 +69,7 @@ class Gallery(Case):
         name = job["images"][0]
         done = self.call("gallery", "--remove", name, "ring")  # which of the two is meant?
         self.assertEqual(done.returncode, 2)
-        self.assertIn("--remove: cannot be used with WORDS ('ring')", done.stderr)
+        self.assertIn("--remove: cannot be used with search words ('ring')", done.stderr)
         self.assertEqual(len(self.gallery("ring")), 1)
         self.assertEqual(self.call("gallery", "--remove", name).returncode, 0)
         self.assertEqual(self.gallery("ring"), [])

@@ -304,7 +304,7 @@ class Download(FromHub):
         for repo in "x", "../x", "a/b/c", "a/..", "http://127.0.0.1/x", "a/b@../c":
             self.no("download", "repo", repo=repo)
         self.no("download", "name", name="../x")
-        self.no("download", "precision", "fp8 is not possible: models in the layout GGUF have original, fp16, bf16, q8, q4", to="gguf", precision="fp8")
+        self.no("download", "precision", "fp8 is not possible in the layout GGUF; choose one of original, fp16, bf16, q8, q4", to="gguf", precision="fp8")
         self.no("download", "layout", layout="mlx")
         self.assertEqual(self.hub.requests, [])
         job = self.ends("download", "failed", repo="no/body")

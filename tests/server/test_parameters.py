@@ -33,7 +33,7 @@ class Row(Case):
         self.assertRegex(run.stdout, r"(?m)^ +--test-flag +the seed counts")
         self.assertEqual(self.image("--test-steps", "3"), self.image("--steps", "3"))
         self.assertNotEqual(self.image("--test-steps=2"), self.image("--steps", "3"))
-        for value, says in (("51", "51 is out of range; it goes from 1 to 50"), ("0", "0 is out of range"),
+        for value, says in (("51", "51 is out of range; it must be from 1 to 50"), ("0", "0 is out of range"),
                             ("x", "'x' is not a whole number")):
             run = self.generate("--test-steps", value)
             self.assertEqual((run.returncode, run.stdout), (2, ""))
@@ -43,7 +43,7 @@ class Row(Case):
         params = {"prompt": PROMPT, "model": "demo", "width": 64, "height": 64, "seed": "1", "test_steps": 3}
         job = self.server.wait(self.server.submit(**params))
         self.assertEqual((job["state"], job["params"], job["progress"]["steps"]), ("done", params, 3))
-        for value, says in ((41, "41 is out of range; it goes from 1 to 40"), (0, "0 is out of range"),
+        for value, says in ((41, "41 is out of range; it must be from 1 to 40"), (0, "0 is out of range"),
                             (1.5, "1.5 is not a whole number"), ("3", "must be a whole number from 1 to 40")):
             reply = self.server.request("POST", "/api/jobs", {"kind": "generate", "params": dict(params, test_steps=value)})
             self.assertIn(f"test_steps: {says}", self.refused(reply, 400, "test_steps"))
@@ -84,8 +84,8 @@ class Others(Case):
         self.assertEqual((image["shift"], image["seed"]), (5.5, "0"))
         self.assertTrue(os.path.exists(trace))
         for field, value, says in (("test_flag", 1, "must be true or false"), ("test_path", "", "is empty"),
-                                   ("test_path", "x" * 201, "has 201 bytes; at most 200 are possible"),
-                                   ("test_number", 0, "0 is out of range; it goes from 0.5 to 20")):
+                                   ("test_path", "x" * 201, "has 201 bytes, but at most 200 are possible"),
+                                   ("test_number", 0, "0 is out of range; it must be from 0.5 to 20")):
             reply = self.server.request("POST", "/api/jobs", {"kind": "generate", "params": dict(params, **{field: value})})
             self.assertIn(f"{field}: {says}", self.refused(reply, 400, field))
 
