@@ -55,20 +55,19 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
     return true;
 }
 
-/* Parses a whole number from 0 to 2^64-1 into *(uint64_t *)option->value; -1 means a random seed:
- * the value stays, and *option->given (may be NULL) becomes false. False: *error is set, the value
- * unchanged. */
+/* Parses a whole number from 0 to 2^64-1 into *(uint64_t *)option->value. -1 means a random seed,
+ * where option->given is not NULL: it becomes false, and the value stays. False: *error is set, the
+ * value unchanged. */
 static bool set_seed(const zi_option *option, const char *text, zi_error *error)
 {
-    if (!strcmp(text, "-1")) {
-        if (option->given) *option->given = false;
+    if (option->given && !strcmp(text, "-1")) {
+        *option->given = false;
         return true;
     }
     if (parse_uint64(text, option->value)) return true;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                        "'%s' is not a seed; give a whole number from 0 to 18446744073709551615, "
-                        "or -1 for a random seed",
-                        text);
+                        "'%s' is not a seed; give a whole number from 0 to 18446744073709551615%s",
+                        text, option->given ? ", or -1 for a random seed" : "");
 }
 
 /* Parses a decimal number (1e3 too, but no hexadecimal, inf or nan) from option->min to
