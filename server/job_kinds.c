@@ -114,6 +114,8 @@ static bool resolve_model(zi_server *server, zi_job *job, const char **name,
     free((char *)*name);
     *name = found.name;
     job->paths.model = found.path;
+    found.name = found.path = NULL;
+    zi_resolved_model_free(&found);
     add_field(job, "model");
     return true;
 }

@@ -35,8 +35,9 @@ bool zi_models_find_path(zi_server *server, const char *name, const char *field,
     zi_resolved_model found;
     if (!name) return true;
     if (!zi_models_find(server, name, field, &found, http_error)) return false;
-    free(found.name);
     *path = found.path;
+    found.path = NULL;
+    zi_resolved_model_free(&found);
     return true;
 }
 
@@ -61,8 +62,9 @@ bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_htt
                     : set_default_error(http_error, "llm", &error);
     if (*path) return true;
     if (!zi_models_find(server, NULL, "llm", &found, http_error)) return false;
-    free(found.name);
     *path = found.path;
+    found.path = NULL;
+    zi_resolved_model_free(&found);
     return true;
 }
 
@@ -70,8 +72,10 @@ char *zi_models_default_name(zi_server *server)
 {
     zi_resolved_model found;
     if (!zi_registry_resolve(server->registry, NULL, &found, NULL)) return NULL;
-    free(found.path);
-    return found.name;
+    char *name = found.name;
+    found.name = NULL;
+    zi_resolved_model_free(&found);
+    return name;
 }
 
 bool zi_models_set_default(zi_server *server, const char *name, const char *field,

@@ -376,7 +376,7 @@ class ComfyUI(PartsCase):
         self.assertEqual(self.good(self.run_zimage("tokenize", *there, "a fox")).stdout, ids)
         self.assertEqual(self.good(self.run_zimage("tokenize", "-m", "t.safetensors", *there, *parts[:2], "a fox")).stdout, ids)
         self.good(self.run_zimage("verify", "t.safetensors", *there, *parts))
-        self.good(self.run_zimage("verify", "z_image_turbo.safetensors", *there))
+        self.good(self.run_zimage("inspect", "z_image_turbo.safetensors", *there))
         self.good(self.run_zimage("convert", "t.safetensors", "mlx", "--to", "mlx", *there, *parts))
         self.good(self.run_zimage("enhance", *there, "--raw", "--max-tokens", "2", "-p", "a"))
         self.good(self.run_zimage("import", "t.safetensors", "--to", "mlx", *there, "--reference", MODEL))
