@@ -65,6 +65,8 @@ class Memory(Case):
             self.assertGreater(row["gb_per_second"], 0)
             self.assertGreater(row["share"], 0)
         self.refused(self.zimage("bench", "--memory", "--cpu", "xyz"), 2, "--cpu: ", "tier", "xyz")
+        self.refused(self.zimage("bench", "--precision", "q7"), 2, "--precision: ", "q7", "nvfp4",
+                     "convrot")
 
 
 class WrongCalls(Case):
