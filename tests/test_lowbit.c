@@ -190,6 +190,21 @@ static void comfyui_values(void)
     zi_checkpoint_close(&wanted);
 }
 
+/* The exponent 0 is the scale 0 for ComfyUI's library, and 2^-127 for MLX. */
+static void least_exponent(void)
+{
+    static const uint8_t codes[512] = {0, 1, 0};
+    zi_matrix m = {.rows = 1, .columns = 96, .bits = 8, .group = 32, .codes = ZI_CODES_E4M3};
+    float scales[3];
+    m.scales = codes;
+    m.scale_type = ZI_F8_E8M0;
+    zi_matrix_scales(&m, 0, 0, 3, scales, NULL);
+    CHECK(scales[0] == 0x1p-127f && scales[1] == 0x1p-126f && scales[2] == 0x1p-127f);
+    m.swizzled = true;
+    zi_matrix_scales(&m, 0, 0, 3, scales, NULL);
+    CHECK(scales[0] == 0 && scales[1] == 0x1p-126f && scales[2] == 0);
+}
+
 /* ---- what decides ---- */
 
 /* Shapes that fit two sizes of groups or more: by the width that another tensor implies, by the
@@ -603,6 +618,7 @@ int main(void)
 {
     RUN(mlx_values);
     RUN(comfyui_values);
+    RUN(least_exponent);
     RUN(ambiguous_groups);
     RUN(formats_from_metadata);
     RUN(rotations);

@@ -12,6 +12,7 @@ GOLDEN = os.path.dirname(MODEL)
 MLX = os.path.join(GOLDEN, "mlx", "FP8")
 SINGLE = os.path.join(GOLDEN, "comfyui", "seed_single_file.safetensors")
 SPLIT = os.path.join(GOLDEN, "comfyui", "split_diffusion_model_fp8_e4m3fn.safetensors")
+MIXED = os.path.join(GOLDEN, "lowbit", "diffusion_model_mixed.safetensors")
 VAE = os.path.join(GOLDEN, "comfyui", "split_ae.safetensors")
 ENCODER = os.path.join(MODEL, "text_encoder")
 QUERY = "layers.0.attention.to_q"
@@ -23,6 +24,12 @@ def half(*shape):
     for side in shape:
         count *= side
     return ["F16", list(shape), bytes(2 * count)]
+
+
+def marker(says):
+    """A tensor comfy_quant."""
+    text = json.dumps(says).encode()
+    return ["U8", [len(text)], text]
 
 
 class Good(Case):
@@ -122,23 +129,23 @@ class Foreign(Case):
         self.refuses_file({**self.tensors, "siglip_embedder.0.weight": half(4)}, "Omni")
 
     def test_formats(self):
-        for suffix, name in ((".qweight", "Nunchaku"), (".zero_point", "SDNQ"),
+        for suffix, name in ((".pre_quant_scale", "NVFP4"), (".qweight", "Nunchaku"), (".zero_point", "SDNQ"),
                              (".weight.absmax", "bitsandbytes"), (".weight_codebook", "4-bit")):
             with self.subTest(suffix):
                 self.refuses_file({**self.tensors, FUSED + suffix: half(1)}, name,
                                   "not supported")
         self.refuses_file({**self.tensors, FUSED + ".weight_scale_2": half(1)},
                           "NVFP4", "the file does not say that " + FUSED + ".weight is in that format")
-        for says, name in (({"format": "nvfp4"}, "nvfp4, with weights of type U8"),
+        for says, name in (({"format": "convrot_w4a4"}, "convrot_w4a4"),
+                           ({"format": "asym_w4a8_int8"}, "asym_w4a8_int8"),
+                           ({"format": "nvfp4"}, "nvfp4, with weights of type U8"),
                            ({"format": "mxfp8"}, "the tensor weight_scale that belongs to it is missing"),
                            ({"format": "int8_tensorwise", "convrot": True}, "I8"),
                            ({"format": "float8_e4m3fn", "convrot": True}, "convrot"),
                            ({"format": "int4_tensorwise"}, "not supported"),
                            ({"format": "int8_tensorwise"}, "I8")):
-            text = json.dumps(says).encode()
             with self.subTest(says):
-                self.refuses_file({**self.tensors, FUSED + ".comfy_quant": ["U8", [len(text)],
-                                                                            text]}, name)
+                self.refuses_file({**self.tensors, FUSED + ".comfy_quant": marker(says)}, name)
 
     def test_scales_that_do_not_fit(self):
         one = struct.pack("<f", 1)
@@ -201,6 +208,98 @@ class Foreign(Case):
                 change_json(config, **{field: value})
                 self.refuses(1, ["mlx"], model="mlx")
                 self.write("mlx/config.json", kept)
+
+
+class LowBit(Case):
+    """Files of few bits: used, described, and refused with one line where they are damaged."""
+
+    def setUp(self):
+        super().setUp()
+        self.tensors = read_safetensors(MIXED)
+        for name in list(self.tensors):  # what the metadata say, which are lost here
+            if name.endswith(".weight_scale_2"):
+                self.tensors[name[:-15] + ".comfy_quant"] = marker({"format": "nvfp4"})
+
+    def refuses_file(self, change, *words):
+        """With these tensors instead of the file's; None: without."""
+        tensors = {**self.tensors, **change}
+        write_safetensors(self.path("odd.safetensors"),
+                          {name: row for name, row in tensors.items() if row})
+        self.refuses(1, ["odd.safetensors", *words], "--reference", MODEL, model="odd.safetensors")
+
+    def test_generate_convert_and_inspect(self):
+        self.good(self.generate("--reference", MODEL, model=MIXED))
+        self.good(self.zimage("convert", "-q", "--to", "comfyui", MIXED, "kept.safetensors"))
+        self.good(self.zimage("convert", "-q", "--to", "diffusers", "--reference", MODEL, MIXED,
+                              "plain"))
+        types = {}
+        for path in (MIXED, "kept.safetensors", "plain"):
+            says = json.loads(self.good(self.zimage("inspect", "--json", path)).stdout)
+            self.assertEqual(says["problems"], [])
+            types[path] = says["components"]["transformer"]["types"]
+        self.assertEqual(types[MIXED], types["kept.safetensors"])
+        self.assertEqual({"I8 scaled, ConvRot 64", "I8 scaled", "MXFP8", "NVFP4", "F8_E4M3 scaled",
+                          "F32", "BF16"}, set(types[MIXED]))
+        self.assertEqual({"F32", "BF16"}, set(types["plain"]))
+        self.assertEqual(types[MIXED]["NVFP4"], 305664)  # without padding
+        self.assertEqual(sum(types[MIXED].values()), sum(types["plain"].values()))
+
+    def test_metadata(self):
+        write_safetensors(self.path("no.safetensors"), read_safetensors(MIXED))
+        self.refuses(1, ["no.safetensors", "neither a tensor comfy_quant nor the metadata"],
+                     "--reference", MODEL, model="no.safetensors")
+
+    def test_damaged(self):
+        layer, turned = "layers.0.attention.qkv", "noise_refiner.0.attention.qkv"
+        eight = "layers.0.adaLN_modulation.0"
+        scales = self.tensors[layer + ".weight_scale"]
+        for change, words in (
+            ({layer + ".weight_scale": ["F8_E4M3", [384, 4], bytes(384 * 4)]},
+             [layer + ".weight_scale", "[384, 4]", "[384, 8]"]),
+            ({layer + ".weight_scale": ["U8", *scales[1:]]}, [".weight_scale is U8", "F8_E4M3"]),
+            ({layer + ".weight_scale": None}, ["without its weight_scale"]),
+            ({layer + ".weight_scale_2": None}, ["without its weight_scale_2"]),
+            ({layer + ".weight_scale_2": ["F32", [2], bytes(8)]}, [".weight_scale_2", "one value"]),
+            ({layer + ".comfy_quant": marker({"format": "int4_awq"})}, ["int4_awq", "nvfp4"]),
+            ({eight + ".weight_scale": ["F32", [512, 4], bytes(512 * 16)]}, [eight, "F32", "U8"]),
+            ({eight + ".weight": ["F8_E4M3", [512, 100], bytes(51200)]}, [eight, "multiple of 32"]),
+            ({turned + ".comfy_quant": rotated(48)}, ["convrot_groupsize", "48", "power of four"]),
+            ({turned + ".comfy_quant": rotated(32)}, ["convrot_groupsize", "32", "power of four"]),
+            ({turned + ".comfy_quant": rotated(256)}, ["256", "does not divide", "[384, 128]"]),
+            ({turned + ".comfy_quant": rotated("64")}, ["convrot_groupsize", "power of four"]),
+            ({turned + ".comfy_quant": marker({"format": "nvfp4"})}, ["nvfp4", "U8", "I8"])):
+            with self.subTest(words):
+                self.refuses_file(change, *words)
+
+    def test_mlx_modes(self):
+        # The codes of a folder of 4 bits, under scales of one: what they mean does not matter.
+        self.good(self.zimage("convert", "-q", "--to", "mlx", "--precision", "q4", MODEL, "q4"))
+        plain = read_safetensors(self.path("q4", "weights.safetensors"))
+        said = json.loads(self.read("q4/config.json"))
+        for mode, group, one in (("mxfp4", 32, 127), ("nvfp4", 16, 0x38)):
+            tensors = {}
+            for name, (kind, shape, data) in plain.items():
+                if name.endswith(".scales"):
+                    count = shape[0] * shape[1] * (64 // group)
+                    kind, shape, data = "U8", [shape[0], shape[1] * (64 // group)], bytes([one]) * count
+                if not name.endswith(".biases"):
+                    tensors[name] = [kind, shape, data]
+            write_safetensors(self.path("q4", "weights.safetensors"), tensors)
+            for mode_said, group_said, words in ((mode, group, None), (mode, 64, ["group_size", mode]),
+                                                 ("mxfp6", 32, ["mxfp6", "mxfp4"])):
+                said["quantization"] = {"group_size": group_said, "bits": 4, "mode": mode_said}
+                self.write("q4/config.json", json.dumps(said))
+                if words:
+                    self.refuses(1, ["config.json", *words], model="q4")
+                    continue
+                self.good(self.generate("--compute", "exact", model="q4"))
+                inspected = json.loads(self.good(self.zimage("inspect", "--json", "q4")).stdout)
+                self.assertEqual(inspected["precision"], "MLX " + mode)
+                self.assertEqual(inspected["problems"], [])
+
+
+def rotated(size):
+    return marker({"format": "int8_tensorwise", "convrot": True, "convrot_groupsize": size})
 
 
 class Inspect(Case):

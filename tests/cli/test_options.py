@@ -91,6 +91,8 @@ class Memory(Case):
         for row in result["products"]:
             self.assertGreater(row["gb_per_second"], 0)
             self.assertGreater(row["share"], 0)
+        self.refused(self.zimage("bench", "--precision", "q7"), 2, "--precision: ", "q7", "nvfp4",
+                     "convrot")
         self.refused(self.zimage("bench", "--memory", "--cpu", "xyz"), 2, "--cpu: ", "\"xyz\" is no set of processor instructions")
 
 

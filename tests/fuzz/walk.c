@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "fuzz.h"
 #include "inspect/inspection.h"
+#include "convert/plan.h"
 #include "io/source.h"
 #include "io/values.h"
 #include "model/config.h"
@@ -21,21 +22,72 @@ static void check_rows(const zi_rows *rows)
     if (rows->tensor) check_bytes(rows->data, rows->count * zi_dtype_size(rows->tensor->type));
 }
 
+/* Dequantizes the first and the last row of an entry, as a matrix is read. */
+static void read_rows(const zi_entry *entry)
+{
+    size_t rows = entry->dims ? entry->shape[0] : 1, columns = 1;
+    for (int d = 1; d < entry->dims; d++) columns *= entry->shape[d];
+    bool blocks = columns % zi_dtype_block(entry->tensor->type) == 0;
+    if (!rows || !columns || !blocks) return;
+    float *row = malloc(columns * sizeof *row);
+    FUZZ_EXPECT(row);
+    zi_entry_read_row(entry, rows, columns, 0, row);
+    zi_entry_read_row(entry, rows, columns, rows - 1, row);
+    free(row);
+}
+
+/* Plans a conversion to each layout, which checks that all tensors have shapes and names there. */
+static void plan_conversions(const zi_source *source)
+{
+    static const zi_naming layouts[] = {ZI_NAMES_DIFFUSERS, ZI_NAMES_COMFYUI, ZI_NAMES_MLX,
+                                        ZI_NAMES_GGUF};
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+        zi_write_plan plan = {0};
+        zi_error error = {0};
+        fuzz_ok(zi_write_plan_add_component(&plan, source, layouts[i], ZI_PRECISION_ORIGINAL, false,
+                                            &error),
+                &error);
+        zi_write_plan_free(&plan);
+    }
+}
+
+static void check_source(const zi_source *source)
+{
+    for (size_t i = 0; i < source->count; i++) {
+        const zi_entry *entry = &source->entries[i];
+        check_bytes(entry->data, entry->bytes);
+        check_rows(&entry->scales);
+        check_rows(&entry->biases);
+        check_rows(&entry->factor);
+        read_rows(entry);
+        FUZZ_EXPECT(zi_source_find(source, entry->name) == entry);
+    }
+}
+
 static void check_part(const zi_checkpoint *checkpoint, zi_component part)
 {
     zi_source source;
     zi_error error = {0};
     zi_config config = {0};
     if (!fuzz_ok(zi_source_create(&checkpoint, 1, part, 0, &source, &error), &error)) return;
-    for (size_t i = 0; i < source.count; i++) {
-        const zi_entry *entry = &source.entries[i];
-        check_bytes(entry->data, entry->bytes);
-        check_rows(&entry->scales);
-        check_rows(&entry->biases);
-        FUZZ_EXPECT(zi_source_find(&source, entry->name) == entry);
-    }
+    check_source(&source);
+    plan_conversions(&source);
     fuzz_ok(zi_source_check_values(&source, &error), &error);
     if (source.count) fuzz_ok(zi_config_infer(&source, checkpoint->gguf, &config, &error), &error);
+    zi_source_free(&source);
+    /* what a config says of groups of 32 */
+    if (!fuzz_ok(zi_source_create(&checkpoint, 1, part, 32, &source, &error), &error)) return;
+    check_source(&source);
+    zi_source_free(&source);
+}
+
+/* Likewise as a language model. */
+static void check_language(const zi_checkpoint *checkpoint)
+{
+    zi_source source;
+    zi_error error = {0};
+    if (!fuzz_ok(zi_source_create_language(checkpoint, 0, &source, &error), &error)) return;
+    check_source(&source);
     zi_source_free(&source);
 }
 
@@ -66,6 +118,7 @@ void fuzz_checkpoint(const zi_checkpoint *checkpoint)
     }
     for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++)
         check_part(checkpoint, (zi_component)part);
+    check_language(checkpoint);
     inspect(checkpoint->files[0].path);
 }
 

@@ -201,12 +201,13 @@ static void pack_groups(const linear_job *job, size_t row, size_t n, size_t dept
     read_scales(w, row, n, depth, k, &table);
     for (size_t p = 0; p < k; p += unit, panel += job->panels.b_bytes) {
         size_t g = (depth + p) / w->group - depth / w->group;
-        const float *scales = table.scales[g], *biases = table.biases[g];
+        const float *scales = rounded[0], *biases = rounded[1];
         const uint8_t *q = read_group_values(w, row, n, depth + p, spread, &stride);
-        if (w->codes != ZI_CODES_INTEGER) {
+        if (w->codes == ZI_CODES_INTEGER) {
+            scales = table.scales[g];
+            biases = table.biases[g];
+        } else {
             round_floats(w, spread, n, unit, &table, g, rounded[0], rounded[1]);
-            scales = rounded[0];
-            biases = rounded[1];
         }
         job->exec->kernels->pack_group(q, stride, n, unit, scales, biases, panel);
     }
