@@ -88,9 +88,9 @@ static bool load_tokenizer(const zi_model_options *options, const zi_assembly *a
     int tokens = zi_tokenizer_vocab_size(model->tokenizer), vocab = model->config.text.vocab;
     return tokens <= vocab ||
            zi_error_set_in(error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
-                           "this model has no tokenizer, and the one in %s does not fit it: that "
-                           "has %d tokens, but the text encoder has only %d; take the tokenizer "
-                           "from a reference model (a complete Z-Image model)",
+                           "has no tokenizer, and the one in %s is of another model: it has %d "
+                           "tokens, but the text encoder knows %d; take the tokenizer from a "
+                           "reference model (a complete Z-Image model)",
                            options->tokenizer, tokens, vocab);
 }
 

@@ -209,7 +209,7 @@ class Handler(BaseHTTPRequestHandler):
         for key, value in headers.items():
             self.send_header(key, value)
         if ranged:
-            self.send_header("Content-Range", hub.content_range or
+            self.send_header("Content-Range", hub.content_range.get(name) or
                              f"bytes {first}-{last}/{len(data)}")
         endless = hub.endless and name in hub.endless
         if not endless:
@@ -239,6 +239,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.row["sent"] += len(rest)
                 self.close_connection = True
                 return None
+            while self.server.is_cdn and hub.limit is not None and hub.sent(cdn=True) >= hub.limit:
+                time.sleep(0.005)
             self.connection.sendall(piece)
             self.row["sent"] += len(piece)
             if hub.rate:
@@ -264,8 +266,9 @@ class Hub:
         self.revisions = {"main"}
         self.token, self.private, self.gated = None, False, False
         self.busy, self.busy_path = [], ""  # [(status, headers)] for the next requests of that path
-        self.ranges, self.content_range = True, None
+        self.ranges, self.content_range = True, {}  # by file, instead of the right one
         self.rate, self.cuts = None, []  # bytes a second; after how many to break off, once each
+        self.limit = None  # how many bytes of files the CDN sends in all before it waits for more
         self.instead, self.absent = {}, set()  # other data than announced; files that are gone
         self.endless, self.stall, self.stall_seconds = set(), set(), 30  # names of files
         self.endless_listing = False

@@ -207,7 +207,7 @@ class Tokenizers(PartsCase):
 
     def test_wrong_downloads(self):
         self.hub.add(REPO, {name: data for name, data in model_files().items() if not name.startswith("tokenizer/")})
-        self.refused(self.download("tokenizer"), 1, "no files of a tokenizer")
+        self.refused(self.download("tokenizer"), 1, "no folder tokenizer with its files")
         self.refused(self.download("tokenizer", "--file", "tokenizer/tokenizer.json"), 2, "--file", REPO)
         self.refused(self.download("tokenizer", "--to", "mlx"), 2, "--to", "does not apply to a tokenizer")
 
@@ -388,8 +388,8 @@ class ComfyUI(PartsCase):
         os.remove(self.path("comfy", "comfyui", "alone.safetensors"))
         os.remove(self.path("comfy", "vae", "ae.safetensors"))
         _, told = self.draw(*there)
-        self.assertIn("using the demo model", told)
-        self.assertIn("diffusion_models/z_image_turbo.safetensors is not used: it lacks components", told)
+        self.assertIn("using the small demo model", told)
+        self.assertIn("diffusion_models/z_image_turbo.safetensors is not used: parts of it are missing", told)
         write_vae(self.path("vae.safetensors"))
         self.assertEqual(self.draw(*there, "--vae", "vae.safetensors")[0], self.wanted)
 

@@ -232,8 +232,8 @@ class Values(Converted):
         """Values that are finite here, and would not be there."""
         name = "layers.0.attention.to_out.0.weight"
         self.damage(name, {"BF16": b"\x80\x4b"})  # 2^24
-        for args, words in ((["g.gguf", "--to", "gguf", "--precision", "q4"], ["Q4_0", "another precision"]),
-                            (["g.gguf", "--to", "gguf", "--precision", "q8"], ["Q8_0", "another precision"]),
+        for args, words in ((["g.gguf", "--to", "gguf", "--precision", "q4"], ["Q4_0", "choose the precision fp32"]),
+                            (["g.gguf", "--to", "gguf", "--precision", "q8"], ["Q8_0", "choose the precision fp32"]),
                             (["m", "--to", "mlx", "--precision", "fp16"], ["65504", "bf16"])):
             with self.subTest(args):
                 self.refused(self.convert("model", *args), 1, name, *words)
