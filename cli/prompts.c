@@ -284,9 +284,8 @@ bool zi_plan_read(const zi_generate_args *args, zi_generate_plan *plan, zi_error
         ok = add_lines(args, plan, skip_mark(text), error);
         free(text);
         if (ok && !plan->count)
-            ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, "prompts",
-                              "%s has only empty lines; write one prompt on each line",
-                              args->prompts);
+            ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, args->prompts,
+                              "has only empty lines; write one prompt on each line");
     } else {
         ok = add_job(args, plan, NULL, 0, error) != NULL;
     }

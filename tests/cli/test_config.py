@@ -117,7 +117,7 @@ class Wrong(Configured):
     def test_lines(self):
         for number, words, text in (
             (2, ["'stepz'", "no option"], "# first\nstepz = 3\n"),
-            (1, ["KEY = VALUE"], "steps 3\n"),
+            (1, ["the line has no =; write OPTION = VALUE"], "steps 3\n"),
             (1, ["no option of generate"], "[generate]port = 3".replace("]", "]\n")),
             (1, ["]"], "[generate\n"),
             (2, ["no subcommand", "paint"], "[paint]\nsteps = 3\n"),

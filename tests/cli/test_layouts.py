@@ -246,7 +246,7 @@ class LowBit(Case):
 
     def test_metadata(self):
         write_safetensors(self.path("no.safetensors"), read_safetensors(MIXED))
-        self.refuses(1, ["no.safetensors", "neither a tensor comfy_quant nor the metadata"],
+        self.refuses(1, ["no.safetensors", "the file does not say which format it is (a tensor comfy_quant or the metadata"],
                      "--reference", MODEL, model="no.safetensors")
 
     def test_damaged(self):
@@ -257,15 +257,15 @@ class LowBit(Case):
             ({layer + ".weight_scale": ["F8_E4M3", [384, 4], bytes(384 * 4)]},
              [layer + ".weight_scale", "[384, 4]", "[384, 8]"]),
             ({layer + ".weight_scale": ["U8", *scales[1:]]}, [".weight_scale is U8", "F8_E4M3"]),
-            ({layer + ".weight_scale": None}, ["without its weight_scale"]),
-            ({layer + ".weight_scale_2": None}, ["without its weight_scale_2"]),
+            ({layer + ".weight_scale": None}, ["the tensor weight_scale that belongs to it is missing"]),
+            ({layer + ".weight_scale_2": None}, ["the tensor weight_scale_2 that belongs to it is missing"]),
             ({layer + ".weight_scale_2": ["F32", [2], bytes(8)]}, [".weight_scale_2", "one value"]),
             ({layer + ".comfy_quant": marker({"format": "int4_awq"})}, ["int4_awq", "nvfp4"]),
             ({eight + ".weight_scale": ["F32", [512, 4], bytes(512 * 16)]}, [eight, "F32", "U8"]),
             ({eight + ".weight": ["F8_E4M3", [512, 100], bytes(51200)]}, [eight, "multiple of 32"]),
             ({turned + ".comfy_quant": rotated(48)}, ["convrot_groupsize", "48", "power of four"]),
             ({turned + ".comfy_quant": rotated(32)}, ["convrot_groupsize", "32", "power of four"]),
-            ({turned + ".comfy_quant": rotated(256)}, ["256", "does not divide", "[384, 128]"]),
+            ({turned + ".comfy_quant": rotated(256)}, ["needs a matrix with a multiple of 256 columns", "[384, 128]"]),
             ({turned + ".comfy_quant": rotated("64")}, ["convrot_groupsize", "power of four"]),
             ({turned + ".comfy_quant": marker({"format": "nvfp4"})}, ["nvfp4", "U8", "I8"])):
             with self.subTest(words):

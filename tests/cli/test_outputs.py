@@ -47,11 +47,11 @@ class Names(Case):
         self.assertEqual(self.names("--format", "jpeg", output="plain"), ["plain"])
         self.assertTrue(self.read("plain").startswith(b"\xff\xd8"))
         self.assertEqual(self.names("--format", "jpeg", output="a.JPG"), ["a.JPG"])
-        self.refuses(2, ["--format", "contradicts", "out.png"], "--format", "webp")
+        self.refuses(2, ["--format", "does not fit the extension", "out.png"], "--format", "webp")
 
     def test_quality_of_png_is_remarked(self):
         self.assertEqual(self.good(self.generate("--quality", "50")).stderr,
-                         b"zimage: --quality has no effect on PNG\n")
+                         b"zimage: --quality has no effect on PNG files; it applies to .jpg and .webp\n")
         self.assertEqual(self.good(self.generate("--quality", "50", output="a.jpg")).stderr, b"")
 
 
@@ -103,7 +103,8 @@ class Existing(Case):
         self.write("o2.png", SENTINEL)
         result = self.generate("-n", "3", "--no-clobber", output="o%d.png")
         self.assertEqual((result.returncode, result.stdout), (1, b"o1.png\no3.png\n"))
-        self.assertEqual(result.stderr, b"zimage: o2.png: exists and stays, because of --no-clobber\n")
+        self.assertEqual(result.stderr, b"zimage: o2.png: exists already and is kept, because of --no-clobber; "
+                                        b"choose another name, or leave --no-clobber out\n")
         self.assertEqual(self.read("o2.png"), SENTINEL)
         self.write("o1.png", SENTINEL)
         self.assertEqual(self.generate("-n", "4", "--no-clobber", output="o%d.png").stdout, b"o4.png\n")
@@ -149,7 +150,7 @@ class Existing(Case):
         self.assertEqual(self.files(), ["new.png", "out.png"])
         self.assertTrue(os.path.islink(self.path("out.png")))
         os.symlink("loop.png", self.path("loop.png"))
-        self.refused(self.generate(output="loop.png"), 1, "loop.png", "links")
+        self.refused(self.generate(output="loop.png"), 1, "loop.png", "this symbolic link leads to itself")
         os.symlink("nowhere/x.png", self.path("lost.png"))
         self.refused(self.generate(output="lost.png"), 1, "nowhere")
 

@@ -185,7 +185,7 @@ class Detected(Case):
 
     def test_asked_for_where_there_is_none(self):
         shown, _ = self.seen("--preview", "on")
-        self.assertIn(b"does not say that it can show images", shown)
+        self.assertIn(b"does not report that it can show images", shown)
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ class Lists(Prompting):
 
     def test_lists_without_prompts(self):
         self.write("list", "\n \n")
-        self.refused(self.call("--prompts", "list"), 1, "list", "no prompt")
+        self.refused(self.call("--prompts", "list"), 1, "list: has only empty lines")
         self.refused(self.call("--prompts", "none"), 1, "none", "no such file")
 
 
@@ -186,8 +186,8 @@ class LongPrompts(Prompting):
 
     def test_what_is_cut_is_told(self):
         result = self.good(self.call("-p", self.text, "--seed", "1", "-o", "out.png"))
-        self.assertRegex(result.stderr.decode(), r"^zimage: the prompt has 2116 tokens and is cut to the first 512; "
-                                                 r"see --max-tokens\n$")
+        self.assertRegex(result.stderr.decode(), r"^zimage: the prompt has 2116 tokens, and only the first 512 are used; "
+                                                 r"shorten it, or raise --max-tokens\n$")
         events = self.events(self.good(self.call("-p", self.text, "--seed", "1", "-o", "out.png", "--json")))
         for event in (events[0], events[-1]):
             self.assertGreater(event["tokens"], 1000)

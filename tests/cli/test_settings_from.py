@@ -71,22 +71,22 @@ class SettingsFrom(Case):
         told = self.again("-q", "-W64", "-H64")
         self.assertEqual(told, "")
         told = self.zimage("generate", "-W64", "-H64", "-o", "again.png", "--settings-from", "out.png").stderr.decode()
-        line = [line for line in told.splitlines() if "not taken over from out.png: " in line]
+        line = [line for line in told.splitlines() if "these settings of out.png are not used, " in line]
         self.assertEqual(len(line), 1, told)
         for part in ("Sampler: DPM++ 2M", "Schedule type: SGM Uniform", "CFG scale: 0.5", "Model: nobody's", "Clip skip: 2",
                      "Hires upscale: 2"):
             self.assertIn(part, line[0])
         for part in ("Steps", "Seed", "Version", "Size", "hash", "Shift"):
-            self.assertNotIn(part, line[0].split("taken over")[1])
+            self.assertNotIn(part, line[0].split("their values: ")[1])
         told = self.zimage("generate", "-m", MODEL, "-s1", "-W", "64", "-H", "64", "-o", "b.png", "--settings-from", "out.png",
                            "--json").stderr.decode()
-        self.assertIn("not taken over", " ".join(json.loads(line)["message"] for line in told.splitlines()))
+        self.assertIn("these settings of out.png are not used", " ".join(json.loads(line)["message"] for line in told.splitlines()))
 
     def test_names_of_samplers_and_schedules(self):
         for sampler, schedule in (("Heun", "Karras"), ("LCM", "Beta"), ("heun", "karras")):
             self.image_with(f"a cat\nSteps: 2, Sampler: {sampler}, Schedule type: {schedule}, CFG scale: 3, Seed: 1, Size: 64x64, "
                             "CFG normalization: 1, CFG truncation: 0.5")
-            self.assertNotIn("not taken over", self.again())
+            self.assertNotIn("are not used", self.again())
             text = png_infotext(self.read("again.png"))
             for part in (f"Sampler: {sampler.replace('heun', 'Heun')}, Schedule type: {schedule.title()}, CFG scale: 3,",
                          "CFG normalization: 1, CFG truncation: 0.5"):
@@ -132,7 +132,7 @@ class SettingsFrom(Case):
         self.good(self.generate("--no-metadata"))
         self.assertIn("out.png: the image has no generation parameters", self.again("-p", "x", code=1))
         self.write("out.png", "no image")
-        self.assertIn("out.png: not a PNG, JPEG or WebP image", self.again("-p", "x", code=1))
+        self.assertIn("out.png: is not a PNG, JPEG or WebP image", self.again("-p", "x", code=1))
         self.assertIn("none.png", self.zimage(*CALL, "--settings-from", "none.png").stderr.decode())
         self.assertNotIn("again.png", self.files())
 
