@@ -169,11 +169,12 @@ class HeldRequest:
 
 
 class HeldEvents:
-    """Reloads the page and delays server events of one name until release()."""
+    """Reloads the page, without the worker that tabs share, and delays server events of one name until release()."""
 
     def __init__(self, page, name):
         self.page = page
         page.add_init_script("""
+            delete window.SharedWorker;
             const listen = EventTarget.prototype.addEventListener;
             window.held = [];
             EventSource.prototype.addEventListener = function (name, listener) {
