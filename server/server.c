@@ -97,6 +97,8 @@ void zi_server_stop(zi_server *server)
     if (!server) return;
     atomic_store(&running->stopping, true);
     if (running->has_ticker) pthread_join(running->ticker, NULL);
+    /* Clients can tell jobs that are cancelled now from those that somebody cancelled. */
+    if (server->events) zi_events_publish(server->events, "stopping", NULL);
     if (server->jobs) zi_jobs_close(server->jobs);
     zi_worker_join(server->worker);
     zi_scanner_stop(server->scanner);

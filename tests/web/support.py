@@ -248,7 +248,7 @@ class PageCase(unittest.TestCase):
         page.on("console", lambda message: message.type == "error" and self.add_console_error(message.text))
         page.on("pageerror", lambda error: self.console_errors.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url.replace(url, self.server.url)))
-        page.goto(f"{url}#{view}" if view else url)
+        page.goto(f"{url}#/{view}" if view else url)
         self.wait_until_loaded(page)
         return page
 

@@ -139,9 +139,7 @@ function showLoginDialog(onAccepted) {
     key,
     el('p.error', { id: 'key-error', role: 'alert' }),
     el('div.row.end', {}, button('.primary', null, 'Sign in', null, { type: 'submit' })));
-  const box = openDialog('API key required', '', form);
-  box.addEventListener('cancel', (event) => event.preventDefault());
-  $('[aria-label="Close"]', box).remove();
+  const box = openDialog('API key required', '.lasting', form);
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     try {
