@@ -144,7 +144,7 @@ function showLoginDialog(onAccepted) {
     event.preventDefault();
     try {
       await sendJson('POST', '/api/login', { key: key.value });
-      box.close();
+      box.close('done');
       onAccepted();
     } catch (error) {
       setFieldError('key', error.message);

@@ -83,7 +83,7 @@ let dialogCount = 0;
 
 /**
  * Opens a modal dialog. Closing, also by Back, removes it from the document and returns the focus to what had it before.
- * @param classes '.wide', as in el(); '.lasting': only the caller closes it
+ * @param classes '.wide', as in el(); '.lasting': only close('done') closes it
  * @returns the dialog element; children are in its .dialog-body
  */
 export function openDialog(title, classes, ...children) {
@@ -95,11 +95,14 @@ export function openDialog(title, classes, ...children) {
     el('div.dialog-head', {}, heading, !isLasting && close),
     el('div.dialog-body', {}, ...children));
   box.addEventListener('close', () => {
+    if (isLasting && box.returnValue !== 'done') { // Escape, which cannot always be prevented
+      box.showModal();
+      return;
+    }
     box.remove();
     if (opener?.isConnected) opener.focus();
     if (!isLasting) dialogClosed();
   });
-  if (isLasting) box.addEventListener('cancel', (event) => event.preventDefault());
   box.addEventListener('pointerdown', (event) => {
     if (!isLasting && event.target === box && isOutside(box, event)) box.close(); // a click on the backdrop
   });

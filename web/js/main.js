@@ -85,6 +85,10 @@ on('connection', (state) => {
 on('jobChanged', showStatus);
 on('jobsReset', showStatus);
 addEventListener('hashchange', route);
+// Browsers scroll to the text cursor of a field alone, without the margin that keeps fields out from behind the bars.
+addEventListener('focusin', ({ target }) => {
+  if (target.matches('.view :is(input, textarea)')) target.scrollIntoView({ block: 'nearest' });
+});
 // A file that is dropped beside a drop target must not replace the page.
 for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault());
 route();
