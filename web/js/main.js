@@ -85,9 +85,11 @@ on('connection', (state) => {
 on('jobChanged', showStatus);
 on('jobsReset', showStatus);
 addEventListener('hashchange', route);
-// Browsers scroll to the text cursor of a field alone, without the margin that keeps fields out from behind the bars.
+// Browsers are content if a part of an element is visible, or the text cursor. The margins in base.css count here, too.
 addEventListener('focusin', ({ target }) => {
-  if (target.matches('.view :is(input, textarea)')) target.scrollIntoView({ block: 'nearest' });
+  if (target.matches('.view :is(input, textarea, button):focus-visible')) {
+    target.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }
 });
 // A file that is dropped beside a drop target must not replace the page.
 for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault());
