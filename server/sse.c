@@ -49,8 +49,9 @@ static bool format_native(void *user, const zi_event *event, zi_text *out)
 }
 
 /* zi_event_stream_options.snapshot of the native API. Appends an event "snapshot" with this job or
- * all (0) and the server's start; *cursor becomes the latest event that it includes. False: the stream's job has ended or
- * does not exist. Out of memory: it appends nothing, with the same *cursor and result. */
+ * all (0) and the server's start; *cursor becomes the latest event that it includes. False: the
+ * stream's job has ended or does not exist. Out of memory: it appends nothing, with the same
+ * *cursor and result. */
 static bool snapshot_native(void *user, zi_server *server, uint64_t job, uint64_t *cursor,
                             zi_text *out)
 {

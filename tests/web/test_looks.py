@@ -9,6 +9,9 @@ from support import DESK, PHONE, RED, STAR, PageCase, expect
 
 VIEWS = "generate", "gallery", "models", "log"
 SCHEMES = "light", "dark"
+# Whether the images that can be seen are there. Playwright's "networkidle" waits for the end of the shared worker's script.
+LOADED = """[...document.images].filter((one) => one.checkVisibility() && one.getBoundingClientRect().top < innerHeight)
+    .every((one) => one.complete && one.naturalWidth)"""
 SIZES = {"desk": DESK, "phone": PHONE}
 
 
@@ -41,7 +44,7 @@ class Looks(PageCase):
                 page.click(f".tabs [href='#/{view}']")
                 expect(page.locator(f"#view-{view}")).to_be_visible()
                 expect(page.locator(f"#view-{view} .skeleton")).to_have_count(0)
-                page.wait_for_load_state("networkidle") if view != "log" else None
+                page.wait_for_function(LOADED)
                 self.assert_accessible(page, f"{where} {view}")
                 self.assert_no_overflow(page, f"{where} {view}")
                 self.screenshot(page, f"{where}-{view}")

@@ -1,6 +1,6 @@
 // Jobs that this browser submitted and that ended with the server: after a restart, the page says which they were and
 // offers to submit them again. All tabs share the lists, in local storage.
-import { $, button, el, plural, showToast, storage } from './dom.js';
+import { $, announce, button, el, plural, showToast, storage } from './dom.js';
 import { submitJob } from './api.js';
 import { emit, on } from './events.js';
 import { addJob, findJob, isActive } from './jobs.js';
@@ -53,7 +53,9 @@ function jobsReset({ began: beganNow }) {
   const active = jobs.filter(([id]) => findJob(id) && isActive(findJob(id)));
   if (jobs.length) storage.set('pending', Object.fromEntries(active.map(([id, job]) => [id, { ...job, began }])));
   const all = Object.entries({ ...lostJobs(), ...Object.fromEntries(lost) });
-  if (lost.length) setLost(Object.fromEntries(all.slice(-MAX_LOST)));
+  if (!lost.length) return;
+  setLost(Object.fromEntries(all.slice(-MAX_LOST)));
+  announce($('p', section).textContent);
 }
 
 /* ---- submitting them again ---- */
