@@ -94,16 +94,27 @@ const char *zi_server_url(const zi_server *server)
     return server->url;
 }
 
+/* Closes the ring, and waits until the streams have sent their last events and ended; at most one
+ * second, for clients that do not read. */
+static void end_event_streams(zi_events *events)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+    zi_events_close(events);
+    for (int i = 0; i < 200 && zi_event_streams_count(); i++) nanosleep(&pause, NULL);
+}
+
 void zi_server_stop(zi_server *server)
 {
     running_server *running = (running_server *)server;
     if (!server) return;
     atomic_store(&running->stopping, true);
     if (running->has_ticker) pthread_join(running->ticker, NULL);
+    /* Clients can tell jobs that are cancelled now from those that somebody cancelled. */
+    if (server->events) zi_events_publish(server->events, "stopping", NULL);
     if (server->jobs) zi_jobs_close(server->jobs);
     zi_worker_join(server->worker);
     zi_scanner_stop(server->scanner);
-    if (server->events) zi_events_close(server->events);
+    if (server->events) end_event_streams(server->events);
     zi_http_stop(server);
     zi_worker_free(server->worker);
     zi_engine_free(server->engine);

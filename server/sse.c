@@ -49,14 +49,16 @@ static bool format_native(void *user, const zi_event *event, zi_text *out)
 }
 
 /* zi_event_stream_options.snapshot of the native API. Appends an event "snapshot" with this job or
- * all (0); *cursor becomes the latest event that it includes. False: the stream's job has ended or
- * does not exist. Out of memory: it appends nothing, with the same *cursor and result. */
+ * all (0) and the server's start; *cursor becomes the latest event that it includes. False: the
+ * stream's job has ended or does not exist. Out of memory: it appends nothing, with the same
+ * *cursor and result. */
 static bool snapshot_native(void *user, zi_server *server, uint64_t job, uint64_t *cursor,
                             zi_text *out)
 {
     (void)user;
     bool ended = false;
     cJSON *json = zi_jobs_snapshot_json(server->jobs, job, cursor, &ended);
+    cJSON_AddNumberToObject(json, "began", server->began);
     char *text = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
     if (text) print_event(*cursor, "snapshot", text, out);

@@ -152,6 +152,7 @@ class Jobs(Case):
         known = [j for j in snapshot.data["jobs"] if j["id"] == job][0]
         self.assertEqual(known["state"], "running")
         self.assertEqual(known["preview"]["width"], 64)
+        self.assertLessEqual(snapshot.data["began"], known["created"])
         again.until("step")
         again.close()
 
@@ -222,7 +223,7 @@ class Restarts(Case):
     """Servers of their own, one after the other on one folder."""
 
     def test_ends_cleanly_and_remembers(self):
-        folder = temporary_folder(self)
+        folder, starts = temporary_folder(self), []
         for cached in False, True:
             server = Server(folder)
             job = server.submit(steps=2, seed=1)
@@ -231,12 +232,19 @@ class Restarts(Case):
             stream.close()
             self.assertEqual([e.data["cached"] for e in events if e.name == "encoded"], [cached])
             server.wait(job)
-            server.submit(**LONG)
+            lost = server.submit(**LONG)
             listener = Stream(server, "/api/events")
+            starts.append(next(iter(listener)).data["began"])
             began = time.monotonic()
             self.assertEqual(server.stop(), 0, server.log())
             self.assertLess(time.monotonic() - began, LIMIT / 4)
+            # Clients get the end of the job, after the reason.
+            ends = [e for e in listener if e.name in ("stopping", "cancelled")]
+            self.assertEqual([(e.name, e.data.get("job")) for e in ends],
+                             [("stopping", None), ("cancelled", lost)])
+            self.conforms(ends[0].data, SCHEMAS["Event_stopping"])
             listener.close()
+        self.assertLess(starts[0], starts[1])
         server = Server(folder)
         listed = server.get("/api/images").json
         self.assertEqual(listed["total"], 2)

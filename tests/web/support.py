@@ -169,11 +169,12 @@ class HeldRequest:
 
 
 class HeldEvents:
-    """Reloads the page and delays server events of one name until release()."""
+    """Reloads the page, without the worker that tabs share, and delays server events of one name until release()."""
 
     def __init__(self, page, name):
         self.page = page
         page.add_init_script("""
+            delete window.SharedWorker;
             const listen = EventTarget.prototype.addEventListener;
             window.held = [];
             EventSource.prototype.addEventListener = function (name, listener) {
@@ -247,7 +248,7 @@ class PageCase(unittest.TestCase):
         page.on("console", lambda message: message.type == "error" and self.add_console_error(message.text))
         page.on("pageerror", lambda error: self.console_errors.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url.replace(url, self.server.url)))
-        page.goto(f"{url}#{view}" if view else url)
+        page.goto(f"{url}#/{view}" if view else url)
         self.wait_until_loaded(page)
         return page
 

@@ -176,7 +176,7 @@ class Gallery(PageCase):
     def test_deleted_while_the_list_is_requested(self):
         other = self.open_page()
         held = HeldRequest(other, "**/api/images?limit=60*")
-        other.click(".tabs [href='#gallery']")
+        other.click(".tabs [href='#/gallery']")
         held.wait()
         before = self.cards.count()
         self.delete(self.cards.first.get_attribute("data-id"))

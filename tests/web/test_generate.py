@@ -106,12 +106,14 @@ class Generate(PageCase):
         expect(self.page.locator("#run")).to_contain_text("seed 7")
 
     def test_queue(self):
-        self.start_long_job()
+        self.start_long_job(width=768, height=768)
         self.page.fill("#prompt", RED)
         self.page.click("#generate")
-        expect(self.page.locator("#run")).to_contain_text("in the queue")
         expect(self.page.locator("#status")).to_have_text("Running, 1 job queued")
         expect(self.page.locator("#strip .ring")).to_have_count(2)
+        expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))  # the running one stays visible
+        self.page.click("#strip .tile >> nth=1")
+        expect(self.page.locator("#run")).to_contain_text("in the queue")
         self.page.click("#cancel")
         expect(self.page.locator("#strip .ring")).to_have_count(1)
         self.page.click("#strip .tile >> nth=0")

@@ -9,6 +9,9 @@ from support import DESK, PHONE, RED, STAR, PageCase, expect
 
 VIEWS = "generate", "gallery", "models", "log"
 SCHEMES = "light", "dark"
+# Whether the images that can be seen are there. Playwright's "networkidle" waits for the end of the shared worker's script.
+LOADED = """[...document.images].filter((one) => one.checkVisibility() && one.getBoundingClientRect().top < innerHeight)
+    .every((one) => one.complete && one.naturalWidth)"""
 SIZES = {"desk": DESK, "phone": PHONE}
 
 
@@ -38,10 +41,10 @@ class Looks(PageCase):
     def test_views(self):
         for where, page in self.open_pages():
             for view in VIEWS:
-                page.click(f".tabs [href='#{view}']")
+                page.click(f".tabs [href='#/{view}']")
                 expect(page.locator(f"#view-{view}")).to_be_visible()
                 expect(page.locator(f"#view-{view} .skeleton")).to_have_count(0)
-                page.wait_for_load_state("networkidle") if view != "log" else None
+                page.wait_for_function(LOADED)
                 self.assert_accessible(page, f"{where} {view}")
                 self.assert_no_overflow(page, f"{where} {view}")
                 self.screenshot(page, f"{where}-{view}")
@@ -52,7 +55,7 @@ class Looks(PageCase):
 
     def test_dialogs(self):
         for where, page in self.open_pages():
-            page.click(".tabs [href='#gallery']")
+            page.click(".tabs [href='#/gallery']")
             page.click(".card button >> nth=0")
             expect(page.get_by_role("dialog")).to_be_visible()
             self.assert_accessible(page, f"{where} image")
@@ -62,7 +65,7 @@ class Looks(PageCase):
             self.assert_accessible(page, f"{where} compare")
             self.screenshot(page, f"{where}-compare")
             page.keyboard.press("Escape")
-            page.click(".tabs [href='#models']")
+            page.click(".tabs [href='#/models']")
             page.click("[data-action='Inspect'] >> nth=0")
             expect(page.locator("dialog .properties")).not_to_have_count(0)
             self.assert_accessible(page, f"{where} inspect")
@@ -130,7 +133,7 @@ class Empty(PageCase):
             page = self.open_page("gallery", color_scheme=scheme)
             expect(page.get_by_role("heading", name="No images yet")).to_be_visible()
             self.screenshot(page, f"desk-{scheme}-gallery-empty")
-            page.click(".tabs [href='#generate']")
+            page.click(".tabs [href='#/generate']")
             expect(page.locator("#frame .placeholder")).to_be_visible()
             self.screenshot(page, f"desk-{scheme}-generate-empty")
 

@@ -1,29 +1,53 @@
 """Size and time of the first load, no third-party requests, reconnecting, restarts and the API key."""
 
 import re
-import time
+import socket
+import statistics
+import threading
 import unittest
 import urllib.request
 
 from support import RED, STAR, Browser, PageCase, Proxy, expect
 
 MAX_BYTES = 100_000  # of the first load, compressed
-MAX_SECONDS = 0.2
+MAX_RATIO = 4  # of the time of the first load to that of a page of 1 kB
+LOADS = 12
 
 
-def machine_is_idle():
-    """Whether no other thread is running; True where /proc/loadavg does not exist."""
-    try:
-        with open("/proc/loadavg", encoding="ascii") as file:
-            return int(file.read().split()[3].split("/")[0]) <= 1
-    except OSError:
-        return True
+class SmallPage:
+    """A server of one page of 1 kB, which answers without delay."""
+
+    def __init__(self):
+        page = b"<!doctype html><html lang=en><title>small</title><p>".ljust(1000, b"x")
+        self.answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n" + page
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.reply, args=(client,), daemon=True).start()
+
+    def reply(self, client):
+        with client:
+            if client.recv(65536):
+                client.sendall(self.answer)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
 
 
 class Network(PageCase):
     def test_first_load(self):
-        """Size and time of a load with an empty cache. The machine may be busy: the best of the loads counts, and slow ones
-        only if nothing else was running."""
+        """Size and time of loads with an empty cache. Machines differ, and this one may be busy: the time is compared with
+        that of a small page in the same browser, in turns."""
+        small = SmallPage()
+        self.addCleanup(small.close)
         page = Browser.get().new_context().new_page()
         self.addCleanup(page.context.close)
         session = page.context.new_cdp_session(page)
@@ -31,22 +55,23 @@ class Network(PageCase):
         session.send("Network.setCacheDisabled", {"cacheDisabled": True})
         received = []
         session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
-        times, deadline = [], time.monotonic() + 40
-        while time.monotonic() < deadline and min(times, default=1) >= MAX_SECONDS:
-            before = machine_is_idle()
+
+        def load_time(url):
+            page.goto(url)
+            took = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+            self.assertGreater(took, 0)
+            return took
+
+        times, small_times = [], []
+        for _ in range(LOADS):
+            small_times.append(load_time(small.url))
             received.clear()
-            page.goto(self.server.url)
+            times.append(load_time(self.server.url))
             expect(page.locator("#status")).to_have_text("Ready")
             self.assertGreater(sum(received), 30_000)  # page, script and style sheet are counted
             self.assertLess(sum(received), MAX_BYTES)
-            took = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000
-            page.goto("about:blank")
-            time.sleep(0.2)
-            if took < MAX_SECONDS or (before and machine_is_idle()):
-                times.append(took)
-        if not times:
-            self.skipTest("the machine was busy all the time")
-        self.assertLess(min(times), MAX_SECONDS, times)
+        ratio = statistics.median(times) / statistics.median(small_times)
+        self.assertLess(ratio, MAX_RATIO, (times, small_times))
 
     def test_few_requests(self):
         """The build bundles modules and style sheets: with many requests, they take most of the loading time."""
@@ -58,7 +83,7 @@ class Network(PageCase):
         """tearDown checks all requests; this shows every view."""
         self.generate(RED)
         for view in "gallery", "models", "log", "generate":
-            self.page.click(f".tabs [href='#{view}']")
+            self.page.click(f".tabs [href='#/{view}']")
         paths = {url[len(self.server.url) - 1:].split("?")[0] for url in self.requests}
         for path in "/", "/js/main.js", "/style.css", "/api/jobs", "/api/images", "/api/models", "/api/log":
             self.assertIn(path, paths)

@@ -17,13 +17,43 @@ async function errorFromResponse(response) {
   return new ApiError(message, error?.field, response.status);
 }
 
+const MAX_WAIT = 30000; // milliseconds until the server answers
+const MAX_WAIT_FOR_FILE = 300000; // the same with a file to upload
+
+export const noAnswer = (milliseconds) => new ApiError(
+  `The server did not answer within ${milliseconds / 1000} seconds. It may be overloaded or stopped; try again.`);
+
 /**
  * Sends a request. On HTTP 401 it asks for the API key and sends the request again.
  * @param body a Blob, or a value that is sent as JSON; undefined for none
- * @returns the Response, whose status is a success
+ * @param read reads the response while the time limit still counts; default: it returns the Response
+ * @returns what `read` makes of the Response, whose status is a success
  * @throws ApiError, or the AbortError of `signal`
  */
-export async function send(method, path, body, { signal } = {}) {
+export async function send(method, path, body, { signal } = {}, read = (response) => response) {
+  const timeout = new AbortController();
+  const limit = body instanceof Blob ? MAX_WAIT_FOR_FILE : MAX_WAIT;
+  const timer = setTimeout(() => timeout.abort(), limit);
+  const stop = () => timeout.abort();
+  signal?.addEventListener('abort', stop);
+  if (signal?.aborted) stop();
+  try {
+    return await read(await request(method, path, body, timeout.signal));
+  } catch (error) {
+    if (error.name === 'AbortError' && !signal?.aborted) throw noAnswer(limit);
+    if (error instanceof ApiError && error.status === 401 && path !== '/api/login') {
+      clearTimeout(timer);
+      await askForApiKey();
+      return send(method, path, body, { signal }, read);
+    }
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// As send(), but without time limit and login.
+async function request(method, path, body, signal) {
   const isBlob = body instanceof Blob;
   const options = { method, signal };
   if (body !== undefined) {
@@ -38,18 +68,22 @@ export async function send(method, path, body, { signal } = {}) {
     throw new ApiError('Cannot reach the server. Is zimage serve running?');
   }
   if (response.ok) return response;
-  if (response.status === 401 && path !== '/api/login') {
-    await askForApiKey();
-    return send(method, path, body, { signal });
-  }
   throw await errorFromResponse(response);
 }
 
-// As send(), but returns the JSON of the response; null for HTTP 204.
-export async function sendJson(method, path, body, options) {
-  const response = await send(method, path, body, options);
-  return response.status === 204 ? null : response.json();
+async function readJson(response) {
+  if (response.status === 204) return null;
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new ApiError('The connection to the server was lost. Try again.');
+  }
 }
+
+// As send(), but returns the JSON of the response; null for HTTP 204.
+export const sendJson = (method, path, body, options) =>
+  send(method, path, body, options, readJson);
 
 export const getJson = (path) => sendJson('GET', path);
 
@@ -105,14 +139,12 @@ function showLoginDialog(onAccepted) {
     key,
     el('p.error', { id: 'key-error', role: 'alert' }),
     el('div.row.end', {}, button('.primary', null, 'Sign in', null, { type: 'submit' })));
-  const box = openDialog('API key required', '', form);
-  box.addEventListener('cancel', (event) => event.preventDefault());
-  $('[aria-label="Close"]', box).remove();
+  const box = openDialog('API key required', '.lasting', form);
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     try {
       await sendJson('POST', '/api/login', { key: key.value });
-      box.close();
+      box.close('done');
       onAccepted();
     } catch (error) {
       setFieldError('key', error.message);

@@ -74,20 +74,44 @@ function setValue(parameter, field, value) {
   else field.value = value;
 }
 
-// Whether an image's metadata has a usable value. Steps that are unknown, for example, are 0.
-function isKnown(parameter, value) {
-  if (value == null || value === '') return false;
-  if (parameter.type === 'choice') return parameter.choices.includes(value);
-  return parameter.min === null || parameter.type === 'text' || Number(value) >= parameter.min;
+// Whether an image's metadata has a value. Steps that are unknown, for example, are 0.
+const isGiven = ({ type, min }, value) =>
+  value != null && value !== '' && !((type === 'integer' || type === 'number') && min > 0 && Number(value) === 0);
+
+// The value of the field that stands for a value of an image: a choice in the table's letter case, a multiple.
+function nearestValue({ type, choices, multiple }, value) {
+  if (type === 'choice') return choices.find((choice) => choice.toLowerCase() === String(value).toLowerCase()) ?? value;
+  return multiple ? Math.max(multiple, Math.round(value / multiple) * multiple) : value;
+}
+
+// Why the field cannot have a value; '' if it can.
+function problemOf({ type, choices, min, max }, value) {
+  if (type === 'choice') return choices.includes(value) ? '' : `'${value}' is not one of ${choices.join(', ')}`;
+  if (type === 'text') {
+    const bytes = new TextEncoder().encode(value).length;
+    return max && bytes > max ? `it has ${bytes} bytes, and at most ${max} are possible` : '';
+  }
+  if (type !== 'integer' && type !== 'number') return '';
+  const number = Number(value);
+  if (type === 'integer' ? !Number.isInteger(number) : !Number.isFinite(number)) return `'${value}' is not a number that fits`;
+  return number < min || number > max ? `${value} is outside of ${min} to ${max}` : '';
 }
 
 // Sets a field to the value of an image or of saved settings. An unknown value turns off what can be off and empties
-// optional texts; other fields keep their value, as all fields do when it is undefined.
+// optional texts; other fields keep their value, as all fields do when it is undefined. Returns what the user should
+// know: why the field has another value than this; '' if it has not.
 export function applyValue(parameter, field, value) {
-  if (value === undefined) return;
-  if (isKnown(parameter, value)) setValue(parameter, field, value);
-  else if (parameter.zero_off) setValue(parameter, field, 0);
-  else if (parameter.type === 'text' && !parameter.required) setValue(parameter, field, '');
+  if (value === undefined) return '';
+  if (!isGiven(parameter, value)) {
+    if (parameter.zero_off) setValue(parameter, field, 0);
+    else if (parameter.type === 'text' && !parameter.required) setValue(parameter, field, '');
+    return '';
+  }
+  const usable = nearestValue(parameter, value), problem = problemOf(parameter, usable);
+  if (problem) return `${parameter.label}: ${problem}; it stays ${field.value || 'the default'}`;
+  setValue(parameter, field, usable);
+  if (usable === value || parameter.type === 'choice') return '';
+  return `${parameter.label}: ${value} is not a multiple of ${parameter.multiple}; it is now ${usable}`;
 }
 
 // Call this when the user has moved a slider: it moves by steps again if setSliderValue() dropped the step.

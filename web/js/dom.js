@@ -1,4 +1,5 @@
 // Helpers for DOM elements, dialogs and messages, for formatting values, and for local storage.
+import { dialogClosed, dialogOpened } from './navigation.js';
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -81,26 +82,33 @@ export function showToast(text) {
 let dialogCount = 0;
 
 /**
- * Opens a modal dialog. Closing removes it from the document and returns the focus to what had it before.
- * @param classes '.wide', as in el()
+ * Opens a modal dialog. Closing, also by Back, removes it from the document and returns the focus to what had it before.
+ * @param classes '.wide', as in el(); '.lasting': only close('done') closes it
  * @returns the dialog element; children are in its .dialog-body
  */
 export function openDialog(title, classes, ...children) {
   const opener = document.activeElement;
   const heading = el('h2', { id: `dialog-${++dialogCount}` }, title);
+  const isLasting = classes.includes('.lasting');
   const close = button('.quiet.square', 'close', '', () => box.close(), { 'aria-label': 'Close' });
-  const box = el(`dialog${classes}`, { 'aria-labelledby': heading.id },
-    el('div.dialog-head', {}, heading, close),
+  const box = el(`dialog${classes}`, { 'aria-labelledby': heading.id, 'data-lasting': isLasting },
+    el('div.dialog-head', {}, heading, !isLasting && close),
     el('div.dialog-body', {}, ...children));
   box.addEventListener('close', () => {
+    if (isLasting && box.returnValue !== 'done') { // Escape, which cannot always be prevented
+      box.showModal();
+      return;
+    }
     box.remove();
     if (opener?.isConnected) opener.focus();
+    if (!isLasting) dialogClosed();
   });
   box.addEventListener('pointerdown', (event) => {
-    if (event.target === box && isOutside(box, event)) box.close(); // a click on the backdrop
+    if (!isLasting && event.target === box && isOutside(box, event)) box.close(); // a click on the backdrop
   });
   document.body.append(box);
   box.showModal();
+  if (!isLasting) dialogOpened();
   return box;
 }
 
@@ -200,10 +208,14 @@ export const plural = (count, noun) => `${count.toLocaleString('en')} ${noun}${c
 
 /* ---- local storage ---- */
 
-// Values as JSON in localStorage. get() returns null when there is none.
+// Values as JSON in localStorage. get() returns null when there is none. changed(name, f): calls f when another tab has
+// set the value.
 export const storage = {
   get(name) {
     try { return JSON.parse(localStorage.getItem(`zimage.${name}`)); } catch { return null; }
+  },
+  changed(name, listener) {
+    addEventListener('storage', (event) => event.key === `zimage.${name}` && listener());
   },
   set(name, value) {
     try { localStorage.setItem(`zimage.${name}`, JSON.stringify(value)); } catch { /* none in private windows */ }

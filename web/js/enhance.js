@@ -17,12 +17,24 @@ export function originalOf(enhancedPrompt) {
   return original != null && original.trim() !== enhancedPrompt.trim() ? original.trim() : null;
 }
 
+const MAX_SILENCE = 45000; // milliseconds; the server sends something every 15 seconds
+
+// As reader.read(), but cancels the reader, which ends the request, when nothing comes.
+async function readInTime(reader) {
+  const timer = setTimeout(() => reader.cancel(), MAX_SILENCE);
+  try {
+    return await reader.read();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 // The server-sent events of a response, as [name, data] with the data parsed as JSON.
 async function* readEvents(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = '';
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await readInTime(reader);
     if (done) return;
     const blocks = (buffer + value).split(/\r?\n\r?\n/);
     buffer = blocks.pop();

@@ -1,42 +1,55 @@
-// The server's event stream (GET /api/events), and the events of the page itself.
-//
-// EventSource reconnects by itself and sends Last-Event-ID. It gives up after a response that is not an event stream,
-// and it may not notice that a connection broke while the tab was suspended: connect() is called again in these cases.
+// The server's events and those of the page itself. Server events come from a worker that all tabs share or, where the
+// browser has none, from a stream of this tab.
 import { send } from './api.js';
+import { createHub } from './stream.js';
 
-const SERVER_EVENTS = ['snapshot', 'queued', 'started', 'encoded', 'step', 'preview', 'progress', 'text', 'image',
-  'done', 'failed', 'cancelled', 'log', 'deleted', 'models'];
-const MAX_SILENCE = 20000; // milliseconds without an event, after which a tab that becomes visible reconnects
+const WORKER_VERSION = 1; // of what tabs and worker send each other: other versions get other workers
 const MAX_RETRY_DELAY = 10000; // milliseconds
 
 const bus = new EventTarget();
-// Names are SERVER_EVENTS, and: connection, jobChanged, jobsReset, modelList, modelSelected, sizeChanged, submitted.
+// Names are those in stream.js, and: jobChanged, jobsReset, jobAdded, modelList, modelSelected, sizeChanged, submitted.
 export const on = (name, listener) => bus.addEventListener(name, (event) => listener(event.detail));
 export const emit = (name, detail) => bus.dispatchEvent(new CustomEvent(name, { detail }));
 
-let source = null, lastEventId = '', lastEventTime = 0, retryDelay = 0, retryTimer = 0;
+let tell = null; // tell(name, argument): calls setVisible, reconnect or leave of stream.js, or 'join'
+let retryDelay = 0, retryTimer = 0;
 
-// Opens the stream, in place of the one that is open. Continues after the last event that was received.
+function receive(name, detail) {
+  if (name === 'connection' && detail === 'refused') retry();
+  if (name === 'connection' && detail === 'open') retryDelay = 0;
+  emit(name, name === 'connection' && detail !== 'open' ? 'lost' : detail);
+}
+
+function useOwnStream() {
+  const hub = createHub();
+  let listener = hub.join(receive);
+  tell = (name, argument) => {
+    if (name === 'join') listener = hub.join(receive);
+    else listener[name](argument);
+  };
+}
+
+function useSharedStream() {
+  const worker = new SharedWorker('/js/worker.js', { name: `zimage ${WORKER_VERSION}` });
+  worker.onerror = () => { // it could not be loaded
+    worker.port.close();
+    useOwnStream();
+    showVisibility();
+  };
+  worker.port.onmessage = ({ data: [name, detail] }) => receive(name, detail);
+  tell = (...message) => worker.port.postMessage(message);
+}
+
+const showVisibility = () => tell('setVisible', document.visibilityState === 'visible');
+
 export function connect() {
-  clearTimeout(retryTimer);
-  source?.close();
-  source = new EventSource(`/api/events${lastEventId && `?last_event_id=${lastEventId}`}`);
-  source.onopen = () => {
-    lastEventTime = Date.now();
-    retryDelay = 0;
-    emit('connection', 'open');
-  };
-  source.onerror = () => {
-    emit('connection', 'lost');
-    if (source.readyState === EventSource.CLOSED) retry();
-  };
-  for (const name of SERVER_EVENTS) {
-    source.addEventListener(name, (event) => {
-      if (event.lastEventId) lastEventId = event.lastEventId;
-      lastEventTime = Date.now();
-      emit(name, JSON.parse(event.data));
-    });
-  }
+  if (window.SharedWorker) useSharedStream();
+  else useOwnStream();
+  if (document.visibilityState !== 'visible') showVisibility();
+  document.addEventListener('visibilitychange', showVisibility);
+  addEventListener('online', () => tell('reconnect', true));
+  addEventListener('pagehide', () => tell('leave'));
+  addEventListener('pageshow', (event) => event.persisted && tell('join'));
 }
 
 function retry() {
@@ -44,15 +57,8 @@ function retry() {
   retryTimer = setTimeout(async () => {
     try {
       await send('GET', '/api/config'); // asks for the API key if the server requires one
-      connect();
+      tell('reconnect', false);
     } catch { retry(); }
   }, retryDelay);
   retryDelay = Math.min(retryDelay * 2 + 500, MAX_RETRY_DELAY);
 }
-
-document.addEventListener('visibilitychange', () => {
-  const visible = document.visibilityState === 'visible';
-  if (visible && source && Date.now() - lastEventTime > MAX_SILENCE) connect();
-});
-addEventListener('online', () => source && connect());
-addEventListener('pageshow', (event) => event.persisted && source && connect());

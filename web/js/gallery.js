@@ -36,7 +36,7 @@ function noImages() {
   return el('div.empty', {}, icon('image'),
     el('h2', {}, 'No images yet'),
     el('p', {}, 'Generated images are saved here with their generation parameters.'),
-    el('a.button.primary', { href: '#generate' }, icon('brush'), 'Generate an image'));
+    el('a.button.primary', { href: '#/generate' }, icon('brush'), 'Generate an image'));
 }
 
 function noSearchResults() {

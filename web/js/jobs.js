@@ -27,13 +27,19 @@ export function addJob(job) {
   const known = jobs.get(job.id);
   if (known) known.created = job.created;
   else updateJob(job.id, job, 'queued');
+  emit('jobAdded', jobs.get(job.id));
 }
 
-on('snapshot', ({ jobs: list }) => {
+// Whether the server has said that it ends. It cancels all jobs before that.
+let isStopping = false;
+
+on('snapshot', ({ jobs: list, began }) => {
+  isStopping = false;
   jobs.clear();
   for (const job of list) jobs.set(job.id, job);
-  emit('jobsReset');
+  emit('jobsReset', { began }); // when the server was started
 });
+on('stopping', () => { isStopping = true; });
 on('queued', ({ job: id, kind, position, params }) =>
   updateJob(id, { kind, position, params, state: 'queued' }, 'queued'));
 on('started', ({ job: id, kind }) => updateJob(id, { kind, state: 'running', position: null }, 'started'));
@@ -52,4 +58,4 @@ on('done', ({ job: id, kind, images, text, result }) =>
   updateJob(id, { kind, images, text, result, state: 'done', ...ENDED }, 'done'));
 on('failed', ({ job: id, kind, error }) => updateJob(id, { kind, error, state: 'failed', ...ENDED }, 'failed'));
 on('cancelled', ({ job: id, kind, images }) =>
-  updateJob(id, { kind, images, state: 'cancelled', ...ENDED }, 'cancelled'));
+  updateJob(id, { kind, images, state: 'cancelled', stopped: isStopping, ...ENDED }, 'cancelled'));

@@ -1,6 +1,7 @@
 // Entry point: switches between the views by the URL's fragment, and shows the server's state in the header.
 import { $, $$, plural } from './dom.js';
 import { connect, on } from './events.js';
+import { viewInUrl } from './navigation.js';
 import { activeJobs } from './jobs.js';
 import * as theme from './theme.js';
 import * as settings from './settings.js';
@@ -9,6 +10,7 @@ import * as infotext from './infotext.js';
 import * as gallery from './gallery.js';
 import * as models from './models.js';
 import * as log from './log.js';
+import * as lost from './lost.js';
 
 const TITLES = { generate: 'Generate', gallery: 'Gallery', models: 'Models', log: 'Log' };
 const LAZY_VIEWS = { gallery, models, log }; // initialized when they are first shown
@@ -25,16 +27,14 @@ function showLazyView(name) {
 
 function markCurrentTab(name) {
   for (const link of $$('.tabs a')) {
-    if (link.hash === `#${name}`) link.setAttribute('aria-current', 'page');
+    if (link.hash === `#/${name}`) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
 }
 
 // Shows the view that the fragment names. event: null when the page is loaded, which leaves focus and scrolling alone.
 function route(event = null) {
-  const fragment = location.hash.slice(1);
-  if (fragment === 'main') { $('#main').focus(); return; } // the skip link
-  const name = TITLES[fragment] ? fragment : 'generate';
+  const name = TITLES[viewInUrl()] ? viewInUrl() : 'generate';
   if (name === currentView) return;
   LAZY_VIEWS[currentView]?.onHide?.();
   currentView = name;
@@ -73,7 +73,11 @@ function showStatus() {
   if (status.textContent !== text) status.textContent = text; // screen readers announce each change
 }
 
-for (const part of [theme, settings, viewer, infotext]) part.init();
+for (const part of [theme, settings, viewer, infotext, lost]) part.init();
+$('.skip-link').addEventListener('click', (event) => {
+  event.preventDefault(); // its fragment would replace that of the view
+  $('#main').focus();
+});
 on('connection', (state) => {
   connected = state === 'open';
   showStatus();
@@ -81,6 +85,12 @@ on('connection', (state) => {
 on('jobChanged', showStatus);
 on('jobsReset', showStatus);
 addEventListener('hashchange', route);
+// Browsers are content if a part of an element is visible, or the text cursor. The margins in base.css count here, too.
+addEventListener('focusin', ({ target }) => {
+  if (target.matches('.view :is(input, textarea, button):focus-visible')) {
+    target.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }
+});
 // A file that is dropped beside a drop target must not replace the page.
 for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault());
 route();

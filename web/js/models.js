@@ -3,6 +3,7 @@ import { $, addDropTarget, button, el, formatBytes, formatDuration, icon, openDi
 import { cancelJob, getJson, submitJob } from './api.js';
 import { on } from './events.js';
 import { addJob, allJobs, isActive } from './jobs.js';
+import { showView } from './navigation.js';
 import { selectModel } from './settings.js';
 import { modelList } from './registry.js';
 import { openConvertDialog } from './convert.js';
@@ -52,7 +53,7 @@ function stateChip(model) {
 
 function useModel(model) {
   selectModel(model.name);
-  location.hash = '#generate';
+  showView('generate');
 }
 
 function modelActions(model) {

@@ -1,12 +1,13 @@
 // The form of the Generate view. index.html has the controls for the prompt, size, seed, count and model; those of the
 // other parameters are made from the parameter table.
-import { $, $$, announce, plural, setFieldError, setIcon, storage } from './dom.js';
+import { $, $$, announce, button, el, plural, setFieldError, setIcon, storage } from './dom.js';
 import { submitJob } from './api.js';
 import { addJob } from './jobs.js';
 import { findParameter, hasSlider, parameters } from './parameters.js';
 import { applyValue, createControl, numberError, readValue, restoreSliderStep, setLimits, showSliderValue } from './controls.js';
 import { matchAspect, roundSide, sizeForAspect, swapAspect } from './sizes.js';
 import { emit, on } from './events.js';
+import { showView } from './navigation.js';
 import { clearOriginal, originalOf, setOriginal } from './enhance.js';
 
 const form = $('#settings');
@@ -120,36 +121,64 @@ function showValues() {
 function saveSettings() {
   const values = formParameters.map(({ name, type }) =>
     [name, type === 'boolean' ? fields[name].checked : fields[name].value]);
-  const others = { model: modelName(), locked: isSeedLocked(), sized: isSizeChosen, defaults: shownDefaults };
+  const others = { model: missingModel ?? modelName(), locked: isSeedLocked(), sized: isSizeChosen, defaults: shownDefaults };
   storage.set('settings', { ...Object.fromEntries(values), ...others });
 }
 
 // Sets the fields to the values of an image or of saved settings, by parameter name. See applyValue() for those that
-// are missing or unknown. The model comes first, since it has defaults.
+// are missing or unknown. The model comes first, since it has defaults. Returns texts about values not taken over.
 function applyValues(values) {
-  if (values.model) selectModel(values.model);
-  for (const parameter of formParameters) applyValue(parameter, fields[parameter.name], values[parameter.name]);
+  const texts = [
+    values.model && applyModel(values.model),
+    ...formParameters.map((parameter) => applyValue(parameter, fields[parameter.name], values[parameter.name])),
+  ];
   if (values.width) isSizeChosen = true;
   setOriginal(values.original || null);
   sizeChanged();
   showValues();
   for (const id of errorIds) setFieldError(id);
+  return texts.filter(Boolean);
 }
 
-// Fills the form with the generation parameters of an image, such that Generate repeats it, and shows the form.
-export function useParameters(image) {
-  applyValues({ ...image, count: 1 });
+// Fills the form with the generation parameters of an image, such that Generate repeats it, and shows the form. What
+// could not be taken over is said above the form. unused: texts about settings of the image that have no field.
+export function useParameters(image, unused = []) {
+  notes = [...applyValues({ ...image, count: 1 }), ...unused];
   setSeedLocked(true);
   saveSettings();
-  location.hash = '#generate';
+  showNotes();
+  showView('generate');
   $('#prompt').focus();
-  announce('Settings loaded from the image.');
+  announce(notes.length ? `Settings loaded from the image, except ${notes.length}.` : 'Settings loaded from the image.');
+}
+
+/* ---- notes above the form ---- */
+
+let notes = []; // about the settings of an image
+let missingModel = null; // name of the model that was selected and is not there any more
+
+function showNotes() {
+  const texts = [...notes];
+  if (missingModel) texts.unshift(`Model: ${missingModel} is not there any more, or not usable; another one is selected`);
+  $('#settings-notes').replaceChildren(...(texts.length ? [
+    el('p', {}, notes.length ? 'Not all settings could be taken over:' : 'A setting has changed:'),
+    el('ul', {}, ...texts.map((text) => el('li', {}, `${text}.`))),
+    button('.small', 'close', 'Dismiss', dismissNotes),
+  ] : []));
+}
+
+function dismissNotes() {
+  notes = [];
+  missingModel = null;
+  showNotes();
+  saveSettings();
+  $('#prompt').focus();
 }
 
 function restoreSettings() {
   const saved = storage.get('settings');
   if (!saved) return;
-  applyValues(saved);
+  applyValues(saved); // what is not possible any more keeps its default; modelsChanged() looks for the model
   isSizeChosen = saved.sized;
   shownDefaults = saved.defaults ?? shownDefaults;
   setSeedLocked(saved.locked);
@@ -189,18 +218,34 @@ const modelName = () => fields.model.value || storage.get('settings')?.model;
 // A model's name in the metadata of images: without folder and the extension of a file.
 const stemOf = (name) => baseName(name).replace(/\.(safetensors|gguf)$/, '');
 
-// name: as in GET /api/models, or the last part of it, perhaps without its extension, as in the metadata of images.
-function findModel(name) {
-  return models.find((model) => model.name === name) ??
-    models.find((model) => baseName(model.name) === name) ??
-    models.find((model) => stemOf(model.name) === stemOf(name)) ??
-    (name === 'demo-model' ? models.find((model) => model.shelf === 'demo') : undefined);
+// The models that a name can mean, the one that is selected first. name: as in GET /api/models, or the last part of it,
+// perhaps without its extension, as in the metadata of images.
+function findModels(name) {
+  const tests = [
+    (model) => model.name === name,
+    (model) => baseName(model.name) === name,
+    (model) => stemOf(model.name) === stemOf(name),
+    (model) => name === 'demo-model' && model.shelf === 'demo',
+  ];
+  const found = tests.map((test) => models.filter(test)).find((list) => list.length) ?? [];
+  return found.sort((a, b) => (b.name === modelName()) - (a.name === modelName()));
+}
+
+// Selects the model of an image. Returns what the user should know; '' if it is certainly that model.
+function applyModel(name) {
+  const found = findModels(name), selected = modelName() || 'none';
+  if (!models.length) return `Model: ${name} cannot be looked up, since the list of models is not loaded yet`;
+  if (!found.length) return `Model: ${name} is not among the models here; it stays ${selected}`;
+  selectModel(found[0].name);
+  if (found.length === 1) return '';
+  return `Model: ${name} can be ${found.map((model) => model.name).join(' or ')}; it is now ${found[0].name}`;
 }
 
 // Selects a model in the form. Does nothing if there is none of that name.
 export function selectModel(name) {
-  const model = findModel(name);
+  const [model] = findModels(name);
   if (!model) return;
+  missingModel = null;
   if (fields.precision.value && fields.precision.value !== model.precision) {
     fields.precision.value = '';
     listModels();
@@ -239,13 +284,15 @@ function modelSelected() {
 // Selects the model that was selected before, or else the server's default.
 function modelsChanged(list) {
   if (list.error) return;
-  const wanted = modelName() || list.default;
+  const wanted = missingModel || modelName() || list.default;
   models = list.models.filter((model) => model.usable && model.kind === 'image');
   const isAvailable = (name) => models.some((model) => model.name === name);
   listPrecisions();
   listModels();
   const selected = isAvailable(wanted) ? wanted : list.default;
   if (isAvailable(selected)) fields.model.value = selected;
+  missingModel = isAvailable(wanted) || wanted === list.default ? null : wanted;
+  showNotes();
   modelSelected();
 }
 
@@ -304,6 +351,8 @@ async function generate(event) {
     const job = await submitJob('generate', jobParameters());
     addJob(job);
     emit('submitted', job);
+    notes = [];
+    showNotes();
   } catch (error) {
     const id = ERROR_IDS[error.field] ?? error.field;
     showErrors({ [errorIds.includes(id) ? id : 'form']: error.message });
@@ -340,10 +389,10 @@ function fieldChanged(field) {
       setSizeFromChoices();
       break;
     case 'precision':
-      listModels();
-      modelSelected();
-      break;
+      listModels(); // and on, since another model may be selected now
     case 'model':
+      missingModel = null;
+      showNotes();
       modelSelected();
       break;
   }

@@ -1,6 +1,9 @@
 // Uploads a model file into the models folder.
 import { button, el, formatBytes, progressBar, setProgress } from './dom.js';
-import { ApiError } from './api.js';
+import { ApiError, noAnswer } from './api.js';
+
+const MAX_STALL = 60000; // milliseconds in which nothing is sent
+const MAX_CHECK = 600000; // milliseconds in which the server checks the whole file
 
 /**
  * Shows the progress in `container` until the upload has ended.
@@ -31,8 +34,26 @@ function showProgress(request, file, container) {
   };
 }
 
+// Calls onStall(milliseconds) once if the upload makes no progress. Returns a function that ends that.
+function watchProgress(request, onStall) {
+  let timer = 0;
+  const restart = (limit) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => onStall(limit), limit);
+  };
+  request.upload.addEventListener('progress', ({ loaded, total }) => restart(loaded < total ? MAX_STALL : MAX_CHECK));
+  request.upload.addEventListener('load', () => restart(MAX_CHECK));
+  restart(MAX_STALL);
+  return () => clearTimeout(timer);
+}
+
 function sendFile(request, file) {
   return new Promise((resolve, reject) => {
+    const stop = watchProgress(request, (limit) => {
+      reject(new ApiError(`${file.name}: ${noAnswer(limit).message}`));
+      request.abort();
+    });
+    request.onloadend = stop;
     request.onload = () => {
       let response = {};
       try { response = JSON.parse(request.responseText); } catch { /* reported by status below */ }

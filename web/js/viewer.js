@@ -1,6 +1,6 @@
 // The right side of the Generate view: a frame with the preview or the image, a line with progress, actions or a
 // message, and a strip with queued jobs and the latest images.
-import { $, announce, button, el, formatDuration, formatSize, icon, plural, progressBar, setProgress } from './dom.js';
+import { $, announce, button, el, formatDuration, formatSize, icon, plural, progressBar, setProgress, showToast } from './dom.js';
 import { cancelJob, getJson, imageUrl, latestRequest, thumbnailUrl } from './api.js';
 import { on } from './events.js';
 import { activeJobs, findJob, isActive } from './jobs.js';
@@ -157,7 +157,8 @@ function renderMessage(job) {
   if (job?.state === 'failed') {
     setRunLine(`failed ${job.id}`, () => [el('p.error', { role: 'alert' }, job.error.message)]);
   } else if (job?.state === 'cancelled') {
-    setRunLine(`cancelled ${job.id}`, () => [el('p.note', {}, 'Cancelled.')]);
+    const text = job.stopped ? 'The server is being stopped. The image was not finished.' : 'Cancelled.';
+    setRunLine(`cancelled ${job.id}`, () => [el('p.note', {}, text)]);
   } else {
     setRunLine(`empty ${examples}`, () => [el('div.examples', {},
       el('span.note', {}, 'Examples'), ...EXAMPLE_PROMPTS[examples].map(createExampleButton))]);
@@ -286,9 +287,13 @@ async function jobsReset() {
   render();
 }
 
+// A running job stays visible while others are queued: its preview is worth more than "Queued".
 async function jobSubmitted({ id }) {
-  showJob(id);
-  const job = findJob(id);
+  const job = findJob(id), running = activeJobs().find((other) => isGenerateJob(other) && other.state === 'running');
+  const isBehind = job.state === 'queued' && running && running.id !== id;
+  if (!isBehind) showJob(id);
+  else if (shown.job !== running.id) showJob(running.id);
+  if (isBehind) showToast(`${progressText(job)}.`);
   if (!isActive(job)) await showLastImage(job); // it ended before the response to its submission arrived
   render();
   // On phones the viewer is below the form.
