@@ -132,7 +132,8 @@ static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http
     if (r->seed != floor(r->seed))
         return zi_http_error_set(
             http_error, 422, "seed",
-            "seed %g is not a whole number; send a whole number, or -1 for a random seed", r->seed);
+            "seed %.16g is not a whole number; send a whole number, or -1 for a random seed",
+            r->seed);
     return true;
 }
 

@@ -102,8 +102,8 @@ static void release_upload(void *upload)
 
 /* Hands the uploaded temporary file to the scanner, to be inspected and moved to path; sets
  * req->user to the zi_upload and restarts req->began. Takes ownership of path and name, on failure,
- * too. False: *http_error is filled (500; 503 at shutdown), req->user is NULL, and the file is
- * removed now or with the request. */
+ * too. False: *http_error is filled (500; 507: the disk is full; 503 at shutdown), req->user is
+ * NULL, and the file is removed now or with the request. */
 static bool submit_upload(zi_server_request *req, char *path, char *name, zi_http_error *http_error)
 {
     /* Inspection depends on the extension, so that the temporary file gets it first. */
@@ -112,10 +112,12 @@ static bool submit_upload(zi_server_request *req, char *path, char *name, zi_htt
     if (staged) snprintf(staged, size, "%s%s", req->upload_path, strrchr(path, '.'));
     bool ok = staged || zi_http_error_no_memory(http_error);
     if (ok && (fflush(req->upload) != 0 || rename(req->upload_path, staged) != 0))
-        ok = zi_http_error_set(http_error, 500, NULL,
-                               "%s: the file cannot be written to the server's output folder, "
-                               "where uploads are checked first: %s; nothing was stored",
-                               name, strerror(errno));
+        ok = zi_http_error_set(
+            http_error, zi_http_status_of_errno(errno), NULL,
+            "%s: nothing was stored, since the file cannot be written to the server's output "
+            "folder, where uploads are checked first: %s; free space on that disk, or make the "
+            "folder writable for the server",
+            name, strerror(errno));
     if (!ok) {
         free(staged);
         free(path);
@@ -139,8 +141,9 @@ static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_
     bool known = dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf"));
     if (strncmp(full, section, sizeof section - 1) != 0 || !known)
         return zi_http_error_set(http_error, 400, "name",
-                                 "the name in the path, '%s', must have the form "
-                                 "comfyui/NAME.safetensors or comfyui/NAME.gguf",
+                                 "the model name in the URL is '%s', but must be "
+                                 "comfyui/NAME.safetensors or comfyui/NAME.gguf; send PUT "
+                                 "/api/models/comfyui/NAME.safetensors, for example",
                                  full);
     if (!req->upload)
         return zi_http_error_set(http_error, 400, NULL,

@@ -198,7 +198,9 @@ bool zi_history_add_image(zi_history *history, const zi_image *image, const char
     zi_save_options save = {.format = ZI_FORMAT_PNG, .infotext = infotext};
     bool ok = path ? zi_image_save(image, path, &save, error) : zi_error_no_memory(error, 1);
     if (ok && stat(path, &st) != 0)
-        ok = zi_error_set(error, ZI_ERROR_IO, path, "cannot be read: %s", strerror(errno));
+        ok = zi_error_set(error, ZI_ERROR_IO, path,
+                          "the new image cannot be found again: %s; check the output folder",
+                          strerror(errno));
     if (ok) {
         pthread_mutex_lock(&history->mutex);
         ok = zi_history_insert_row(history, id, image->width, image->height, (double)st.st_size,
@@ -238,9 +240,9 @@ bool zi_history_open_path(const char *path, const char *id, int *fd, zi_error *e
 {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     return *fd >= 0 || errno == ENOENT || errno == ELOOP ||
-           zi_error_set(error, ZI_ERROR_IO, id,
-                        "the image's file in the output folder cannot be opened: %s",
-                        strerror(errno));
+           zi_error_set_in(error, ZI_ERROR_IO, path, id,
+                           "cannot be opened: %s; check its permissions and those of its folder",
+                           strerror(errno));
 }
 
 bool zi_history_open_file(const zi_history *history, const char *id, int *fd, zi_error *error)
@@ -260,13 +262,15 @@ static bool read_bytes(int fd, const char *id, uint8_t *bytes, size_t size, zi_e
     for (size_t done = 0; done < size;) {
         ssize_t count = read(fd, bytes + done, size - done);
         if (count == 0)
-            return zi_error_set(error, ZI_ERROR_IO, id,
-                                "another program made the image's file in the output folder "
-                                "shorter while it was read; try again");
+            return zi_error_set_in(error, ZI_ERROR_IO, NULL, id,
+                                   "another program made %s.png in the server's output folder "
+                                   "shorter while it was read; try again",
+                                   id);
         if (count < 0 && errno != EINTR)
-            return zi_error_set(error, ZI_ERROR_IO, id,
-                                "the image's file in the output folder cannot be read: %s",
-                                strerror(errno));
+            return zi_error_set_in(error, ZI_ERROR_IO, NULL, id,
+                                   "%s.png in the server's output folder cannot be read: %s; check "
+                                   "the disk of that folder",
+                                   id, strerror(errno));
         if (count > 0) done += (size_t)count;
     }
     return true;
@@ -281,9 +285,10 @@ bool zi_history_read_file(const zi_history *history, const char *id, uint8_t **d
     if (!zi_history_open_file(history, id, &fd, error)) return false;
     if (fd < 0) return true;
     bool ok = (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MAX_IMAGE_BYTES) ||
-              zi_error_set(error, ZI_ERROR_IO, id,
-                           "the image's file in the output folder cannot be read: it is larger "
-                           "than 1 GiB or no ordinary file; remove it from the folder");
+              zi_error_set_in(error, ZI_ERROR_IO, NULL, id,
+                              "%s.png in the server's output folder is larger than 1 GiB or no "
+                              "ordinary file; remove it from the folder",
+                              id);
     uint8_t *bytes = ok ? malloc((size_t)st.st_size + 1) : NULL;
     if (ok && !bytes) ok = zi_error_no_memory(error, (size_t)st.st_size + 1);
     ok = ok && read_bytes(fd, id, bytes, (size_t)st.st_size, error);
@@ -316,7 +321,11 @@ bool zi_history_remove_file(char *path, zi_error *error)
 {
     bool ok = path || zi_error_no_memory(error, 1);
     if (ok && unlink(path) != 0 && errno != ENOENT)
-        ok = zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));
+        ok = zi_error_set(
+            error, ZI_ERROR_IO, path,
+            "cannot be removed: %s; remove it yourself, or make the folder that it is in "
+            "writable for the server",
+            strerror(errno));
     free(path);
     return ok;
 }

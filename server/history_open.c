@@ -173,7 +173,10 @@ static bool lock_folder(zi_history *h, zi_error *error)
     bool ok = make_folder(h->folder, error);
     if (ok) h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (ok && h->lock < 0)
-        ok = zi_error_set(error, ZI_ERROR_IO, lock, "cannot be written: %s", strerror(errno));
+        ok = zi_error_set(error, ZI_ERROR_IO, h->folder,
+                          "the file .lock in this folder cannot be opened for writing: %s; make "
+                          "the folder and that file writable for you, or name another folder",
+                          strerror(errno));
     if (ok && flock(h->lock, LOCK_EX | LOCK_NB) != 0)
         ok = errno == EWOULDBLOCK
                  ? zi_error_set_in(error, ZI_ERROR_EXISTS, h->folder, "output",

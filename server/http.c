@@ -279,6 +279,16 @@ static bool route_and_check_head(zi_server_request *req, zi_handler_result *resu
 
 /* ---- the body ---- */
 
+/* Closes and removes the temporary file of an uploaded body, if there is one. */
+static void remove_upload(zi_server_request *req)
+{
+    if (req->upload) fclose(req->upload);
+    if (req->upload_path) unlink(req->upload_path);
+    free(req->upload_path);
+    req->upload = NULL;
+    req->upload_path = NULL;
+}
+
 /* Creates the temporary file for an uploaded body in the output folder: sets req->upload and
  * req->upload_path, both released with the request. False, without a reply: it cannot be created,
  * or out of memory; req->upload is NULL. */
@@ -296,9 +306,31 @@ static bool open_upload(zi_server_request *req)
     return req->upload != NULL;
 }
 
-/* Appends a piece to req->upload or req->body. A body over the route's maximum is discarded from
- * there on, and sets too_large; of a route without a body all is discarded. False: close the
- * connection, since more than 16 MiB were discarded, or storing failed. */
+/* Appends a piece to req->upload; after a failure, whose errno it stores, the rest is discarded,
+ * since libmicrohttpd sends no reply before the body's end. */
+static void store_upload(zi_server_request *req, const char *data, size_t size)
+{
+    if (req->upload_errno) return;
+    errno = 0;
+    if ((req->upload || open_upload(req)) && fwrite(data, 1, size, req->upload) == size) return;
+    req->upload_errno = errno ? errno : EIO;
+    remove_upload(req);
+}
+
+/* Replies 500, or 507 for a full disk, that the uploaded body could not be stored. */
+static zi_handler_result reply_not_stored(zi_server_request *req)
+{
+    return zi_reply_error(req, zi_http_status_of_errno(req->upload_errno), NULL,
+                          "nothing was stored, since the uploaded file cannot be written to the "
+                          "server's output folder, where uploads are checked first: %s; free space "
+                          "on that disk, or make the folder writable for the server",
+                          strerror(req->upload_errno));
+}
+
+/* Appends a piece to req->body or, as store_upload does, to req->upload. A body over the route's
+ * maximum is discarded from there on, and sets too_large; of a route without a body all is
+ * discarded. False: close the connection, since more than 16 MiB were discarded, or memory is
+ * short. */
 static bool receive_body(zi_server_request *req, const char *data, size_t size)
 {
     req->received += size;
@@ -308,8 +340,8 @@ static bool receive_body(zi_server_request *req, const char *data, size_t size)
         return req->received <= max + MAX_DISCARDED;
     }
     if (req->route->flags & ZI_ROUTE_UPLOAD) {
-        if (!req->upload && !open_upload(req)) return false;
-        return fwrite(data, 1, size, req->upload) == size;
+        store_upload(req, data, size);
+        return true;
     }
     zi_text_append(&req->body, data, size);
     return !req->body.failed;
@@ -342,8 +374,8 @@ static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *resu
 /* ---- callbacks of libmicrohttpd ---- */
 
 /* Called when the body is complete, and again after each suspension, if req->asset or req->route is
- * set. Replies with the asset, 413 for a body that was too large or 400 for invalid JSON; else
- * calls the route's handler. */
+ * set. Replies with the asset, 413 for a body that was too large, 500 or 507 for one that could not
+ * be stored, or 400 for invalid JSON; else calls the route's handler. */
 static zi_handler_result run_handler(zi_server_request *req)
 {
     zi_handler_result result;
@@ -354,6 +386,7 @@ static zi_handler_result run_handler(zi_server_request *req)
     if (req->too_large)
         return zi_reply_error(req, 413, NULL, "the body is too large; the maximum is %zu bytes",
                               req->route->body);
+    if (req->upload_errno) return reply_not_stored(req);
     if (!req->started) {
         req->started = true;
         zi_connection_set_state(req->server->connections, req->peer, ZI_CONNECTION_RESPONSE);
@@ -425,9 +458,7 @@ static void on_request_completed(void *cls, struct MHD_Connection *connection, v
     zi_connection_set_state(server->connections, req->peer, ZI_CONNECTION_HEADERS);
     if (req->free_user) req->free_user(req->user);
     for (int i = 0; i < ZI_PATH_PARAMETERS; i++) free(req->parameters[i]);
-    if (req->upload) fclose(req->upload);
-    if (req->upload_path) unlink(req->upload_path);
-    free(req->upload_path);
+    remove_upload(req);
     zi_text_free(&req->body);
     cJSON_Delete(req->json);
     free(req);

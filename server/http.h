@@ -55,7 +55,8 @@ struct zi_server_request {
     FILE *upload;
     char *upload_path; /* a temporary file in the output folder, removed with the request */
     bool too_large, started;
-    double began; /* zi_monotonic_seconds() at the start */
+    int upload_errno; /* why the body could not be stored, and is discarded; 0: nothing failed */
+    double began;     /* zi_monotonic_seconds() at the start */
     size_t received;
     zi_connection *peer;
     /* For handlers that wait for a job; see zi_server_request_wait. */
@@ -104,8 +105,9 @@ zi_handler_result zi_reply_nothing(zi_server_request *req);
 zi_handler_result zi_reply_bytes(zi_server_request *req, unsigned status, const char *type,
                                  void *data, size_t size, const char *const *headers);
 
-/* Replies 200 with a regular file, or 500 if it is none or cannot be read; fd is closed in any
- * case. type and headers as for zi_reply_bytes. */
+/* Replies 200 with the PNG file or thumbnail (type image/webp) of the image that the path names
+ * first, or 500 if it is no regular file or memory is short; fd is closed in any case. type and
+ * headers as for zi_reply_bytes. */
 zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd,
                                 const char *const *headers);
 

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,6 +47,11 @@ bool zi_http_error_forgotten_job(zi_http_error *http_error)
     return zi_http_error_set(http_error, 500, NULL,
                              "the job has ended, but the server has forgotten its result, since it "
                              "remembers only the last 100 jobs; GET /api/images lists the images");
+}
+
+unsigned zi_http_status_of_errno(int why)
+{
+    return why == ENOSPC || why == EDQUOT ? 507 : 500;
 }
 
 /* The HTTP status for an error code of the library, as zi_http_error_from describes it: 400, 404,

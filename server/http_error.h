@@ -5,7 +5,7 @@
 #include "base/error.h"
 
 typedef struct {
-    unsigned status; /* 400, 404, 409, 422, 429, 500 or 503 */
+    unsigned status; /* 400, 404, 409, 422, 429, 500, 503 or 507 */
     char field[64];  /* the request's field that caused it; "": none in particular */
     char text[1024];
 } zi_http_error;
@@ -23,6 +23,10 @@ bool zi_http_error_shutting_down(zi_http_error *http_error);
 
 /* Sets status 500 for a job that has ended and of which nothing more is known; returns false. */
 bool zi_http_error_forgotten_job(zi_http_error *http_error);
+
+/* The HTTP status for a file that could not be written, by errno: 507 for a full disk or quota,
+ * else 500. */
+unsigned zi_http_status_of_errno(int why);
 
 /* Converts an error of the library; returns false. Status by its code: ZI_ERROR_INVALID_ARGUMENT
  * 400, NOT_FOUND 404, EXISTS 409, any other 500. The field is `field`, else the error's subject if

@@ -274,8 +274,11 @@ static bool resolve_import(zi_server *server, zi_job *job, zi_http_error *http_e
         !zi_import_path_resolve(&server->options, p->source, &job->paths.model, http_error))
         return false;
     if (p->mode && (p->layout || p->precision))
-        return zi_http_error_set(http_error, 400, "mode",
-                                 "a model that is converted cannot be linked or moved; omit mode");
+        return zi_http_error_set(
+            http_error, 400, "mode",
+            "mode %s cannot be used with layout or precision, which convert the "
+            "model; leave out mode, or both of these",
+            import_modes[p->mode]);
     if (p->mode == ZI_IMPORT_LINK &&
         !zi_import_path_in_models_folder(&server->options, job->paths.model))
         return zi_http_error_set(

@@ -64,8 +64,10 @@ static bool set_listen_error(const char *host, int port, int why, zi_error *erro
     if (why == EACCES)
         return zi_error_set_in(error, ZI_ERROR_IO, host, "port",
                                "port %d is reserved by the system; name one from 1024 on", port);
-    return zi_error_set_in(error, ZI_ERROR_IO, host, "port", "cannot listen on port %d: %s", port,
-                           strerror(why));
+    return zi_error_set_in(error, ZI_ERROR_IO, host, "port",
+                           "cannot listen on port %d of this address: %s; name another port or "
+                           "address, such as 127.0.0.1",
+                           port, strerror(why));
 }
 
 bool zi_listen(const char *host, int port, int *out, char *url, size_t size, zi_error *error)

@@ -22,7 +22,10 @@ bool zi_server_request_query(zi_server_request *req, const char *name, const cha
 {
     const char *value = MHD_lookup_connection_value(req->connection, MHD_GET_ARGUMENT_KIND, name);
     if (value && !zi_utf8_valid(value, strlen(value))) {
-        *result = zi_reply_error(req, 400, name, "%s is not valid UTF-8", name);
+        *result = zi_reply_error(req, 400, name,
+                                 "the query parameter %s is not valid UTF-8; encode it as UTF-8 "
+                                 "before it is percent-encoded",
+                                 name);
         return false;
     }
     *out = value;
@@ -107,14 +110,18 @@ zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd
 {
     struct stat st;
     struct MHD_Response *response = NULL;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-        response = MHD_create_response_from_fd((uint64_t)st.st_size, fd);
+    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    if (regular) response = MHD_create_response_from_fd((uint64_t)st.st_size, fd);
     if (!response) {
+        bool small = !strcmp(type, "image/webp");
         close(fd);
-        return zi_reply_error(
-            req, 500, NULL,
-            "the image's file in the server's output folder cannot be read: it is no ordinary "
-            "file, or memory is short; look at the file there, or try again");
+        return regular
+                   ? zi_reply_error(req, 500, NULL, "the server is out of memory; try again later")
+                   : zi_reply_error(req, 500, NULL,
+                                    "%s%s%s in the server's output folder is no ordinary file; "
+                                    "remove it",
+                                    small ? ".thumbnails/" : "", req->parameters[0],
+                                    small ? ".webp" : ".png");
     }
     add_headers(response, type, headers);
     return zi_reply(req, MHD_HTTP_OK, response);

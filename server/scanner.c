@@ -118,14 +118,17 @@ static void hash_models(zi_scanner *s)
 
 /* ---- uploads ---- */
 
-/* Waits until a file's data is on the disk (fsync). False: *http_error is a 500. */
+/* Waits until a file's data is on the disk (fsync). False: *http_error is a 500, or 507 for a full
+ * disk. */
 static bool sync_file(const char *path, zi_http_error *http_error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool ok = fd >= 0 && fsync(fd) == 0;
     if (!ok)
-        zi_http_error_set(http_error, 500, NULL,
-                          "the uploaded file cannot be written to the disk: %s; nothing was stored",
+        zi_http_error_set(http_error, zi_http_status_of_errno(errno), NULL,
+                          "nothing was stored, since the uploaded file cannot be written to the "
+                          "disk of the server's output folder: %s; free space there, and upload it "
+                          "again",
                           strerror(errno));
     if (fd >= 0) close(fd);
     return ok;
@@ -139,7 +142,12 @@ static bool is_tensor_file(const char *path, zi_http_error *http_error)
     zi_error error;
     zi_inspection *inspection;
     if (!zi_inspect(path, &inspection, &error))
-        return zi_http_error_from_body(http_error, "not a model file", &error);
+        return zi_http_error_from_body(http_error,
+                                       error.code == ZI_ERROR_BAD_FORMAT ||
+                                               error.code == ZI_ERROR_UNSUPPORTED
+                                           ? "not a model file"
+                                           : "the uploaded file",
+                                       &error);
     zi_inspection_free(inspection);
     return true;
 }
@@ -157,12 +165,15 @@ static bool install_upload(zi_upload *u, zi_http_error *http_error)
     return errno == EEXIST
                ? zi_http_error_set(http_error, 409, "name",
                                    "%s exists already; choose another name", u->name)
-               : zi_http_error_set(http_error, 500, NULL,
-                                   "%s cannot be written: %s%s; nothing was stored", u->name,
-                                   strerror(errno),
-                                   errno == EXDEV ? " (the server's output folder and models "
-                                                    "folder must be on the same disk)"
-                                                  : "");
+               : zi_http_error_set(http_error, zi_http_status_of_errno(errno), NULL,
+                                   "%s: nothing was stored, since the file cannot be moved to the "
+                                   "server's models folder: %s; %s",
+                                   u->name, strerror(errno),
+                                   errno == EXDEV
+                                       ? "start the server with its output folder and models "
+                                         "folder on the same disk"
+                                       : "make that folder writable for the server, or free space "
+                                         "on its disk");
 }
 
 void zi_upload_release(void *upload)

@@ -114,7 +114,8 @@ static void set_job_error(const zi_job *job, const zi_error *error, zi_http_erro
     zi_http_error_from(why, job->kind->params, NULL, error);
     if (can_be_lent && !why->field[0])
         zi_http_error_set(why, why->status, NULL,
-                          "%s: start the server with --reference DIR, the folder of that model",
+                          "%s: start the server with --reference DIR, the folder of a complete "
+                          "Z-Image model",
                           error->text);
 }
 

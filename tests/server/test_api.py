@@ -145,6 +145,11 @@ class Operations(Api):
         call("PUT", "/api/models/{name}", 409, raw=data, name=name)
         for wrong in "mlx/a.gguf", "comfyui/a.pickle", "comfyui/../a.gguf", "comfyui/.a.gguf":
             self.refused(self.server.request("PUT", "/api/models/" + wrong, raw=data), 400, "name")
+        os.rename(path(self.dir, "output"), path(self.dir, "aside"))
+        reply = call("PUT", "/api/models/{name}", 500, raw=data, name="comfyui/not.safetensors")
+        os.rename(path(self.dir, "aside"), path(self.dir, "output"))
+        self.assertIn("nothing was stored, since the uploaded file cannot be written", reply.json["error"]["message"])
+        self.assertIn("nothing was stored", self.server.log())
         with open(path(self.dir, "models", name), "rb") as file:
             self.assertEqual(file.read(), data)
         end = time.monotonic() + LIMIT  # the last one goes with its call, which is just after the reply

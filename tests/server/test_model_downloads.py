@@ -127,7 +127,7 @@ class Import(Arrivals):
         shutil.copytree(MODEL, path(self.models, "old"))
         for name in "../x", "a/b", ".x", "a\\b", "a\nb":
             self.no("import", "name", source="old", name=name)
-        self.no("import", "mode", "omit mode", source="old", mode="move", precision="fp8")
+        self.no("import", "mode", "mode move cannot be used with layout or precision", source="old", mode="move", precision="fp8")
         self.no("import", "mode", source="old", mode="steal")
         self.no("import", "precision", source="old", layout="diffusers", precision="q4")
         self.no("import", "source")

@@ -311,5 +311,20 @@ class Patience(Case):
         self.assertEqual(server.stop(), 0)
 
 
+class Uploads(Case):
+    def test_one_that_cannot_be_stored(self):
+        """The reason is told, and the rest of the body is read for that."""
+        folder = temporary_folder(self)
+        server = Server(folder, preexec=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)))
+        reply = server.request("PUT", "/api/models/comfyui/large.gguf", raw=bytes(40_000_000))
+        self.assertIn("large", self.refused(reply, 500))
+        self.assertEqual([name for name in os.listdir(os.path.join(folder, "output")) if "upload" in name], [])
+        self.assertEqual(server.get("/api/health").status, 200)
+        self.assertEqual(server.stop(), 0)
+
+    def test_queries_that_are_no_text(self):
+        self.assertIn("the query parameter q is not", self.refused(self.server.get("/api/images?q=%ff"), 400, "q"))
+
+
 if __name__ == "__main__":
     unittest.main()
