@@ -7,6 +7,7 @@
 #include "zimage_models.h"
 #include "base/error.h"
 #include "base/machine.h"
+#include "base/text.h"
 
 /* ---- subcommands ----
  *
@@ -241,6 +242,11 @@ bool zi_print_json_event(struct cJSON *event, zi_error *error) ZI_CHECKED;
  * such as "; see --reference" follow. command: the running one; NULL: the error's text alone, no
  * hints. */
 char *zi_format_error(const zi_command *command, const zi_error *error);
+
+/* Appends the hints for an error's code and subject, as "; see --vae, --reference": the options
+ * that the command has, and commands or variables. Nothing if there are none. Short memory is left
+ * to line->failed. */
+void zi_append_error_hints(zi_text *line, const zi_command *command, const zi_error *error);
 
 /* Prints the message of zi_format_error (the error's text, when memory is short) by
  * zi_print_failure, whatever --quiet says. command: as there. Returns the exit code for the error:

@@ -151,13 +151,16 @@ static void print_row(const config_row *row, cJSON *list)
 /* Checks and prints a row; counts it in *wrong, and prints why, when a subcommand refuses it. */
 static void show_row(config_row *row, cJSON *list, int *wrong)
 {
-    char from[128];
+    const zi_setting *s = &row->setting;
     check_row(row);
     print_row(row, list);
     if (!row->problem[0]) return;
     ++*wrong;
-    if (!list)
-        zi_print_note(false, "%s: %s", origin(&row->setting, from, sizeof from), row->problem);
+    if (list) return;
+    if (s->variable)
+        zi_print_note(false, "environment variable %s: %s", s->variable, row->problem);
+    else
+        zi_print_note(false, "%s: line %d: %s", zi_config_path(), s->line, row->problem);
 }
 
 /* Shows the settings of the file. */

@@ -185,7 +185,10 @@ bool zi_config_load(zi_error *error)
         *error = why;
         return false;
     }
-    if (!zi_utf8_valid(config.text, size) || memchr(config.text, 0, size))
+    if (memchr(config.text, 0, size))
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "has a zero byte, so it is no plain text; save it as UTF-8 text");
+    if (!zi_utf8_valid(config.text, size))
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                             "is not UTF-8 text; save it as UTF-8");
     return read_lines(error);
@@ -269,9 +272,12 @@ static bool apply_setting(const zi_option *option, const zi_setting *setting, zi
     if (!value) return zi_error_no_memory(error, strlen(setting->value));
     if (config.value_count < ZI_MAX_OPTIONS) config.values[config.value_count++] = value;
     if (zi_option_set(option, value, &why)) return true;
-    if (setting->variable)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, setting->variable, "%s",
-                            why.text + why.message);
+    if (setting->variable) {
+        char origin[160];
+        snprintf(origin, sizeof origin, "environment variable %s", setting->variable);
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, origin, setting->variable, "%s",
+                               why.text + why.message);
+    }
     return fail_line(setting->line, option->name, why.text, error);
 }
 

@@ -216,7 +216,7 @@ int cmd_download(int argc, char **argv)
         {"file", 0, ZI_OPTION_TEXT, &args.download.file, 0, 0, "NAME",
          "download only this file of the repository (all files of the model)", NULL},
         {"local-dir", 0, ZI_OPTION_TEXT, &args.download.local_dir, 0, 0, "DIR",
-         "put the files there (the hub's cache, shared with other programs)", NULL},
+         "put the files there (the cache of Hugging Face, shared with other programs)", NULL},
         {"to", 0, ZI_OPTION_CHOICE, &args.layout, 0, 0, layouts,
          "convert to this layout in the models folder, without keeping the original; gguf: only "
          "the transformer",

@@ -28,7 +28,8 @@ bool zi_read_template(const char *path, char **out, zi_error *error)
     if (!path) return true;
     if (!zi_file_read(path, MAX_TEMPLATE, out, &size, error)) return false;
     const char *why =
-        !zi_utf8_valid(*out, size) || memchr(*out, 0, size) ? "is not UTF-8 text; save it as UTF-8"
+        memchr(*out, 0, size) ? "has a zero byte, so it is no plain text; save it as UTF-8 text"
+        : !zi_utf8_valid(*out, size) ? "is not UTF-8 text; save it as UTF-8"
         : !strstr(*out, "{prompt}")
             ? "does not contain {prompt}; write {prompt} at the place where the prompt goes"
             : NULL;

@@ -3,6 +3,7 @@
 
 #include "base/tables.h"
 
+#include <cJSON.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,7 +131,8 @@ static bool check_job(const zi_generate_args *args, zi_generate_job *job, int im
                                       : "; give it with -p TEXT");
     if (job->aspect && (r->width || r->height))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-                            "cannot be used with --width or --height; leave one of them out");
+                            "cannot be used with --width or --height; keep only --aspect, or leave "
+                            "--aspect out");
     if (job->aspect && !zi_parse_aspect(job->aspect, &w, &h, error)) return false;
     if (g->seed_given && r->seed > UINT64_MAX - (uint64_t)(g->count - 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "count",
@@ -143,6 +145,19 @@ static bool check_job(const zi_generate_args *args, zi_generate_job *job, int im
            zi_check_output_options(args, job->output, images, error);
 }
 
+/* Sets job->found to the job's model. False: *error is set; that of a JSON line's own model names
+ * the key. */
+static bool find_model(const zi_generate_args *args, zi_generate_job *job, zi_error *error)
+{
+    zi_error why = {0};
+    if (zi_find_model(args->models, job->generation.model, &args->load, &job->found, &why))
+        return true;
+    if (cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(job->json, "model")))
+        return zi_error_set_in(error, why.code, NULL, why.subject, "model: %s", why.text);
+    *error = why;
+    return false;
+}
+
 /* Checks the job, finds its model, chooses the seed, and checks that the first output can be
  * written. False: *error is set. */
 static bool prepare_job(const zi_generate_args *args, zi_generate_job *job, int images,
@@ -150,8 +165,7 @@ static bool prepare_job(const zi_generate_args *args, zi_generate_job *job, int 
 {
     zi_used_names none = {0};
     zi_output_paths paths = {0};
-    bool ok = check_job(args, job, images, error) &&
-              zi_find_model(args->models, job->generation.model, &args->load, &job->found, error) &&
+    bool ok = check_job(args, job, images, error) && find_model(args, job, error) &&
               choose_seed(&job->generation, error) &&
               zi_choose_outputs(args, job, images, 0, &none, &paths, error);
     zi_output_paths_free(&paths);

@@ -28,10 +28,28 @@ static bool is_good_component(const zi_registry_entry *entry)
             (entry->kind == ZI_MODEL_VAE && in->components[ZI_COMPONENT_VAE].present));
 }
 
-/* The health of a model for people, for free(): "good", "damaged", "unsupported"; or, if it is
- * incomplete, "needs a reference" when it has problems, "with NAME, ..." when the registry has all
- * that it lacks, else "lacks vae, ..." with the missing components. NULL: out of memory. */
-static char *health_text(const zi_registry_entry *entry)
+/* Whether the registry has a component that an image model lacks; the tokenizer may also be that of
+ * the text encoder's file. */
+static bool has_part(const zi_registry_list *list, const zi_registry_entry *entry,
+                     zi_component component)
+{
+    if (component == ZI_COMPONENT_TEXT_ENCODER) return entry->text_encoder;
+    if (component == ZI_COMPONENT_VAE) return entry->vae;
+    if (component != ZI_COMPONENT_TOKENIZER) return false;
+    for (size_t i = 0; entry->text_encoder && i < list->count; i++) {
+        const zi_registry_entry *it = &list->entries[i];
+        if (!strcmp(it->name, entry->text_encoder) && it->inspection &&
+            it->inspection->components[ZI_COMPONENT_TOKENIZER].present)
+            return true;
+    }
+    return entry->tokenizer;
+}
+
+/* The health of a model of the list for people, for free(): "good", "damaged", "unsupported"; or,
+ * if it is incomplete, "needs a reference" when it has problems, "with NAME, ..." when the registry
+ * has all that it lacks, else "lacks vae, ..." with the components that are nowhere. NULL: out of
+ * memory. */
+static char *health_text(const zi_registry_list *list, const zi_registry_entry *entry)
 {
     const zi_inspection *in = entry->inspection;
     zi_text text;
@@ -56,9 +74,10 @@ static char *health_text(const zi_registry_entry *entry)
         return zi_text_take(&text);
     }
     for (int i = 0; i < ZI_COMPONENTS; i++)
-        if (in->components[i].missing)
+        if (in->components[i].missing && !has_part(list, entry, (zi_component)i))
             zi_text_printf(&text, "%s%s", count++ ? ", " : "lacks ",
                            zi_component_name((zi_component)i));
+    if (!count) zi_text_puts(&text, zi_health_name(in->health));
     return zi_text_take(&text);
 }
 
@@ -79,14 +98,14 @@ static const char *or_dash(const char *text)
     return text ? text : "-";
 }
 
-/* Prints a model as a line: a star if it is the default, name, layout, precision, size, health and
- * first problem, if any. widest: width of the column of names in bytes. The entry must have an
- * inspection. */
-static void print_entry(const zi_registry_entry *entry, int widest)
+/* Prints a model of the list as a line: a star if it is the default, name, layout, precision, size,
+ * health and first problem, if any. widest: width of the column of names in bytes. The entry must
+ * have an inspection. */
+static void print_entry(const zi_registry_list *list, const zi_registry_entry *entry, int widest)
 {
     char size[32];
     const zi_inspection *in = entry->inspection;
-    char *health = health_text(entry);
+    char *health = health_text(list, entry);
     format_size(entry->bytes, size, sizeof size);
     printf("%c ", entry->is_default ? '*' : ' ');
     int length = zi_print_text(entry->name);
@@ -127,7 +146,7 @@ static void print_list(const zi_registry_list *list)
         if (length > widest) widest = length;
     }
     for (size_t i = 0; i < list->count; i++)
-        if (is_shown(&list->entries[i])) print_entry(&list->entries[i], widest);
+        if (is_shown(&list->entries[i])) print_entry(list, &list->entries[i], widest);
     for (size_t i = 0; i < list->partial_count; i++) print_partial(&list->partial[i]);
 }
 
@@ -139,10 +158,10 @@ static void add_text(cJSON *object, const char *name, const char *text)
 
 /* A model of the list as a new JSON object, owned by the caller. The entry must have an inspection.
  * When memory is short, it lacks members or is NULL. */
-static cJSON *entry_json(const zi_registry_entry *entry)
+static cJSON *entry_json(const zi_registry_list *list, const zi_registry_entry *entry)
 {
     const zi_inspection *in = entry->inspection;
-    char *health = health_text(entry);
+    char *health = health_text(list, entry);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "name", entry->name);
     cJSON_AddStringToObject(json, "path", entry->path);
@@ -170,7 +189,8 @@ static cJSON *list_json(const models_args *args, const zi_registry_list *list)
     add_text(root, "default", list->default_name);
     cJSON *rows = cJSON_AddArrayToObject(root, "models");
     for (size_t i = 0; i < list->count; i++)
-        if (is_shown(&list->entries[i])) cJSON_AddItemToArray(rows, entry_json(&list->entries[i]));
+        if (is_shown(&list->entries[i]))
+            cJSON_AddItemToArray(rows, entry_json(list, &list->entries[i]));
     rows = cJSON_AddArrayToObject(root, "incomplete");
     for (size_t i = 0; i < list->partial_count; i++) {
         cJSON *row = cJSON_CreateObject();
@@ -193,13 +213,14 @@ static bool print_json(cJSON *json, zi_error *error)
     return text || zi_error_no_memory(error, 1 << 16);
 }
 
-/* Prints a note, unless --quiet, that there are no models, where they were looked for, and how to
- * download one. */
-static void print_no_models(const models_args *args)
+/* Prints a note, unless --quiet, that there are no models or, with `any`, no complete image model,
+ * where they were looked for, and how to download one. */
+static void print_no_models(const models_args *args, bool any)
 {
     char *hint = zi_download_hint(args->models.registry);
     char *folder = zi_models_folder_path(&args->models);
-    zi_print_note(args->quiet, "no models in %s, and none in the cache of Hugging Face; %s",
+    zi_print_note(args->quiet, "no %s in %s, and none in the cache of Hugging Face; %s",
+                  any ? "complete image model" : "models",
                   folder ? folder : args->models.options.folder,
                   hint ? hint : "see zimage download --help");
     free(folder);
@@ -207,8 +228,8 @@ static void print_no_models(const models_args *args)
 }
 
 /* `models list`: inspects the models that are new or changed and prints the list; without --json
- * notes if it is empty, and on models outside of the sections. False, with *error set: a name is
- * given, the folders cannot be read, or memory is short. */
+ * notes if no image model in it is usable, and on models outside of the sections. False, with
+ * *error set: a name is given, the folders cannot be read, or memory is short. */
 static bool list_models(models_args *args, const char *name, zi_error *error)
 {
     zi_registry_list list;
@@ -218,14 +239,18 @@ static bool list_models(models_args *args, const char *name, zi_error *error)
     if (!zi_registry_inspect_all(args->models.registry, NULL, NULL, error) ||
         !zi_registry_read(args->models.registry, &list, error))
         return false;
-    bool ok = true, any = false;
-    for (size_t i = 0; i < list.count; i++) any |= is_shown(&list.entries[i]);
+    bool ok = true, any = false, usable = false;
+    for (size_t i = 0; i < list.count; i++) {
+        bool shown = is_shown(&list.entries[i]);
+        any |= shown;
+        usable |= shown && list.entries[i].kind == ZI_MODEL_IMAGE && list.entries[i].usable;
+    }
     if (args->json)
         ok = print_json(list_json(args, &list), error);
     else
         print_list(&list);
     if (!args->json) zi_print_misplaced_models(&args->models, args->quiet);
-    if (!args->json && !any) print_no_models(args);
+    if (!args->json && !usable) print_no_models(args, any);
     zi_registry_list_free(&list);
     return ok;
 }
@@ -367,7 +392,8 @@ int cmd_models(int argc, char **argv)
     };
     const zi_command command = {
         "models",
-        "Lists the models in the models folder and in the hub's cache (the default with a star).\n"
+        "Lists the models in the models folder and the cache of Hugging Face (a star: the "
+        "default).\n"
         "default NAME makes one the default, remove NAME removes one, and migrate moves models "
         "from\n"
         "the folder itself to its subfolders mlx, pytorch, comfyui and prompt_enhancer.",

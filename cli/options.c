@@ -107,8 +107,7 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
                             "is empty; it must be one of %s", option->argument);
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                        "'%s' is unknown; it can be %s%s", text, option->argument,
-                        option->kind == ZI_OPTION_LEVEL ? ", or no value" : "");
+                        "'%s' is unknown; it can be %s", text, option->argument);
 }
 
 /* Sets *(int *)option->value: to 1 for text NULL (the option without a word), else to 2 plus the
@@ -117,7 +116,10 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
 static bool set_level(const zi_option *option, const char *text, zi_error *error)
 {
     int *level = option->value;
-    if (text && !set_choice(option, text, error)) return false;
+    if (text && !set_choice(option, text, NULL))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                            "'%s' is unknown; write --%s alone, or --%s=%s", text, option->name,
+                            option->name, option->argument);
     *level = text ? *level + 2 : 1;
     return true;
 }
@@ -165,9 +167,10 @@ bool zi_option_set(const zi_option *option, const char *text, zi_error *error)
         if (!strcasecmp(text, no[i])) return true;
         if (!strcasecmp(text, yes[i])) return set_option(option, NULL, error);
     }
-    if (!flag) return set_option(option, text, error);
+    if (!flag && set_option(option, text, NULL)) return true;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                        "'%s' is not possible; write yes or no", text);
+                        "'%s' is not possible; write yes%s%s", text, flag ? " or no" : ", no or ",
+                        flag ? "" : option->argument);
 }
 
 /* The option of that letter; NULL: none. */
@@ -204,6 +207,18 @@ bool zi_option_on_command_line(const char *name)
     return option && parsed.given[option - parsed.options];
 }
 
+/* Fails because the option that word, the last argument, names (its last letter, in a group) has no
+ * value. */
+static bool fail_no_value(const zi_option *option, const char *word, zi_error *error)
+{
+    if (word[1] == '-')
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                            "needs a value; write --%s %s", option->name, option->argument);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                        "needs a value behind %s, the last argument; write %s %s", word, word,
+                        option->argument);
+}
+
 /* Sets the option that argv[*i] names (its last letter, in a group) to `value`, or, when that is
  * NULL, to the next argument, if the option takes one; *i becomes the last argument used. False:
  * *error is set, and *i may have grown; the value is missing or wrong, or a flag has one. */
@@ -217,9 +232,7 @@ static bool parse_value(const zi_option *option, const char *value, int argc, ch
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
                                 "takes no value; write --%s instead of %s", option->name, word);
     } else if (!value && option->kind != ZI_OPTION_LEVEL) {
-        if (*i + 1 >= argc)
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                                "needs a value; write --%s %s", option->name, option->argument);
+        if (*i + 1 >= argc) return fail_no_value(option, word, error);
         value = argv[++*i];
     }
     return set_option(option, value, error);

@@ -5,12 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The field of zi_model_options for a component's path. */
+static const char *field_of(zi_component component)
+{
+    return component == ZI_COMPONENT_VAE            ? "vae"
+           : component == ZI_COMPONENT_TEXT_ENCODER ? "text_encoder"
+                                                    : "reference";
+}
+
 /* Replaces *path, a path or name that an option gave, by the path of what it names; *owned gets
- * that string. NULL stays. False: there is none; *error is set. */
+ * that string. NULL stays. False: it is empty or there is none; *error is set. */
 static bool resolve_part(zi_registry *registry, zi_component component, const char **path,
                          char **owned, zi_error *error)
 {
     if (!*path) return true;
+    if (!**path)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field_of(component),
+                            "is empty; name a model or a file");
     if (!zi_registry_resolve_part(registry, component, *path, owned, error)) {
         zi_add_download_hint(*path, error);
         return false;

@@ -17,6 +17,12 @@ enum { MAX_PROMPT = 1 << 20, MAX_PROMPTS = 64 << 20, LINE_OPTIONS = 2 };
 
 /* ---- reading texts ---- */
 
+/* The name of a file for messages: "-" is standard input. */
+static const char *shown_name(const char *name)
+{
+    return strcmp(name, "-") ? name : "standard input";
+}
+
 /* Reads all of standard input, at most max bytes, into *out, for free(). False: *error is set. */
 static bool read_stdin(size_t max, char **out, zi_error *error)
 {
@@ -48,7 +54,7 @@ static bool read_stdin(size_t max, char **out, zi_error *error)
     free(*out);
     *out = NULL;
     return zi_error_set(error, ZI_ERROR_BAD_FORMAT, "standard input",
-                        "is not UTF-8 text; convert it to UTF-8");
+                        "has a zero byte, so it is no plain text; send UTF-8 text");
 }
 
 /* Reads the file of that name, or for "-" standard input, into *out, for free(). False: *error is
@@ -61,7 +67,8 @@ static bool read_text(const char *name, size_t max, char **out, zi_error *error)
     if (strlen(*out) == size) return true;
     free(*out);
     *out = NULL;
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "is not UTF-8 text; convert it to UTF-8");
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
+                        "has a zero byte, so it is no plain text; save it as UTF-8 text");
 }
 
 /* Cuts line breaks and white space at the end of text. */
@@ -75,6 +82,21 @@ static void cut_end(char *text)
 static char *skip_mark(char *text)
 {
     return strncmp(text, "\xef\xbb\xbf", 3) ? text : text + 3;
+}
+
+/* Checks the text of a prompt's file, of this name. False, with *error set: it is empty or no
+ * UTF-8. */
+static bool check_prompt_text(const char *name, const char *text, zi_error *error)
+{
+    const char *why = NULL;
+    if (!zi_utf8_valid(text, strlen(text)))
+        why = "is not UTF-8 text; convert it to UTF-8";
+    else if (!*text)
+        why = strcmp(name, "-") ? "has no text; write the prompt into this file, or begin a prompt "
+                                  "with @@ if it shall begin with @"
+                                : "has no text; send the prompt there";
+    return !why ||
+           zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, shown_name(name), NULL, "%s", why);
 }
 
 bool zi_read_prompt(zi_generate_args *args, zi_error *error)
@@ -99,7 +121,7 @@ bool zi_read_prompt(zi_generate_args *args, zi_error *error)
     }
     cut_end(args->prompt_text);
     r->prompt = skip_mark(args->prompt_text);
-    return true;
+    return check_prompt_text(name, r->prompt, error);
 }
 
 /* ---- lines ---- */
@@ -112,11 +134,10 @@ void zi_plan_report(const zi_generate_args *args, zi_generate_plan *plan, zi_gen
     plan->failures++;
     zi_text_init(&text, 4096);
     if (job->line && error->code != ZI_ERROR_CANCELLED)
-        zi_text_printf(&text, "%s, line %d: %s",
-                       !strcmp(args->prompts, "-") ? "standard input" : args->prompts, job->line,
-                       error->text);
+        zi_text_printf(&text, "%s, line %d: %s", shown_name(args->prompts), job->line, error->text);
     else
         zi_text_puts(&text, error->text);
+    if (job->line) zi_append_error_hints(&text, args->command, error);
     char *message = zi_text_take(&text);
     zi_print_failure(error, message ? message : error->text, job->line);
     free(message);

@@ -242,6 +242,8 @@ bool zi_find_model(const char *folder, const char *name, const zi_model_options 
                    zi_resolved_model *out, zi_error *error)
 {
     zi_user_registry models;
+    if (name && !*name)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "model", "is empty; name a model");
     if (!read_environment(folder, &models, error)) return false;
     models.options.parts_given = parts && (parts->vae || parts->text_encoder || parts->reference);
     bool ok = zi_registry_open(&models.options, &models.registry, error) &&

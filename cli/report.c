@@ -28,7 +28,9 @@ static const struct {
     {ZI_ERROR_INCOMPLETE, "config", {"reference"}, NULL},
     {ZI_ERROR_NOT_FOUND, "model", {"model"}, "`zimage download --help`"},
     {ZI_ERROR_NOT_FOUND, "name", {NULL}, "`zimage models`"},
-    {ZI_ERROR_NOT_FOUND, "default", {NULL}, "`zimage models default NAME`"},
+    {ZI_ERROR_NOT_FOUND, "default", {"model"}, "`zimage models default NAME`"},
+    {ZI_ERROR_NOT_FOUND, "models", {"models"}, NULL},
+    {ZI_ERROR_UNSUPPORTED, "conversion", {"to", "precision"}, NULL},
     {ZI_ERROR_NOT_FOUND, "image", {NULL}, "`zimage gallery`"},
     {ZI_ERROR_NOT_FOUND, "file", {"file"}, NULL},
     {ZI_ERROR_NOT_FOUND, "llm", {"llm"}, NULL},
@@ -79,10 +81,7 @@ static void append_hint(zi_text *line, size_t *count, const char *dashes, const 
     zi_text_printf(line, "%s%s%s", (*count)++ ? ", " : "; see ", dashes, what);
 }
 
-/* Appends the hints for an error's code and subject, as "; see --vae, --reference": the options
- * that the command (not NULL) has, and commands or variables. Nothing if there are none. Short
- * memory is left to line->failed. */
-static void append_hints(zi_text *line, const zi_command *command, const zi_error *error)
+void zi_append_error_hints(zi_text *line, const zi_command *command, const zi_error *error)
 {
     size_t count = 0;
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
@@ -104,7 +103,7 @@ char *zi_format_error(const zi_command *command, const zi_error *error)
         zi_text_printf(&line, "--%s: %s", option, error->text + error->message);
     else
         zi_text_puts(&line, error->text);
-    if (command) append_hints(&line, command, error);
+    if (command) zi_append_error_hints(&line, command, error);
     return zi_text_take(&line);
 }
 

@@ -129,6 +129,24 @@ static void take_prompts(zi_generate_args *args, const zi_infotext_fields *field
     if (!zi_option_on_command_line("negative") && *fields->negative) r->negative = fields->negative;
 }
 
+/* Fails if a prompt that was taken from the image, one of `fields`, cannot be used. */
+static bool check_prompts(const zi_generate_args *args, const zi_infotext_fields *fields,
+                          zi_error *error)
+{
+    const zi_request *r = &args->generation.request;
+    const zi_generation taken = {
+        .request = {.prompt = r->prompt == fields->prompt ? r->prompt : NULL,
+                    .negative = r->negative == fields->negative ? r->negative : NULL}};
+    zi_error why = {0};
+    if (zi_generation_check(&taken, false, &why)) return true;
+    const char *problem = why.text + why.message, *end = strrchr(problem, ';');
+    return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, args->settings_from, NULL,
+                           "the %s in this image %.*s; give another one with --%s",
+                           strcmp(why.subject, "prompt") ? "negative prompt" : "prompt",
+                           (int)(end ? (size_t)(end - problem) : strlen(problem)), problem,
+                           why.subject);
+}
+
 /* Takes the model over if it is here, unless the command line names one. */
 static void take_model(settings_reader *reader, const char *name)
 {
@@ -173,6 +191,7 @@ bool zi_take_settings(zi_generate_args *args, zi_error *error)
         take_prompts(args, &fields);
         take_model(&reader, fields.model);
         if (reader.not_taken.size) args->not_taken = zi_text_take(&reader.not_taken);
+        ok = check_prompts(args, &fields, error);
     }
     zi_text_free(&reader.not_taken);
     zi_image_free(image);

@@ -155,7 +155,8 @@ static void models_that_are_not_there(void)
     CHECK(!zi_hub_remove(&(zi_hub){0}, "a/b", &error));
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "cache");
     CHECK(!zi_hub_remove(&hub, "a/b", &error));
-    CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, "a/b");
+    CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, "name");
+    CHECK_MSG(strstr(error.text, "a/b: is not in the cache of Hugging Face, "), "%s", error.text);
     zi_download_result result;
     const zi_download_options offline = {.hub.offline = true, .repo = "a/b", .local_dir = here};
     CHECK(!zi_download(&offline, &result, &error));

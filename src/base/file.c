@@ -365,6 +365,16 @@ static char *follow_links(const char *path, zi_error *error)
     return NULL;
 }
 
+/* Hands on why the target of path cannot be opened; of a link (path and target differ) the error
+ * names both. Returns false. */
+static bool fail_named(const char *path, const char *target, const zi_error *why, zi_error *error)
+{
+    if (why->code != ZI_ERROR_NO_MEMORY && strcmp(target, path) != 0)
+        return zi_error_set(error, why->code, path, "is a symbolic link to %s", why->text);
+    if (error) *error = *why;
+    return false;
+}
+
 bool zi_output_open_named(zi_output *output, const char *path, zi_error *error)
 {
     struct stat st;
@@ -372,13 +382,17 @@ bool zi_output_open_named(zi_output *output, const char *path, zi_error *error)
     char *target = follow_links(path, error);
     if (!target) return false;
     bool replaces = stat(target, &st) == 0 && S_ISREG(st.st_mode);
-    bool ok = zi_output_open(output, target, error);
+    zi_error why = {0};
+    bool ok = zi_output_open(output, target, &why);
     if (ok && replaces) {
         int fd = fileno(output->stream);
         if (fchown(fd, st.st_uid, st.st_gid) != 0) errno = 0; /* only root may give files away */
-        ok = fchmod(fd, st.st_mode & 07777) == 0 || zi_file_cannot_write(error, target);
+        ok = fchmod(fd, st.st_mode & 07777) == 0 || zi_file_cannot_write(&why, target);
     }
-    if (!ok) zi_output_discard(output);
+    if (!ok) {
+        zi_output_discard(output);
+        fail_named(path, target, &why, error);
+    }
     free(target);
     return ok;
 }

@@ -257,11 +257,14 @@ bool zi_hub_cache_find_repo(const zi_hub *hub, const char *repo, char **out, zi_
     bool ok = path != NULL;
     if (!hub->cache)
         zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "cache",
-                        "the folder of the hub's cache is not set");
+                        "the folder of Hugging Face's cache is not set");
     else if (!path)
         zi_error_no_memory(error, strlen(id.repo));
     else if (!zi_is_dir(path))
-        ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, id.repo, "not in the cache %s", hub->cache);
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, id.repo, "name",
+                             "is not in the cache of Hugging Face, %s; name a model that is in the "
+                             "list of models",
+                             hub->cache);
     zi_repo_id_free(&id);
     if (ok)
         *out = path;

@@ -590,8 +590,8 @@ bool zi_download_with_hooks(const zi_download_options *options, const zi_downloa
     zi_download_result result = {0};
     if (!options->local_dir && !options->hub.cache)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "no folder to download to: neither local_dir nor the hub's cache is "
-                            "set");
+                            "no folder to download to: neither local_dir nor the cache of Hugging "
+                            "Face is set");
     bool ok = zi_repo_id_parse(options->repo, &d.id, &why);
     if (ok && d.id.tokenizer && options->file)
         ok = zi_error_set(&why, ZI_ERROR_INVALID_ARGUMENT, "file",

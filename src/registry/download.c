@@ -155,7 +155,7 @@ static bool download_tokenizer(const zi_download_options *options, const zi_impo
                                : import->precision ? "precision"
                                                    : "name",
                                "does not apply to a tokenizer, which is not converted and stays in "
-                               "the hub's cache; leave it out");
+                               "the cache of Hugging Face; leave it out");
     return zi_download(options, out, error);
 }
 

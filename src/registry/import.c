@@ -357,9 +357,9 @@ bool zi_registry_import(zi_registry *registry, const zi_import_options *options,
     if (!check_no_shard(options, error)) return false;
     if (!zi_registry_detect_section(options->source, &section, error)) return false;
     if (options->convert && section == ZI_SECTION_PROMPT_ENHANCER)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->source,
-                            "is a language model, which cannot be converted; import it without a "
-                            "layout and a precision");
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, options->source, "conversion",
+                               "is a language model, which cannot be converted; import it without "
+                               "conversion");
     if (section == ZI_SECTION_PROMPT_ENHANCER && !check_no_language_model(registry, error))
         return false;
     if (options->convert && options->layout != ZI_LAYOUT_SAME)

@@ -68,16 +68,25 @@ static bool migrate_one(const zi_registry *r, char *path, const char *name, bool
     return ok || row.problem || zi_error_no_memory(error, strlen(why.text));
 }
 
+/* Sets the error that the models folder cannot be read, for the reason in errno; returns false. */
+static bool fail_folder(const char *folder, zi_error *error)
+{
+    if (errno == ENOENT || errno == ENOTDIR)
+        return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, folder, "models",
+                               "this models folder %s; name the folder that has your models",
+                               errno == ENOENT ? "does not exist" : "is a file");
+    return zi_error_set_in(error, ZI_ERROR_IO, folder, "models",
+                           "cannot read this models folder: %s; check its permissions",
+                           strerror(errno));
+}
+
 bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out, zi_error *error)
 {
     const char *folder = registry->options.folder;
     zi_migration result = {0};
     bool ok = true;
     DIR *dir = opendir(folder);
-    if (!dir)
-        return zi_error_set(error, zi_error_code_of_errno(), folder,
-                            "cannot read this models folder: %s; check its path and permissions",
-                            errno == ENOENT ? "it does not exist" : strerror(errno));
+    if (!dir) return fail_folder(folder, error);
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         char *path = zi_path_join(folder, entry->d_name);
         ok = path || zi_error_no_memory(error, strlen(folder));

@@ -73,7 +73,8 @@ static bool write_default_file(const zi_registry *r, const char *name, zi_error 
     bool ok = path || zi_error_no_memory(error, strlen(r->options.folder));
     if (ok && !name)
         ok = unlink(path) == 0 || errno == ENOENT ||
-             zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));
+             zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s; remove it yourself",
+                          strerror(errno));
     else if (ok)
         ok = zi_make_folders(r->options.folder, error) && zi_output_open(&output, path, error) &&
              zi_output_write(&output, name, strlen(name), error) &&
@@ -250,7 +251,8 @@ static bool fail_ambiguous(const zi_registry *r, const zi_model_location *const 
     if (count > SHOWN) zi_text_printf(&text, " and %zu more", count - SHOWN);
     char *names = zi_text_take(&text);
     zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
-                    "%s has %zu models and none is the default: %s; name one, or choose a default",
+                    "the models folder %s has %zu image models and none is the default: %s; name "
+                    "one, or choose a default",
                     r->options.folder, count, names ? names : "");
     free(names);
     return false;
@@ -296,8 +298,8 @@ static bool find_only_of_hub(const zi_registry *r, zi_resolved_model *out, zi_er
     bool ok = true;
     if (count > 1)
         ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
-                             "the hub's cache has %zu models and none is the default: %s; name "
-                             "one, or choose a default",
+                             "the cache of Hugging Face has %zu image models and none is the "
+                             "default: %s; name one, or choose a default",
                              count, names.data ? names.data : "");
     else if (count == 1)
         ok = set_resolved(out, only->name, only->path, error);
@@ -527,8 +529,14 @@ static bool find_removable(const zi_registry *r, const char *name, char **path, 
         return zi_error_no_memory(error, strlen(o->folder));
     }
     if (!o->hub.cache || !strchr(name, '/')) return fail_unknown(name, error);
-    return zi_hub_cache_find_repo(&o->hub, name, path, error) ||
-           (section_of_name(name) != ZI_SECTION_HUB && fail_unknown(name, error));
+    if (section_of_name(name) != ZI_SECTION_HUB)
+        return zi_hub_cache_find_repo(&o->hub, name, path, NULL) || fail_unknown(name, error);
+    if (!is_repo_id(name))
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "name",
+                               "'%s' cannot be the name of a model; name one that is in the list "
+                               "of models",
+                               name);
+    return zi_hub_cache_find_repo(&o->hub, name, path, error);
 }
 
 bool zi_registry_find_removable(zi_registry *registry, const char *name, char **path,

@@ -125,6 +125,7 @@ class Wrong(Configured):
             (1, ["steps", "0", "1 to 1000"], "steps = 0\n"),
             (1, ["quiet", "'perhaps'"], "quiet = perhaps\n"),
             (1, ["schedule", "'xyz'", "mlx"], "schedule = xyz\n"),
+            (1, ["enhance", "'often' is not possible; write yes, no or try"], "enhance = often\n"),
         ):
             with self.subTest(text):
                 number += text.startswith("[generate]")
@@ -132,7 +133,7 @@ class Wrong(Configured):
 
     def test_files(self):
         self.refuses_file(["conf/zimage/config", "UTF-8"], b"steps = \xff\n")
-        self.refuses_file(["conf/zimage/config", "UTF-8"], b"steps = 3\0\n")
+        self.refuses_file(["conf/zimage/config", "has a zero byte, so it is no plain text; save it as UTF-8 text"], b"steps = 3\0\n")
         os.remove(self.path("conf", "zimage", "config"))
         os.mkdir(self.path("conf", "zimage", "config"))
         self.refused(self.run_with("inspect", MODEL), 1, "conf/zimage/config", "a folder")
@@ -148,7 +149,8 @@ class Wrong(Configured):
     def test_variables(self):
         for name, value, word in (("ZIMAGE_STEPS", "x", "'x'"), ("ZIMAGE_GENERATE_STEPS", "0", "out of range"),
                                   ("ZIMAGE_QUIET", "maybe", "'maybe'")):
-            self.refused(self.run_with("generate", "-m", MODEL, "-p", "x", variables={name: value}), 2, name + ": ", word)
+            self.refused(self.run_with("generate", "-m", MODEL, "-p", "x", variables={name: value}), 2,
+                         f"zimage: environment variable {name}: ", word)
 
     def test_help_is_there_all_the_same(self):
         self.configure("nonsense\n")
@@ -193,8 +195,8 @@ class Show(Configured):
         self.configure("[generate]\nsteps = many\n")
         result = self.run_with("config", variables={"ZIMAGE_WIDTH": "x"})
         self.assertEqual(result.returncode, 1)
-        self.assertIn(b"line 2: generate: steps: 'many'", result.stderr)
-        self.assertIn(b"ZIMAGE_WIDTH: generate: width: 'x'", result.stderr)
+        self.assertIn(self.path("conf", "zimage", "config") + ": line 2: generate: steps: 'many'", result.stderr.decode())
+        self.assertIn(b"environment variable ZIMAGE_WIDTH: generate: width: 'x'", result.stderr)
         self.configure("stepz = 3\n")
         result = self.run_with("config")
         self.assertEqual(result.returncode, 1)

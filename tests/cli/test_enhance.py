@@ -380,7 +380,7 @@ class Drawing(Enhancing):
         result = self.good(self.generate("--enhance=try", "--llm", self.chain(ends=False)))
         self.assertIn(b"did not finish", result.stderr)
         self.assertTrue(self.recipe().startswith("a red circle\n"))
-        self.refuses(2, ["--enhance", "'often'", "try"], "--enhance=often")
+        self.refuses(2, ["--enhance: 'often' is unknown; write --enhance alone, or --enhance=try"], "--enhance=often")
 
     def test_a_random_prompt_that_stays(self):
         """It is told, as nobody has written it."""

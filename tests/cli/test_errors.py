@@ -106,7 +106,7 @@ class Hints(Case):
         self.refused(self.zimage("models", "remove", "none", "--yes"), 1,
                      "none: there is no such model, so name one that is in the list of models; see `zimage models`\n")
         self.write("models/default.txt", "mlx/gone\n")
-        self.refused(self.zimage("generate", "-p", "x"), 1, "mlx/gone", "; see `zimage models default NAME`")
+        self.refused(self.zimage("generate", "-p", "x"), 1, "mlx/gone", "; see --model, `zimage models default NAME`")
         self.write("models/prompt_enhancer/a/config.json", "{}")
         self.write("models/prompt_enhancer/b/config.json", "{}")
         self.refused(self.zimage("enhance", "-m", MODEL, "-p", "x"), 1, "2 language models", "; see --llm")

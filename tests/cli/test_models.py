@@ -116,9 +116,10 @@ class Models(ModelsCase):
     def test_the_default(self):
         self.put("pytorch/one")
         self.put("mlx/two")
-        words = "2 models", "mlx/two, pytorch/one", "zimage models default NAME"
+        words = ("the models folder models has 2 image models", "mlx/two, pytorch/one",
+                 "choose a default; see --model, `zimage models default NAME`\n")
         self.refused(self.zimage("generate", "-p", "x", env=self.env), 1, *words)
-        self.refused(self.models("default"), 1, *words)
+        self.refused(self.models("default"), 1, words[0], words[1], "choose a default; see `zimage models default NAME`\n")
         self.good(self.models("default", "one"))
         self.assertEqual(self.default(), "pytorch/one\n")
         recipe, said = self.draw()
@@ -163,7 +164,8 @@ class Models(ModelsCase):
         self.refused(self.models("remove", "-y", "none"), 1, "none: there is no such model")
         self.refused(self.models("remove", "-y", "mlx/none"), 1,
                      "mlx/none: there is no such model, so name one that is in the list of models; see `zimage models`\n")
-        self.refused(self.models("remove", "-y", "../outside"), 2, "not a repository")
+        self.refused(self.models("remove", "-y", "../outside"), 2,
+                     "'../outside' cannot be the name of a model; name one that is in the list of models\n")
         self.refused(self.models("remove", "-y"), 2, "NAME is missing")
 
     def test_asking_before_removing(self):
@@ -179,7 +181,8 @@ class Models(ModelsCase):
         self.refused(self.models("remove", "none"), 1,
                      "none: there is no such model, so name one that is in the list of models; see `zimage models`\n")
         self.refused(self.models("remove", ".incoming/none"), 1, "there is no unfinished download of this name")
-        self.refused(self.models("remove", "owner/none"), 1, "not in the cache")
+        self.refused(self.models("remove", "owner/none"), 1, "owner/none: is not in the cache of Hugging Face, ",
+                     "; name a model that is in the list of models; see `zimage models`\n")
 
     def test_the_question_names_what_is_removed(self):
         """Not a folder of that name in the current one, which other commands prefer."""
@@ -213,14 +216,20 @@ class Models(ModelsCase):
         self.assertIn("Model: demo-model", recipe)
         self.assertIn("comfyui/z.gguf is not used: parts of it are missing", said)
         self.assertIn("`zimage inspect comfyui/z.gguf`", said)
+        told = self.good(self.models())
+        self.assertIn(b"comfyui/z.gguf", told.stdout)
+        self.assertEqual(told.stderr.decode().count("`zimage download --to mlx --precision "), 1)
+        self.assertIn("no complete image model in " + os.path.realpath(self.path("models")), told.stderr.decode())
+        self.assertEqual(self.good(self.models("-q")).stderr, b"")
         recipe, said = self.draw("--reference", MODEL)
         self.assertIn("Model: z,", recipe)
         self.assertNotIn("not used", said)
         self.put("pytorch/whole")
+        self.assertEqual(self.good(self.models()).stderr, b"")
         recipe, said = self.draw()
         self.assertIn("Model: whole", recipe)
         self.assertNotIn("z.gguf", said)
-        self.refused(self.zimage("generate", "-p", "x", "--reference", MODEL, env=self.env), 1, "2 models",
+        self.refused(self.zimage("generate", "-p", "x", "--reference", MODEL, env=self.env), 1, "2 image models",
                      "pytorch/whole, comfyui/z.gguf")
         self.refused(self.zimage("generate", "-p", "x", "-m", "z.gguf", env=self.env), 1, "see --text-encoder")
 
@@ -308,7 +317,10 @@ class Models(ModelsCase):
         self.assertEqual(sorted(self.listed()), ["comfyui/all.safetensors", "mlx/ZTI-MLX",
                                                  "pytorch/Z-Image-Turbo", "pytorch/taken"])
         shutil.rmtree(self.path("models"))
-        self.refused(self.models("migrate"), 1, "models: cannot read this models folder: it does not exist")
+        self.refused(self.models("migrate"), 1, 
+                     "models: this models folder does not exist; name the folder that has your models; see --models\n")
+        self.write("models", "x")
+        self.refused(self.models("migrate"), 1, "models: this models folder is a file; name the folder", "see --models")
 
     def test_another_folder(self):
         self.put("pytorch/one")
@@ -445,7 +457,8 @@ class Import(ModelsCase):
         row = self.listed()["prompt_enhancer/lm"]
         self.assertEqual((row["kind"], row["health"]), ("language", "good"))
         self.refused(self.models("default", "lm"), 1, "language model", "image model (`zimage models` lists them)")
-        self.refused(self.add("lm", "--to", "mlx"), 1, "language model")
+        self.refused(self.add("lm", "--to", "mlx"), 1, "lm: is a language model, which cannot be converted; import it "
+                     "without conversion; see --to, --precision\n")
         words = ["enhance", "-p", "x", "--raw", "--ids", "--max-tokens", "2", "--temperature", "0"]
         found = self.good(self.zimage(*words, env=self.env))
         named = self.good(self.zimage(*words, "--llm", path, env=self.env))

@@ -166,7 +166,8 @@ class WrongCalls(Case):
         words = ["generate", "-m", MODEL, "-p", "x", "--seed", "1"]
         for text in ("wide", "16", "16:", ":9", "0:9", "16:0", "-1:1", "16:9:1", "16:9x", ".5:1", "1.:", "1e2:1", "0.001:1", "99999:1", ""):
             self.refused(self.zimage(*words, "--aspect", text), 2, "--aspect", f"'{text}'")
-        self.refuses(2, ["--aspect", "--width"], "--aspect", "1:1")
+        self.refuses(2, ["--aspect: cannot be used with --width or --height; keep only --aspect, or leave --aspect out"],
+                     "--aspect", "1:1")
         self.assertEqual(self.files(), ["out.png"])
 
     def test_other_numbers(self):
@@ -228,7 +229,7 @@ class Forms(Case):
     def test_wrong_groups(self):
         self.refuses(2, ["-qZ"], "-qZ")
         self.refuses(2, ["--quiet", "takes no value", "-q5"], "-q5")
-        self.refuses(2, ["--prompt: needs a value"], "-qp")
+        self.refuses(2, ["--prompt: needs a value behind -qp, the last argument; write -qp TEXT"], "-qp")
 
     def test_a_random_seed_by_its_usual_number(self):
         seeds = set()
@@ -357,7 +358,7 @@ class Models(Case):
         os.makedirs(self.path("models", "mlx"))
         for i in range(10):
             os.symlink(MODEL, self.path("models", "mlx", f"m{i}"))
-        self.refused(self.zimage("generate", "-p", "x"), 1, "10 models", "mlx/m0, mlx/m1", "mlx/m7 and 2 more",
+        self.refused(self.zimage("generate", "-p", "x"), 1, "10 image models", "mlx/m0, mlx/m1", "mlx/m7 and 2 more",
                      "zimage models default NAME")
 
     def test_without_models_the_demo_model_draws(self):
@@ -368,7 +369,9 @@ class Models(Case):
 
     def test_neither_path_nor_name(self):
         self.refuses(1, ["nobody", "models/pytorch"], model="nobody")
-        self.refuses(1, ["no such file or folder"], model="")
+        self.refuses(2, ["--model: is empty; name a model"], model="")
+        for option in "--vae", "--text-encoder", "--reference":
+            self.refuses(2, [option + ": is empty; name a model or a file"], option, "")
 
 
 if __name__ == "__main__":

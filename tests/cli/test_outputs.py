@@ -152,7 +152,8 @@ class Existing(Case):
         os.symlink("loop.png", self.path("loop.png"))
         self.refused(self.generate(output="loop.png"), 1, "loop.png", "this symbolic link leads to itself")
         os.symlink("nowhere/x.png", self.path("lost.png"))
-        self.refused(self.generate(output="lost.png"), 1, "nowhere")
+        self.refused(self.generate(output="lost.png"), 1,
+                     "lost.png: is a symbolic link to ./nowhere/x.png: cannot write here: the folder ./nowhere does not exist")
 
     def test_traces_too(self):
         self.write("real.safetensors", SENTINEL)

@@ -49,12 +49,13 @@ class Sources(Prompting):
         self.write("zero", b"a \0 cat")
         self.write("empty", b"\n\n")
         os.mkdir(self.path("folder"))
-        for code, words, name in ((1, ["none.txt", "no such file", "@@"], "none.txt"), (2, ["UTF-8"], "bytes"),
-                                  (1, ["zero", "UTF-8"], "zero"), (2, ["--prompt", "empty"], "empty"),
+        for code, words, name in ((1, ["none.txt", "no such file", "@@"], "none.txt"), (2, ["zimage: bytes: is not UTF-8 text"], "bytes"),
+                                  (1, ["zero: has a zero byte", "UTF-8"], "zero"),
+                                  (2, ["zimage: empty: has no text; write the prompt into this file", "@@"], "empty"),
                                   (1, ["folder", "a folder"], "folder")):
             self.refused(self.call("--seed", "1", "-p", "@" + name, "-o", "out.png"), code, *words)
-        self.refused(self.call("--seed", "1", "-p", "-", "-o", "out.png"), 2, "--prompt", "empty")
-        self.refused(self.call("--seed", "1", "-p", "-", "-o", "out.png", stdin=b"\0"), 1, "standard input", "UTF-8")
+        self.refused(self.call("--seed", "1", "-p", "-", "-o", "out.png"), 2, "standard input: has no text; send the prompt there")
+        self.refused(self.call("--seed", "1", "-p", "-", "-o", "out.png", stdin=b"\0"), 1, "standard input: has a zero byte", "UTF-8")
         self.assertNotIn("out.png", self.files())
 
     def test_one_source_only(self):
@@ -125,7 +126,7 @@ class Lists(Prompting):
         self.assertEqual(result.stdout, b"out-01.png\nout-14.png\n")
         told = result.stderr.decode().splitlines()
         expected = [(2, "steps", "0"), (3, "JSON", "byte"), (4, "'stepz'", "max-tokens"), (6, "prompt", "quotes"),
-                    (7, "prompt", "missing"), (8, "seed", "quotes"), (9, "width", "112"), (10, "nowhere", "model"),
+                    (7, "prompt", "missing"), (8, "seed", "quotes"), (9, "width", "112"), (10, ": model: nowhere: no such file", "; see `zimage models`"),
                     (11, "aspect", "'wide'"), (12, "x.gif", ".png"), (13, "<lora:mine:1>", "not supported"),
                     (14, "steps", "number"), (16, "UTF-8", "text")]
         self.assertEqual(len(told), len(expected), told)

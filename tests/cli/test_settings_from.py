@@ -105,6 +105,15 @@ class SettingsFrom(Case):
         self.assertRegex(told, r"zimage: seed \d+\n")
         self.assertIn("Seed: -1", told)
 
+    def test_prompts_that_cannot_be_used(self):
+        for text, words in (("a <lora:mine:1> cat\n", "the prompt in this image contains <lora:mine:1>: LoRAs are not supported yet; "
+                                                      "give another one with --prompt"),
+                            ("a\nNegative prompt: <lyco:b:1>\n", "the negative prompt in this image contains <lyco:b:1>: LyCORIS "
+                                                                  "networks are not supported yet; give another one with --negative")):
+            self.image_with(text + "Steps: 1, Sampler: Euler, CFG scale: 2, Seed: 1")
+            self.assertEqual(self.again(code=2), f"zimage: out.png: {words}\n")
+        self.again("--negative", "b")
+
     def test_the_size_of_the_image_itself(self):
         self.image_with("a cat\nSteps: 1, Sampler: Euler, CFG scale: 1, Seed: 1")
         self.again()
