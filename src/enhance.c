@@ -400,9 +400,9 @@ static bool check_vocabulary(const zi_lm *lm, zi_error *error)
     int count = lm->qwen.config.vocab;
     return !lm->encoder || count >= FEWEST_TOKENS ||
            zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "encoder",
-                           "the text encoder of this model cannot write prompts, as it knows only "
-                           "%d tokens (words and parts of words); download a language model for "
-                           "that, such as prompt-enhancer",
+                           "the text encoder of this model knows only %d words and parts of words, "
+                           "too few to write prompts; download the language model "
+                           "prompt-enhancer, which is then used unless you name another one",
                            count);
 }
 

@@ -58,6 +58,19 @@ static void fill_model_defaults(const zi_model *model, zi_request *r)
     r->guidance_given = true;
 }
 
+/* Fails with ZI_ERROR_BAD_FORMAT, with the subject "shift", if the shift that the model's config
+ * gives a resolved request is out of range; a fixed one was checked when the config was read. */
+static bool check_model_shift(const zi_model *model, const zi_request *r, zi_error *error)
+{
+    const zi_parameter *p = zi_parameter_find("shift");
+    if (r->shift >= p->min && r->shift <= p->max) return true;
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, model->name, "shift",
+                           "\"base_shift\" and \"max_shift\" in the scheduler_config.json that it "
+                           "uses give an image of %d x %d pixels the shift %g, which must be from "
+                           "%g to %g; correct them, or give a shift",
+                           r->width, r->height, r->shift, p->min, p->max);
+}
+
 bool zi_request_resolve(const zi_model *model, const zi_request *request, zi_request *out,
                         zi_error *error)
 {
@@ -76,6 +89,7 @@ bool zi_request_resolve(const zi_model *model, const zi_request *request, zi_req
         !check_side("height", r->height, c->transformer.lens[1], error))
         return false;
     fill_model_defaults(model, r);
+    if (request->shift == 0 && !check_model_shift(model, r, error)) return false;
     if (!zi_generation_check(&generation, false, error)) return false;
     *out = *r;
     return true;

@@ -108,8 +108,9 @@ static bool check_request(const zi_lm *lm, const zi_lm_request *r, zi_error *err
     if (!context || r->count + r->max_tokens <= context) return true;
     return zi_error_set(
         error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
-        "its %zu tokens and the %zu to be generated are more than the context of this language "
-        "model, %zu tokens; shorten the prompt or ask for fewer tokens",
+        "its %zu tokens (instructions for the language model included) and %zu for the answer are "
+        "more than the %zu tokens that this language model can hold; shorten the prompt, or use "
+        "another language model",
         r->count, r->max_tokens, context);
 }
 

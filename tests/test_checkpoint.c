@@ -336,7 +336,7 @@ static void models_are_told_apart(void)
          "Qwen3 language model",
          false},
         {{"model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.gate_proj.weight"},
-         "language model",
+         "language model other than Qwen3",
          true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

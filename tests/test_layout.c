@@ -195,7 +195,8 @@ static void what_is_none(void)
         const char *name, *says;
         zi_error_code code;
     } rows[] = {
-        {"lora.safetensors", "is a LoRA for a model", ZI_ERROR_UNSUPPORTED},
+        {"lora.safetensors", "is a LoRA for a model, and additions to a model are not supported;",
+         ZI_ERROR_UNSUPPORTED},
         {"flux.safetensors", "is a Flux model; only Z-Image models are supported",
          ZI_ERROR_UNSUPPORTED},
         {"what.safetensors", "is of an unknown model", ZI_ERROR_UNSUPPORTED},

@@ -184,7 +184,7 @@ static void contexts(void)
     zi_lm_request request = {.ids = ids, .count = 20, .max_tokens = 11, .sampling = plain};
     CHECK(!run(&lm, &request, 1, &result, &error));
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "prompt");
-    CHECK(strstr(error.text, "context") && strstr(error.text, "30"));
+    CHECK(strstr(error.text, "the 30 tokens that this language model can hold"));
     request.max_tokens = 10;
     CHECK_OK(run(&lm, &request, 1, &result, &error), error);
     free(result.ids);

@@ -180,6 +180,11 @@ static void make(const char *text, zi_checkpoint *out)
 #define ROTATED(size)                                                                              \
     "{\"format\":\"int8_tensorwise\",\"convrot\":true,\"convrot_groupsize\":" size "}"
 
+/* The same of q, k and v, as tensors of their own. */
+#define SPLIT(rest)                                                                                \
+    "layers.0.attention.to_q." rest "; layers.0.attention.to_k." rest                              \
+    "; layers.0.attention.to_v." rest "; "
+
 /* Files that are refused, and words of the error. Tensors are in the file's order. */
 static const struct {
     const char *tensors, *metadata, *says;
@@ -192,10 +197,13 @@ static const struct {
      W ".weight"},
     {QKV ".weight BF16 12 64; "
          "layers.0.attention.to_k.weight BF16 4 64",
-     NULL, "are the same tensor of the model, layers.0.attention.to_k.weight", ZI_ERROR_BAD_FORMAT,
-     QKV ".weight"},
+     NULL,
+     "stand for the same part of the model, layers.0.attention.to_k.weight, which may be there "
+     "only "
+     "once; fetch the file again",
+     ZI_ERROR_BAD_FORMAT, QKV ".weight"},
     {W ".weight F8_E4M3 4 64; " W ".weight_scale F32; " W ".scale_weight F32", NULL,
-     "are the same tensor of the model, " W ".weight", ZI_ERROR_BAD_FORMAT, W ".weight_scale"},
+     "stand for the same part of the model, " W ".weight", ZI_ERROR_BAD_FORMAT, W ".weight_scale"},
     {W ".weight_scale F32", NULL, W ".weight_scale is there without the weight",
      ZI_ERROR_BAD_FORMAT, W ".weight_scale"},
     {W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "without the weight", ZI_ERROR_BAD_FORMAT,
@@ -212,15 +220,27 @@ static const struct {
     {W ".weight U8 4 16", NULL, "unknown format", ZI_ERROR_UNSUPPORTED, W ".weight"},
     {W ".weight I64 4 16", NULL, "not a type of weights", ZI_ERROR_UNSUPPORTED, W ".weight"},
     {W ".weight BF16 4 16; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL,
-     "it must be a matrix of type U32", ZI_ERROR_BAD_FORMAT, W ".weight"},
+     "it is of type BF16, and with scales like those of MLX it must be a matrix of type U32",
+     ZI_ERROR_BAD_FORMAT, W ".weight"},
     {W ".weight U32 4 16; " W ".scales F16 5 1; " W ".biases F16 5 1", NULL,
-     W ".scales has shape [5, 1], but it must be a matrix with a row for each row",
+     W ".scales has shape [5, 1], but it must be a matrix of 4 rows, one for each row",
      ZI_ERROR_BAD_FORMAT, W ".scales"},
     {W ".weight U32 4 16; " W ".scales F16 4 1; " W ".biases F16 4 2", NULL,
-     W ".biases has shape [4, 2], but it must have the same shape and type as the scales",
+     W ".biases has shape [4, 2] and type F16, but its scales, " W
+       ".scales, have shape [4, 1] and type F16",
      ZI_ERROR_BAD_FORMAT, W ".biases"},
     {W ".weight U32 4 16; " W ".scales F16 4 1; " W ".biases F32 4 1", NULL,
-     "the same shape and type as the scales", ZI_ERROR_BAD_FORMAT, W ".biases"},
+     ".scales, have shape [4, 1] and type F16, and both must be the same", ZI_ERROR_BAD_FORMAT,
+     W ".biases"},
+    {SPLIT("weight U32 6 16") SPLIT("scales F16 6 1") QKV ".biases F16 6 1", NULL,
+     QKV ".biases belongs to layers.0.attention.to_k.weight, but only " QKV
+         ".biases has q, k and v in one tensor;",
+     ZI_ERROR_BAD_FORMAT, QKV ".biases"},
+    {SPLIT("weight U32 6 16") QKV ".scales U8 6 4", NULL, "but only " QKV ".scales has q, k and v",
+     ZI_ERROR_BAD_FORMAT, QKV ".scales"},
+    {QKV ".weight F8_E4M3 6 16; " SPLIT("weight_scale F32 6"), NULL,
+     "but only " QKV ".weight has q, k and v", ZI_ERROR_BAD_FORMAT,
+     "layers.0.attention.to_k.weight_scale"},
     {W ".weight U32 4 16; " W ".scales I8 4 1; " W ".biases I8 4 1", NULL,
      "scales must be F32, F16 or BF16", ZI_ERROR_UNSUPPORTED, W ".scales"},
     {W ".weight U32 4 17; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL,
@@ -237,12 +257,12 @@ static const struct {
      ZI_ERROR_BAD_FORMAT, W ".scales"},
     {W ".weight U32 4 16; " W ".scales U8 4 0", NULL, "MLX's mode", ZI_ERROR_BAD_FORMAT,
      W ".scales"},
-    {W ".weight U32 4 16; " W ".scales U8 3 4", NULL, "a row for each row", ZI_ERROR_BAD_FORMAT,
-     W ".scales"},
+    {W ".weight U32 4 16; " W ".scales U8 3 4", NULL, "a matrix of 4 rows, one for each row",
+     ZI_ERROR_BAD_FORMAT, W ".scales"},
     {W ".weight U32 4 16; " W ".scales U8 4 4; " W ".biases U8 4 4", NULL,
      "scales must be F32, F16 or BF16", ZI_ERROR_UNSUPPORTED, W ".scales"},
     {W ".weight U32 4 16; " W ".scales U8 4 4; layers.0.ffn_norm1.weight F32 64", NULL,
-     "unpacked it is not as wide as other tensors of the model need", ZI_ERROR_BAD_FORMAT,
+     "unpacked it has 128 columns, where other tensors of the model need 64", ZI_ERROR_BAD_FORMAT,
      W ".weight"},
     {W ".weight U32 4 16; " W ".scales F16 4 1; " W ".biases F16 4 1; " W ".weight_scale F32", NULL,
      "tensors " W ".weight_scale and " W ".scales belong to the same weight", ZI_ERROR_BAD_FORMAT,
@@ -251,16 +271,16 @@ static const struct {
      "{\"layers\":{\"" W "\":{\"format\":\"float8_e4m3fn\"}}}",
      "it has the scales of MLX and the mark of a ComfyUI format", ZI_ERROR_BAD_FORMAT, W ".scales"},
     {W ".weight F8_E4M3 4 16; " W ".weight_scale F32 3", NULL,
-     "[3], but it must have one value, or one for each row", ZI_ERROR_BAD_FORMAT,
+     "[3], but it must have one value, or one column of 4 values", ZI_ERROR_BAD_FORMAT,
      W ".weight_scale"},
     {W ".weight F8_E4M3 4 16; " W ".weight_scale F32 4 2", NULL,
-     "it must have one value, or one for each row of its weight", ZI_ERROR_BAD_FORMAT,
+     "it must have one value, or one column of 4 values (one for each row", ZI_ERROR_BAD_FORMAT,
      W ".weight_scale"},
     {W ".weight F8_E4M3 4 16; " W ".weight_scale F32 1 4", NULL,
-     "it must have one value, or one for each row of its weight", ZI_ERROR_BAD_FORMAT,
+     "it must have one value, or one column of 4 values (one for each row", ZI_ERROR_BAD_FORMAT,
      W ".weight_scale"},
     {QKV ".weight F8_E4M3 12 16; " QKV ".weight_scale F32 4", NULL,
-     "it must have one value, or one for each row of its weight", ZI_ERROR_BAD_FORMAT,
+     "it must have one value, or one column of 12 values (one for each row", ZI_ERROR_BAD_FORMAT,
      QKV ".weight_scale"},
     {"layers.0.attention.to_q.weight F8_E4M3 12 16; " QKV ".weight_scale F32 12", NULL,
      QKV ".weight_scale is there without the weight", ZI_ERROR_BAD_FORMAT, QKV ".weight_scale"},
@@ -300,7 +320,8 @@ static const struct {
      W ".weight is there, but the tensor weight_scale that belongs to it is missing",
      ZI_ERROR_BAD_FORMAT, W ".weight"},
     {W ".weight I8 4 16; " W ".comfy_quant U8 ={\"format\":\"convrot_w4a4\"}", NULL,
-     W ".comfy_quant is quantized as convrot_w4a4", ZI_ERROR_UNSUPPORTED, W ".comfy_quant"},
+     "the quantization named at " W ".comfy_quant is convrot_w4a4", ZI_ERROR_UNSUPPORTED,
+     W ".comfy_quant"},
     {W ".weight F8_E5M2 4 16; " W ".comfy_quant U8 ={\"format\":\"float8_e4m3fn\"}", NULL,
      W ".comfy_quant says that the quantization is float8_e4m3fn, with weights of type F8_E4M3, "
        "but tensor " W ".weight is of type F8_E5M2",
@@ -315,7 +336,7 @@ static const struct {
      "is 16384, but it must be a power of four from 4 to 4096", ZI_ERROR_BAD_FORMAT,
      W ".comfy_quant"},
     {W ".weight I8 4 16; " W ".weight_scale F32 4; " W ".comfy_quant U8 =" ROTATED("\"16\""), NULL,
-     "is no whole number, but it must be a power of four", ZI_ERROR_BAD_FORMAT, W ".comfy_quant"},
+     "is \"16\", but it must be a power of four", ZI_ERROR_BAD_FORMAT, W ".comfy_quant"},
     {W ".weight I8 4 16; " W ".weight_scale F32 4; " W ".comfy_quant U8 =" ROTATED("64"), NULL,
      W ".weight has shape [4, 16], but the quantization of this file needs a matrix with a "
        "multiple of 64 columns "
@@ -337,7 +358,10 @@ static const struct {
      ZI_ERROR_BAD_FORMAT, W ".weight_scale"},
     {W ".weight U8 4 32; " W ".weight_scale F32 128 4; " W ".weight_scale_2 F32; " W
        ".comfy_quant U8 =" NVFP4,
-     NULL, W ".weight_scale is F32, but scales of this format must be F8_E4M3",
+     NULL,
+     W ".weight_scale is F32, but scales of NVFP4, the format that the file gives for this weight, "
+       "must "
+       "be F8_E4M3;",
      ZI_ERROR_UNSUPPORTED, W ".weight_scale"},
     {W ".weight U8 4 32; " W ".weight_scale F8_E4M3 128 4; " W ".weight_scale_2 I32; " W
        ".comfy_quant U8 =" NVFP4,
@@ -358,7 +382,8 @@ static const struct {
      "as MXFP8 it must be a matrix whose columns are a multiple of 32", ZI_ERROR_BAD_FORMAT,
      W ".weight"},
     {W ".weight F8_E4M3 4 64; " W ".weight_scale F32 128 4; " W ".comfy_quant U8 =" MXFP8, NULL,
-     "scales of this format must be U8", ZI_ERROR_UNSUPPORTED, W ".weight_scale"},
+     "scales of MXFP8, the format that the file gives for this weight, must be U8 or F8_E8M0;",
+     ZI_ERROR_UNSUPPORTED, W ".weight_scale"},
     {W ".weight F8_E4M3 4 64; " W ".weight_scale U8 128 4; " W
        ".comfy_quant U8 ={\"format\":\"mxfp8\",\"group_size\":16}",
      NULL, "\"group_size\" of " W ".comfy_quant is 16, and for mxfp8 only 32 is supported",
@@ -372,7 +397,7 @@ static const struct {
     {W ".weight BF16 4 16", "{\"layers\":{\"layers.1.a\":{\"format\":\"nvfp4\"}}}",
      "a layer layers.1.a, which zimage does not know", ZI_ERROR_UNSUPPORTED, "layers.1.a"},
     {W ".weight BF16 4 16", "{\"layers\":{\"" W "\":{\"format\":\"asym_w4a8_int8\"}}}",
-     W " is quantized as asym_w4a8_int8", ZI_ERROR_UNSUPPORTED, W},
+     "the quantization named at " W " is asym_w4a8_int8", ZI_ERROR_UNSUPPORTED, W},
     {W ".weight BF16 4 16", "{\"layers\":{\"" W "\":{\"format\":\"nvfp4\"}}}",
      "metadata _quantization_metadata says that the quantization is nvfp4, with weights of type U8",
      ZI_ERROR_BAD_FORMAT, "_quantization_metadata"},
@@ -514,7 +539,7 @@ static void several_files(void)
     static const char a[] = W ".weight BF16 4 16";
     static const char b[] = "x_pad_token BF16 1 16; "
                             "decoder.conv_in.bias BF16 16";
-    zi_checkpoint first, second;
+    zi_checkpoint first, second, third;
     zi_source source;
     zi_error error = {0};
     make(a, &first);
@@ -528,6 +553,15 @@ static void several_files(void)
     }
     CHECK(!zi_source_create(twice, 2, ZI_COMPONENT_TRANSFORMER, 0, &source, &error));
     CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, W ".weight");
+    CHECK(strstr(error.text, "tensors " W ".weight and " W ".weight stand for the same part"));
+    make(a, &third);
+    third.files[0].path[0] = 'M';
+    twice[1] = &third;
+    CHECK(!zi_source_create(twice, 2, ZI_COMPONENT_TRANSFORMER, 0, &source, &error));
+    CHECK_MSG(strstr(error.text, ", and tensor " W ".weight in ") &&
+                  strstr(error.text, "made.safetensors") && strstr(error.text, "Made.safetensors"),
+              "%s", error.text);
+    zi_checkpoint_close(&third);
     zi_checkpoint_close(&first);
     zi_checkpoint_close(&second);
 }

@@ -556,11 +556,11 @@ static void missing_files(void)
     unlink(zi_test_path("tokenizer_config.json"));
     check_load_fails(ZI_ERROR_NOT_FOUND, "/tokenizer_config.json: ", "there is no such file");
     clear_folder();
-    check_load_fails(ZI_ERROR_NOT_FOUND, zi_test_folder(), "no tokenizer here");
+    check_load_fails(ZI_ERROR_NOT_FOUND, zi_test_folder(), "no tokenizer in this folder");
     zi_error error = {0};
     zi_tokenizer *t = NULL;
     CHECK(!zi_tokenizer_load(zi_test_path("nowhere"), &t, &error));
-    check_error(&error, ZI_ERROR_NOT_FOUND, "nowhere", "no tokenizer here");
+    check_error(&error, ZI_ERROR_NOT_FOUND, "nowhere", "no tokenizer in this folder");
 }
 
 /* Of two added tokens that begin at the same place, in whatever order the file has them. */

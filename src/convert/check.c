@@ -58,6 +58,7 @@ static bool check_component(const zi_conversion *c, zi_component component, bool
     zi_weights weights;
     if (folder && !check_new_config(&c->components[component], error)) return false;
     if (!zi_weights_open(layout, component, group, NULL, &weights, error)) return false;
+    weights.config = c->components[component].config;
     bool ok = true;
     if (component == ZI_COMPONENT_TRANSFORMER && c->lender)
         ok = zi_weights_lend(&weights, &c->layouts[ZI_INPUT_REFERENCE], error);

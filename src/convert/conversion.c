@@ -48,25 +48,41 @@ static bool choose_target(zi_conversion *c, zi_error *error)
     return true;
 }
 
-/* Fails with ZI_ERROR_INVALID_ARGUMENT if the destination's extension is that of another layout, or
- * shards are wanted in a layout that has none. */
-static bool check_target_files(const zi_conversion *c, zi_error *error)
+/* Fails with ZI_ERROR_INVALID_ARGUMENT if the destination's extension is that of another layout. */
+static bool check_extension(const zi_conversion *c, zi_error *error)
 {
-    const char *destination = c->options->destination;
+    const char *destination = c->options->destination, *target = zi_naming_name(c->target);
     zi_layout_kind meant = zi_layout_of_extension(destination);
-    if (meant && zi_layout_naming(meant) != c->target)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout",
-                            "%s has the extension of a file in the layout %s, but the layout to "
-                            "write is %s; name another destination, or choose the other layout",
-                            destination, zi_naming_name(zi_layout_naming(meant)),
-                            zi_naming_name(c->target));
-    if (c->options->shard_bytes && c->target != ZI_NAMES_DIFFUSERS)
+    if (!meant || zi_layout_naming(meant) == c->target) return true;
+    const char *other = zi_naming_name(zi_layout_naming(meant));
+    if (!c->options->layout)
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "layout",
+                               "%s has the extension of a file in the layout %s, but without a new "
+                               "layout this model is written as %s; name another destination, or "
+                               "convert the model to the layout %s",
+                               destination, other, target, other);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout",
+                        "%s has the extension of a file in the layout %s, but the layout to "
+                        "write is %s; name another destination, or choose the other layout",
+                        destination, other, target);
+}
+
+/* Fails with ZI_ERROR_INVALID_ARGUMENT if shards are wanted in a layout that has none. */
+static bool check_shards(const zi_conversion *c, zi_error *error)
+{
+    if (!c->options->shard_bytes || c->target == ZI_NAMES_DIFFUSERS) return true;
+    if (!c->options->layout)
         return zi_error_set(
             error, ZI_ERROR_INVALID_ARGUMENT, "shard_bytes",
-            "only models in the layout diffusers are written in several files, and the layout to "
-            "write is %s; leave this size out, or choose the layout diffusers",
+            "only models in the layout diffusers are written in several files, and without a new "
+            "layout this model is written as %s; leave this size out, or convert the model to the "
+            "layout diffusers",
             zi_naming_name(c->target));
-    return true;
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "shard_bytes",
+                        "only models in the layout diffusers are written in several files, and the "
+                        "layout to write is %s; leave this size out, or choose the layout "
+                        "diffusers",
+                        zi_naming_name(c->target));
 }
 
 /* Fails with ZI_ERROR_INVALID_ARGUMENT if the precision is unknown, the target layout does not have
@@ -78,19 +94,19 @@ static bool check_precision(const zi_conversion *c, zi_error *error)
     if (!zi_precision_name(precision))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
                             "%d is not a known precision", (int)precision);
-    if (!zi_naming_check_precision(c->target, precision, error)) return false;
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
         if (zi_naming_quantizes(c->target, (zi_component)component))
             quantizable |= has_component(c, ZI_INPUT_SOURCE, (zi_component)component);
-    return quantizable || !zi_precision_quantizes(precision) ||
-           zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
-                        "%s has no %s, and nothing else is quantized in the layout %s; choose "
-                        "original, fp32, fp16 or bf16",
-                        c->options->source,
-                        zi_naming_quantizes(c->target, ZI_COMPONENT_TEXT_ENCODER)
-                            ? "transformer or text encoder"
-                            : "transformer",
-                        zi_naming_name(c->target));
+    if (!quantizable && zi_precision_quantizes(precision))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
+                            "%s has no %s, and nothing else is quantized in the layout %s; choose "
+                            "original, fp32, fp16 or bf16",
+                            c->options->source,
+                            zi_naming_quantizes(c->target, ZI_COMPONENT_TEXT_ENCODER)
+                                ? "transformer or text encoder"
+                                : "transformer",
+                            zi_naming_name(c->target));
+    return zi_naming_check_precision(c->target, precision, error);
 }
 
 /* ---- where components come from ---- */
@@ -142,6 +158,22 @@ static bool check_no_pickle(const zi_conversion *c, const int chosen[ZI_WEIGHT_C
     return true;
 }
 
+/* Sets ZI_ERROR_INCOMPLETE: only this one of the three components is missing, which makes neither a
+ * whole model nor one component. Returns false. */
+static bool fail_missing(const zi_conversion *c, zi_component missing, zi_error *error)
+{
+    if (missing == ZI_COMPONENT_TRANSFORMER)
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source,
+                               zi_component_name(missing),
+                               "has no transformer, which a whole model needs; convert a complete "
+                               "model, or the text encoder or the VAE alone");
+    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source,
+                           zi_component_name(missing),
+                           "has no %s, which the new model needs; take it from a reference model "
+                           "(a complete Z-Image model)",
+                           zi_component_title(missing));
+}
+
 /* Sets chosen[component] to its input (ZI_INPUTS: not converted) and c->whole: all three are
  * converted. GGUF gets one component: the transformer, else the text encoder. Fails when there is
  * none, for a VAE as GGUF, when an input named for a component lacks it, for any input so named
@@ -178,15 +210,7 @@ static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS]
         count = 1;
     }
     c->whole = count == ZI_WEIGHT_COMPONENTS;
-    if (count == 2) /* neither a whole model nor one component */
-        return zi_error_set_in(
-            error, ZI_ERROR_INCOMPLETE, c->options->source,
-            zi_component_name((zi_component)missing), "the %s is missing; %s",
-            zi_component_title((zi_component)missing),
-            missing == ZI_COMPONENT_TRANSFORMER
-                ? "convert a complete model, or the text encoder or the VAE alone"
-                : "name a file of it, or a reference model (a complete Z-Image model)");
-    return true;
+    return count != 2 || fail_missing(c, (zi_component)missing, error);
 }
 
 /* ---- plans ---- */
@@ -253,8 +277,9 @@ bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options, z
     zi_conversion *c = out;
     *c = (zi_conversion){.options = options,
                          .work = {.progress = options->progress, .user = options->user}};
-    if (!read_inputs(c, error) || !choose_target(c, error) || !check_target_files(c, error) ||
-        !check_precision(c, error) || !choose_components(c, c->chosen, error))
+    if (!read_inputs(c, error) || !choose_target(c, error) || !check_extension(c, error) ||
+        !check_shards(c, error) || !check_precision(c, error) ||
+        !choose_components(c, c->chosen, error))
         return false;
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
         if (c->chosen[component] != ZI_INPUTS &&

@@ -446,11 +446,25 @@ static int by_stored_name(const void *a, const void *b)
     return order ? order : x->stored.slice - y->stored.slice;
 }
 
+/* Sets ZI_ERROR_BAD_FORMAT: the stored tensor to which the entry `named` belongs needs its slice
+ * `missing` (from 0), too. depth: of the VAE. Returns false. */
+static bool fail_slice(const struct named_entry *named, int missing, const zi_vae_depth *depth,
+                       zi_error *error)
+{
+    zi_key keys[ZI_MAX_FUSED];
+    const zi_entry *there = named->entry;
+    int count = zi_key_parse(named->stored.name, depth, keys);
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(there), there->name,
+                           "tensor %s is missing, which belongs to %s: the file is incomplete; "
+                           "fetch it again",
+                           missing < count ? keys[missing].name : named->stored.name, there->name);
+}
+
 /* Sets item->entries (borrowed from the source) and count to the slices, first in `named` (of which
- * `remaining` are left), that make up one stored tensor. ZI_ERROR_BAD_FORMAT: a slice is missing or
- * does not fit. */
-static bool collect_slices(const struct named_entry *named, size_t remaining, zi_write_item *item,
-                           zi_error *error)
+ * `remaining` are left), that make up one stored tensor. depth: of the VAE. ZI_ERROR_BAD_FORMAT: a
+ * slice is missing or does not fit. */
+static bool collect_slices(const struct named_entry *named, size_t remaining,
+                           const zi_vae_depth *depth, zi_write_item *item, zi_error *error)
 {
     int slices = named->stored.slices;
     const zi_entry *first = named->entry;
@@ -458,11 +472,7 @@ static bool collect_slices(const struct named_entry *named, size_t remaining, zi
         const zi_entry *it = (size_t)i < remaining ? named[i].entry : NULL;
         if (!it || strcmp(named[i].stored.name, named->stored.name) != 0 ||
             named[i].stored.slice != i)
-            return zi_error_set_in(
-                error, ZI_ERROR_BAD_FORMAT, zi_entry_file(first), first->name,
-                "tensor %s cannot be written: %s, a part of it, is there, but another part is "
-                "missing; the file is incomplete: fetch it again",
-                named->stored.name, first->name);
+            return fail_slice(named, i, depth, error);
         if (it->dims != first->dims || (slices > 1 && it->shape[1] != first->shape[1]))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(it), it->name,
                                    "tensors %s and %s belong together, but their shapes do not "
@@ -487,7 +497,7 @@ static bool add_item(zi_write_plan *plan, const struct named_entry *named, size_
     item->component = source->component;
     item->weight = weight;
     item->nhwc = named->stored.kind == ZI_TENSOR_CONV && layout == ZI_NAMES_MLX;
-    if (!collect_slices(named, remaining, item, error) ||
+    if (!collect_slices(named, remaining, &source->vae_depth, item, error) ||
         !set_item_name(item, prefixed, named->stored.name, error))
         return false;
     choose_storage(item, layout, precision);

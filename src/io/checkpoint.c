@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* For qsort: orders tensors by name, bytewise. */
 static int by_name(const void *a, const void *b)
@@ -97,6 +98,20 @@ static bool has_mapped_file(const zi_checkpoint *checkpoint, const char *path)
     return false;
 }
 
+/* Maps the shard at path, which the index at this other path names, unless that is done, and adds
+ * its tensors. On failure the caller closes the checkpoint. */
+static bool add_shard(zi_checkpoint *checkpoint, const char *path, const char *index,
+                      zi_error *error)
+{
+    const char *slash = strrchr(index, '/');
+    if (has_mapped_file(checkpoint, path)) return true;
+    if (access(path, F_OK) != 0 && errno == ENOENT)
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
+                            "is missing, but %s names it; fetch it into the same folder",
+                            slash ? slash + 1 : index);
+    return add_safetensors(checkpoint, path, error);
+}
+
 /* Maps each shard in dir that weight_map names, once, and adds its tensors. Fails with
  * ZI_ERROR_BAD_FORMAT for a value that is no plain file name. After any failure the caller closes
  * the checkpoint. index: path of the index, for errors. */
@@ -113,7 +128,7 @@ static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *i
                                    row->string);
         char *path = zi_path_join(dir, row->valuestring);
         if (!path) return zi_error_no_memory(error, strlen(dir));
-        bool ok = has_mapped_file(checkpoint, path) || add_safetensors(checkpoint, path, error);
+        bool ok = add_shard(checkpoint, path, index, error);
         free(path);
         if (!ok) return false;
     }

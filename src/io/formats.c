@@ -39,8 +39,8 @@ static bool find_format(const char *file, const char *layer, const char *name, z
         return true;
     }
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, layer,
-                           "%s is quantized as %.40s, which is not supported; use the bf16, fp8, "
-                           "nvfp4, mxfp8 or int8 file of this model",
+                           "the quantization named at %s is %.40s, which is not supported; use the "
+                           "bf16, fp8, nvfp4, mxfp8 or int8 file of this model",
                            layer, name);
 }
 
@@ -67,8 +67,8 @@ static bool read_rotation(const char *file, const char *layer, const cJSON *json
     else if (size)
         group = 0;
     if (!group || group & (group - 1) || group % 3 != 1) { /* powers of two that are of four */
-        char found[32] = "no whole number";
-        if (cJSON_IsNumber(size)) snprintf(found, sizeof found, "%.10g", size->valuedouble);
+        char found[64];                                    /* size is there, as the default fits */
+        zi_json_describe(size, found);
         return zi_error_set_in(
             error, ZI_ERROR_BAD_FORMAT, file, layer,
             "\"%s\" of %s is %s, but it must be a power of four from 4 to %d; use "
@@ -199,11 +199,12 @@ bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error)
         const zi_tensor *tensor = &checkpoint->tensors[i];
         const char *format = zi_key_unsupported_format(tensor->name);
         if (!format) continue;
-        return zi_error_set_in(
-            error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor), tensor->name,
-            "tensor %s belongs to a %s file, which is not supported; use the bf16 or "
-            "fp8 file of this model",
-            tensor->name, format);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor),
+                               tensor->name,
+                               "tensor %s shows that the file is quantized with %s, which is not "
+                               "supported; use the bf16 "
+                               "or fp8 file of this model",
+                               tensor->name, format);
     }
     return true;
 }

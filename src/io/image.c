@@ -173,8 +173,10 @@ bool zi_image_read(const uint8_t *data, size_t size, const char *name, size_t ma
     zi_format format = format_of_bytes(data, size);
     if (!name) name = bytes_name;
     if (format > ZI_FORMAT_WEBP)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
-                            "is not a PNG, JPEG or WebP image; save it as one of these");
+        return zi_error_set(
+            error, ZI_ERROR_UNSUPPORTED, name,
+            "is not a PNG, JPEG or WebP image; use the file that the image generator "
+            "wrote");
     if (max_pixels && !check_pixels(data, size, format, name, max_pixels, error)) return false;
     zi_image *image = NULL;
     if (!codecs[format].decode(data, size, name, &image, metadata, error)) return false;

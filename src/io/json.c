@@ -139,7 +139,8 @@ void zi_json_describe(const cJSON *item, char out[64])
         snprintf(out, 64, "\"%.40s\"", item->valuestring);
     else
         snprintf(out, 64, "%s",
-                 cJSON_IsBool(item)    ? cJSON_IsTrue(item) ? "true" : "false"
+                 cJSON_IsNull(item)    ? "null"
+                 : cJSON_IsBool(item)  ? cJSON_IsTrue(item) ? "true" : "false"
                  : cJSON_IsArray(item) ? "a list"
                                        : "an object");
 }

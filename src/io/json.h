@@ -65,8 +65,8 @@ bool zi_json_bool_or(const char *path, const cJSON *object, const char *name, bo
 bool zi_json_string_or(const char *path, const cJSON *object, const char *name,
                        const char *fallback, const char **out, zi_error *error) ZI_CHECKED;
 
-/* Writes a value for a message: a number, a text of at most 40 bytes, true or false, "a list" or
- * "an object". */
+/* Writes a value for a message: a number, a text of at most 40 bytes, true, false or null, "a
+ * list" or "an object". */
 void zi_json_describe(const cJSON *item, char out[64]);
 
 /* Whether item is a number without fraction in [min, max] (1.0 is one). NULL: false. */

@@ -187,9 +187,9 @@ static const struct {
     const char *suffix, *format;
 } unsupported[] = {
     {".pre_quant_scale", "smoothed NVFP4 (with scales of the inputs)"},
-    {".weight_s_rel", "ComfyUI's convrot or asymmetric 4-bit"},
-    {".weight_s_channel", "ComfyUI's convrot or asymmetric 4-bit"},
-    {".weight_codebook", "ComfyUI's convrot or asymmetric 4-bit"},
+    {".weight_s_rel", "ComfyUI's 4-bit convrot or asymmetric format"},
+    {".weight_s_channel", "ComfyUI's 4-bit convrot or asymmetric format"},
+    {".weight_codebook", "ComfyUI's 4-bit convrot or asymmetric format"},
     {".qweight", "Nunchaku (SVDQuant), GPTQ or AWQ"},
     {".wscales", "Nunchaku (SVDQuant)"},
     {".wzeros", "Nunchaku (SVDQuant)"},

@@ -45,6 +45,18 @@ static bool fail_alone(const zi_piece *piece, const char *companion, zi_error *e
                            piece->tensor->name, companion);
 }
 
+/* Sets ZI_ERROR_BAD_FORMAT: only one of a weight and its companion has q, k and v in one tensor.
+ * Returns false. */
+static bool fail_fused(const zi_piece *weight, const zi_piece *companion, zi_error *error)
+{
+    return zi_error_set_in(
+        error, ZI_ERROR_BAD_FORMAT, zi_piece_file(companion), companion->tensor->name,
+        "tensor %s belongs to %s, but only %s has q, k and v in one tensor; use another "
+        "quantization of this model",
+        companion->tensor->name, weight->tensor->name,
+        (companion->slices > weight->slices ? companion : weight)->tensor->name);
+}
+
 /* The multiple of `multiple` (not 0) that is n or next after it. */
 static size_t round_up(size_t n, size_t multiple)
 {
@@ -81,22 +93,34 @@ static void choose_group(size_t words, size_t groups, size_t group, size_t colum
     }
 }
 
+/* Fails with ZI_ERROR_BAD_FORMAT unless the biases of a weight are like its scales. */
+static bool check_mlx_biases(const zi_piece *weight, const zi_piece *scales, const zi_piece *biases,
+                             zi_error *error)
+{
+    const zi_tensor *s = scales->tensor, *b = biases->tensor;
+    char found[ZI_SHAPE_TEXT], wanted[ZI_SHAPE_TEXT];
+    if (biases->slices != weight->slices) return fail_fused(weight, biases, error);
+    if (b->dims == 2 && b->shape[0] == s->shape[0] && b->shape[1] == s->shape[1] &&
+        b->type == s->type)
+        return true;
+    return zi_error_set_in(
+        error, ZI_ERROR_BAD_FORMAT, zi_piece_file(biases), b->name,
+        "tensor %s has shape %s and type %s, but its scales, %s, have shape %s and type %s, and "
+        "both must be the same; use another quantization of this model",
+        b->name, zi_shape_text(b->shape, b->dims, found), zi_dtype_name(b->type), s->name,
+        zi_shape_text(s->shape, s->dims, wanted), zi_dtype_name(s->type));
+}
+
 /* Sets up MLX's affine quantization: weight U32 [rows, words], scales and biases [rows, groups],
  * F32, F16 or BF16. columns: the width that others imply, 0: unknown. Fails with
  * ZI_ERROR_BAD_FORMAT when shapes do not fit, with ZI_ERROR_UNSUPPORTED for other types. */
 static bool set_mlx_affine(const zi_piece_set *set, size_t group, size_t columns, zi_entry *entry,
                            zi_error *error)
 {
-    const zi_piece *scales = set->role[ZI_ROLE_GROUP_SCALES],
+    const zi_piece *weight = set->role[ZI_ROLE_WEIGHT], *scales = set->role[ZI_ROLE_GROUP_SCALES],
                    *biases = set->role[ZI_ROLE_GROUP_BIASES];
-    const zi_tensor *w = set->role[ZI_ROLE_WEIGHT]->tensor, *s = scales->tensor,
-                    *b = biases->tensor;
-    if (b->dims != 2 || b->shape[0] != s->shape[0] || b->shape[1] != s->shape[1] ||
-        b->type != s->type)
-        return zi_piece_fail_shape(biases,
-                                   "it must have the same shape and type as the scales of the same "
-                                   "weight; use another quantization of this model",
-                                   error);
+    const zi_tensor *w = weight->tensor, *s = scales->tensor;
+    if (!check_mlx_biases(weight, scales, biases, error)) return false;
     if (!zi_dtype_computes(s->type))
         return fail_type(scales,
                          "scales must be F32, F16 or BF16; use another quantization of this model",
@@ -143,40 +167,68 @@ static bool set_mlx_mode(const zi_piece_set *set, zi_entry *entry, zi_error *err
                                error);
 }
 
+/* Fails with ZI_ERROR_BAD_FORMAT unless the weight is a matrix of packed words with a row of scales
+ * for each of its rows. */
+static bool check_mlx_rows(const zi_piece *weight, const zi_piece *scales, zi_error *error)
+{
+    const zi_tensor *w = weight->tensor, *s = scales->tensor;
+    char wanted[160];
+    if (w->type != ZI_U32 || w->dims != 2) {
+        snprintf(wanted, sizeof wanted,
+                 "it is of type %s, and with scales like those of MLX it must be a matrix of type "
+                 "U32; use another quantization of this model",
+                 zi_dtype_name(w->type));
+        return zi_piece_fail_shape(weight, wanted, error);
+    }
+    if (scales->slices != weight->slices) return fail_fused(weight, scales, error);
+    if (s->dims == 2 && s->shape[0] == w->shape[0]) return true;
+    snprintf(wanted, sizeof wanted,
+             "it must be a matrix of %zu rows, one for each row of its weight; use another "
+             "quantization of this model",
+             w->shape[0]);
+    return zi_piece_fail_shape(scales, wanted, error);
+}
+
 /* Sets up MLX quantization of a weight that has scales or biases. columns: as in set_mlx_affine. */
 static bool set_mlx(const zi_piece_set *set, size_t group, size_t columns, zi_entry *entry,
                     zi_error *error)
 {
     const zi_piece *weight = set->role[ZI_ROLE_WEIGHT], *scales = set->role[ZI_ROLE_GROUP_SCALES],
                    *biases = set->role[ZI_ROLE_GROUP_BIASES];
-    const zi_tensor *w = weight->tensor, *s = scales ? scales->tensor : NULL;
     if (!scales) return fail_alone(biases, "scales", error);
-    if (!biases && s->type != ZI_U8) return fail_alone(scales, "biases", error);
-    if (w->type != ZI_U32 || w->dims != 2)
-        return zi_piece_fail_shape(weight,
-                                   "as it has scales like those of MLX, it must be a matrix of "
-                                   "type U32; use another quantization of this model",
-                                   error);
-    if (s->dims != 2 || s->shape[0] != w->shape[0] || scales->slices != weight->slices)
-        return zi_piece_fail_shape(scales,
-                                   "it must be a matrix with a row for each row of its weight; use "
-                                   "another quantization of this model",
-                                   error);
-    if (!(biases ? set_mlx_affine(set, group, columns, entry, error)
+    if (!biases && scales->tensor->type != ZI_U8) return fail_alone(scales, "biases", error);
+    if (!check_mlx_rows(weight, scales, error) ||
+        !(biases ? set_mlx_affine(set, group, columns, entry, error)
                  : set_mlx_mode(set, entry, error)))
         return false;
     entry->packing = ZI_GROUPED;
-    entry->shape[1] = entry->padded_columns = s->shape[1] * entry->group;
+    entry->shape[1] = entry->padded_columns = scales->tensor->shape[1] * entry->group;
     entry->scales = zi_piece_rows(scales);
-    if (columns && columns != entry->shape[1])
-        return zi_piece_fail_shape(weight,
-                                   "unpacked it is not as wide as other tensors of the model need; "
-                                   "use another file of this model",
-                                   error);
-    return true;
+    if (!columns || columns == entry->shape[1]) return true;
+    char wanted[160];
+    snprintf(wanted, sizeof wanted,
+             "unpacked it has %zu columns, where other tensors of the model need %zu; use another "
+             "file of this model",
+             entry->shape[1], columns);
+    return zi_piece_fail_shape(weight, wanted, error);
 }
 
 /* ---- ComfyUI ---- */
+
+/* Fails with ZI_ERROR_BAD_FORMAT unless the scale has a value for each row of the weight. */
+static bool check_row_scales(const zi_piece *weight, const zi_piece *scale, zi_error *error)
+{
+    const zi_tensor *f = scale->tensor;
+    size_t rows = weight->tensor->shape[0];
+    char wanted[160];
+    if (scale->slices != weight->slices) return fail_fused(weight, scale, error);
+    if ((f->dims == 1 || (f->dims == 2 && f->shape[1] == 1)) && f->shape[0] == rows) return true;
+    snprintf(wanted, sizeof wanted,
+             "it must have one value, or one column of %zu values (one for each row of its "
+             "weight); use another quantization of this model",
+             rows);
+    return zi_piece_fail_shape(scale, wanted, error);
+}
 
 /* Sets up fp8 or int8 with one scale (F32, F16 or BF16) for the tensor or one per row. Fails with
  * ZI_ERROR_UNSUPPORTED for types that do not fit, with ZI_ERROR_BAD_FORMAT for shapes. *entry may
@@ -195,17 +247,12 @@ static bool set_scale(const zi_piece *weight, const zi_piece *scale, zi_entry *e
             "tensor %s is a scale of %s, which is of type %s, but only weights of type F8_E4M3, "
             "F8_E5M2 (fp8) or I8 can have scales; use another quantization of this model",
             f->name, w->name, zi_dtype_name(w->type));
-    bool column = f->dims == 1 || (f->dims == 2 && f->shape[1] == 1);
     if (f->count == 1)
         entry->scales = (zi_rows){f, f->data, 1};
-    else if (column && f->shape[0] == w->shape[0] && scale->slices == weight->slices)
-        entry->scales = zi_piece_rows(scale);
+    else if (!check_row_scales(weight, scale, error))
+        return false;
     else
-        return zi_piece_fail_shape(
-            scale,
-            "it must have one value, or one for each row of its weight, as other scales are not "
-            "supported; use another quantization of this model",
-            error);
+        entry->scales = zi_piece_rows(scale);
     entry->packing = ZI_SCALED;
     entry->scale_type = f->type;
     return true;
@@ -256,22 +303,23 @@ static void remove_padding(const zi_pieces *all, const zi_piece *weight, size_t 
 }
 
 /* Fails with ZI_ERROR_BAD_FORMAT unless the scales of a weight [rows, columns] are swizzled ones of
- * this group and of U8 or `type`. */
+ * this group and of `type`: F8_E4M3 (NVFP4) or F8_E8M0 (MXFP8), for which U8 passes, too. */
 static bool check_swizzled(const zi_piece *weight, const zi_piece *scales, size_t columns,
                            size_t group, zi_dtype type, zi_error *error)
 {
     const zi_tensor *s = scales->tensor;
     size_t rows = round_up(weight->tensor->shape[0], 128), wide = round_up(columns / group, 4);
-    char wanted[128];
-    if (s->type != type && !(s->type == ZI_U8 && type == ZI_F8_E8M0)) {
+    char wanted[160];
+    bool mxfp8 = type == ZI_F8_E8M0; /* else NVFP4 */
+    if (s->type != type && !(s->type == ZI_U8 && mxfp8)) {
         snprintf(wanted, sizeof wanted,
-                 "scales of this format must be %s; use another quantization of this model",
-                 type == ZI_F8_E8M0 ? "U8" : zi_dtype_name(type));
+                 "scales of %s, the format that the file gives for this weight, must be %s; use "
+                 "another quantization of this model",
+                 mxfp8 ? "MXFP8" : "NVFP4", mxfp8 ? "U8 or F8_E8M0" : "F8_E4M3");
         return fail_type(scales, wanted, error);
     }
-    if (s->dims == 2 && s->shape[0] == rows && s->shape[1] == wide &&
-        scales->slices == weight->slices)
-        return true;
+    if (scales->slices != weight->slices) return fail_fused(weight, scales, error);
+    if (s->dims == 2 && s->shape[0] == rows && s->shape[1] == wide) return true;
     snprintf(wanted, sizeof wanted,
              "for its weight it must be [%zu, %zu]; use another quantization of this model", rows,
              wide);

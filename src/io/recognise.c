@@ -1,4 +1,5 @@
 #include "io/recognise.h"
+#include "zimage_models.h"
 
 #include <string.h>
 
@@ -7,7 +8,9 @@ enum kind {
     SUPPORTED,
     OTHER_MODEL,
     OTHER_PART, /* its name says what it is */
+    ADDITION,   /* to a model */
     RELATIVE,   /* like Z-Image, but with parts of its own */
+    OTHER_ENCODER,
     OTHER_VAE,
     TINY_VAE
 };
@@ -21,20 +24,20 @@ static const struct {
     const char *patterns[3];
     size_t latents;
 } models[] = {
-    {"LoRA for a model", OTHER_PART, {".lora_A."}, 0},
-    {"LoRA for a model", OTHER_PART, {".lora_down."}, 0},
-    {"LoRA for a model", OTHER_PART, {"lora.down."}, 0},
-    {"LoRA for a model", OTHER_PART, {".lokr_w"}, 0},
-    {"LoRA for a model", OTHER_PART, {".hada_w1_a"}, 0},
-    {"LoRA for a model", OTHER_PART, {".oft_blocks"}, 0},
-    {"LoRA for a model", OTHER_PART, {".diff_b"}, 0},
-    {"ControlNet for Z-Image", OTHER_PART, {"control_layers."}, 0},
-    {"ControlNet for Z-Image", OTHER_PART, {"control_noise_refiner."}, 0},
-    {"ControlNet for Z-Image", OTHER_PART, {"control_all_x_embedder."}, 0},
-    {"ControlNet for another model", OTHER_PART, {"controlnet_blocks."}, 0},
-    {"ControlNet for another model", OTHER_PART, {"controlnet_cond_embedding."}, 0},
-    {"ControlNet for another model", OTHER_PART, {"input_hint_block."}, 0},
-    {"IP-Adapter", OTHER_PART, {"^ip_adapter."}, 0},
+    {"LoRA for a model", ADDITION, {".lora_A."}, 0},
+    {"LoRA for a model", ADDITION, {".lora_down."}, 0},
+    {"LoRA for a model", ADDITION, {"lora.down."}, 0},
+    {"LoRA for a model", ADDITION, {".lokr_w"}, 0},
+    {"LoRA for a model", ADDITION, {".hada_w1_a"}, 0},
+    {"LoRA for a model", ADDITION, {".oft_blocks"}, 0},
+    {"LoRA for a model", ADDITION, {".diff_b"}, 0},
+    {"ControlNet for Z-Image", ADDITION, {"control_layers."}, 0},
+    {"ControlNet for Z-Image", ADDITION, {"control_noise_refiner."}, 0},
+    {"ControlNet for Z-Image", ADDITION, {"control_all_x_embedder."}, 0},
+    {"ControlNet for another model", ADDITION, {"controlnet_blocks."}, 0},
+    {"ControlNet for another model", ADDITION, {"controlnet_cond_embedding."}, 0},
+    {"ControlNet for another model", ADDITION, {"input_hint_block."}, 0},
+    {"IP-Adapter", ADDITION, {"^ip_adapter."}, 0},
     {"Z-Image-Omni", RELATIVE, {"siglip_"}, 0},
     {"TwinFlow Z-Image", RELATIVE, {"t_embedder_2."}, 0},
     {"Zeta-Chroma (pixel-space Z-Image)", RELATIVE, {"dec_net."}, 0},
@@ -91,17 +94,17 @@ static const struct {
     {"tiny autoencoder", TINY_VAE, {"taesd_decoder."}, 0},
     {"tiny video autoencoder (TAEHV)", TINY_VAE, {"^decoder.1.weight", "^decoder.3.conv.0."}, 0},
 
-    {"Qwen-VL language model, which reads images", OTHER_PART, {"visual.", "mlp.gate_proj"}, 0},
+    {"Qwen-VL language model, which reads images", OTHER_ENCODER, {"visual.", "mlp.gate_proj"}, 0},
     {"Qwen3 language model", SUPPORTED, {"self_attn.q_norm", "mlp.gate_proj"}, 0},
     {"Qwen3 language model", SUPPORTED, {"blk.0.attn_q_norm", "blk.0.ffn_gate"}, 0},
-    {"language model", OTHER_PART, {"self_attn.q_proj", "mlp.gate_proj"}, 0},
-    {"language model", OTHER_PART, {"blk.0.attn_q", "blk.0.ffn_"}, 0},
-    {"CLIP text encoder", OTHER_PART, {"text_model.encoder."}, 0},
+    {"language model other than Qwen3", OTHER_ENCODER, {"self_attn.q_proj", "mlp.gate_proj"}, 0},
+    {"language model other than Qwen3", OTHER_ENCODER, {"blk.0.attn_q", "blk.0.ffn_"}, 0},
+    {"CLIP text encoder", OTHER_ENCODER, {"text_model.encoder."}, 0},
     {"CLIP image encoder", OTHER_PART, {"vision_model.encoder."}, 0},
-    {"T5 text encoder", OTHER_PART, {"SelfAttention.q."}, 0},
+    {"T5 text encoder", OTHER_ENCODER, {"SelfAttention.q."}, 0},
     {"ESRGAN upscaler", OTHER_PART, {"body.0.rdb1."}, 0},
     {"ESRGAN upscaler", OTHER_PART, {".RDB1."}, 0},
-    {"textual inversion embedding", OTHER_PART, {"emb_params"}, 0},
+    {"textual inversion embedding", ADDITION, {"emb_params"}, 0},
 };
 enum { MODELS = sizeof models / sizeof *models };
 
@@ -173,10 +176,20 @@ bool zi_recognise_check(const zi_checkpoint *checkpoint, const char *path, zi_er
     static const char *const tails[] = {
         [OTHER_MODEL] = " model; only Z-Image models are supported",
         [OTHER_PART] = "; only Z-Image models are supported",
+        [ADDITION] = ", and additions to a model are not supported; use a Z-Image model without "
+                     "them",
         [RELATIVE] = " model, which is not supported; use Z-Image-Turbo or Z-Image",
-        [OTHER_VAE] = ", which does not fit; Z-Image has the VAE of FLUX.1 (16 latent channels)",
-        [TINY_VAE] = ", which is not supported; use the whole VAE, such as ae.safetensors"};
+        [OTHER_ENCODER] = ", which does not fit Z-Image; as the text encoder use Qwen3-4B",
+        [OTHER_VAE] = ", which does not fit Z-Image; as the VAE use that of FLUX.1 (16 latent "
+                      "channels), such as ae.safetensors",
+        [TINY_VAE] =
+            ", which is not supported; as the VAE use a whole one, such as ae.safetensors"};
+    enum kind kind = models[row].kind;
     const char *name = models[row].name;
-    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "is %s %s%s",
-                        strchr("aeioAEIO", name[0]) ? "an" : "a", name, tails[models[row].kind]);
+    const char *subject = kind == OTHER_ENCODER ? zi_component_name(ZI_COMPONENT_TEXT_ENCODER)
+                          : kind == OTHER_VAE || kind == TINY_VAE
+                              ? zi_component_name(ZI_COMPONENT_VAE)
+                              : path;
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, subject, "is %s %s%s",
+                           strchr("aeioAEIO", name[0]) ? "an" : "a", name, tails[kind]);
 }

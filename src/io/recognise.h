@@ -13,7 +13,8 @@ const char *zi_recognise_model(const zi_checkpoint *checkpoint);
 const char *zi_recognise_unsupported(const zi_checkpoint *checkpoint);
 
 /* Fails with ZI_ERROR_UNSUPPORTED, for the file or folder path, if zi_recognise_unsupported names a
- * model. */
+ * model; the subject is "text_encoder" or "vae" for one that takes the place of such a part, else
+ * the path. */
 bool zi_recognise_check(const zi_checkpoint *checkpoint, const char *path,
                         zi_error *error) ZI_CHECKED;
 

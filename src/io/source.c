@@ -198,6 +198,24 @@ static bool init_entry(const zi_piece *piece, bool nhwc, zi_entry *entry, zi_err
 
 /* ---- entries ---- */
 
+/* Sets ZI_ERROR_BAD_FORMAT: two tensors have the same role for one name. */
+static void fail_twice(const zi_piece *first, const zi_piece *second, zi_error *error)
+{
+    const char *a = first->tensor->name, *b = second->tensor->name;
+    const char *file = zi_piece_file(first), *other = zi_piece_file(second);
+    if (!strcmp(file, other))
+        zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, a,
+                        "tensors %s and %s stand for the same part of the model, %s, which may be "
+                        "there only once; fetch the file again, or use another file of this model",
+                        a, b, first->name);
+    else
+        zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, a,
+                        "tensor %s, and tensor %s in %s, stand for the same part of the model, %s, "
+                        "which may be there only once; remove the file that does not belong to the "
+                        "model",
+                        a, b, other, first->name);
+}
+
 /* Sets set to the pieces of one name, which come first in `pieces` [count], and returns their
  * number. A format of the metadata counts where there is no marker. 0, with an error: two tensors
  * have the same role. */
@@ -208,12 +226,7 @@ static size_t collect_set(const zi_piece *pieces, size_t count, zi_piece_set *se
         const zi_piece *other = set->role[pieces[n].role];
         if (other && !pieces[n].tensor) continue;
         if (other) {
-            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(other), other->tensor->name,
-                            "tensors %s and %s (in %s) are the same tensor of the model, %s; if "
-                            "they are in two files, remove the one that does not belong to the "
-                            "model, else fetch the model again",
-                            other->tensor->name, pieces[n].tensor->name, zi_piece_file(&pieces[n]),
-                            pieces[n].name);
+            fail_twice(other, &pieces[n], error);
             return 0;
         }
         set->role[pieces[n].role] = &pieces[n];

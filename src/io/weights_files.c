@@ -133,15 +133,51 @@ static bool begins_like_safetensors(const zi_mapping *mapping)
     return mapping->size > 8 && length <= mapping->size - 8 && bytes[8] == '{';
 }
 
+/* How many files belong together by the name of one of them, such as
+ * pytorch_model-00001-of-00002.bin; 1 if it does not say. */
+static int count_of_shards(const char *base)
+{
+    int number, count;
+    for (const char *at = strchr(base, '-'); at; at = strchr(at + 1, '-'))
+        if (sscanf(at, "-%5d-of-%5d.", &number, &count) == 2 && count > 1) return count;
+    return 1;
+}
+
+/* Writes the name that a pickle of this name has in safetensors: transformers call model what
+ * PyTorch's files call pytorch_model. Cut if it does not fit. */
+static void safetensors_name(const char *base, char name[ZI_WEIGHTS_NAME])
+{
+    static const char old[] = "pytorch_model";
+    const char *dot = strrchr(base, '.'), *stem = base;
+    if (strncmp(base, old, strlen(old)) == 0) stem += strlen("pytorch_");
+    snprintf(name, ZI_WEIGHTS_NAME, "%.*s.safetensors", dot ? (int)(dot - stem) : (int)strlen(stem),
+             stem);
+}
+
 bool zi_check_no_pickle(const char *path, const zi_mapping *mapping, zi_error *error)
 {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     bool sure = mapping && begins_like_pickle(mapping);
     if (!sure && (!zi_is_pickle_name(path) || (mapping && begins_like_safetensors(mapping))))
         return true;
+    const char *how = !sure                             ? "by its name "
+                      : ends_with(path, ".safetensors") ? "in spite of its name "
+                                                        : "";
+    int shards = count_of_shards(base);
+    if (shards > 1)
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "is %sa PyTorch checkpoint (a pickle), which can run any program when "
+                            "it is read, and is not supported; get this model as .safetensors "
+                            "files (this file is one of %d that belong together, so do not convert "
+                            "it alone)",
+                            how, shards);
+    char name[ZI_WEIGHTS_NAME];
+    safetensors_name(base, name);
     return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                         "is %sa PyTorch checkpoint (a pickle), which can run any program when it "
-                        "is read, and is not supported; use the .safetensors file of this model, "
-                        "or save it as one: in Python, safetensors.torch.save_file(torch.load("
-                        "FILE, weights_only=True), \"model.safetensors\")",
-                        sure ? "" : "by its name ");
+                        "is read, and is not supported; use a real .safetensors file of this "
+                        "model, or save it as %s in the same folder, in Python: "
+                        "safetensors.torch.save_file(torch.load(FILE, weights_only=True), "
+                        "NEW_FILE)",
+                        how, name);
 }

@@ -167,7 +167,8 @@ bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_ba
     if (!read_component_config(assembly, component, config, error) ||
         !zi_weights_open(layout, component, config->group[component], backend, weights, error))
         return false;
-    bool ok = zi_assembly_config(assembly, component) ||
+    weights->config = zi_assembly_config(assembly, component);
+    bool ok = weights->config ||
               zi_config_infer(&weights->source, weights->checkpoint->gguf, config, error);
     if (component == ZI_COMPONENT_TRANSFORMER) ok = ok && lend_pad_tokens(assembly, weights, error);
     if (!ok) zi_weights_close(weights);

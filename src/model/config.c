@@ -387,7 +387,8 @@ static bool check_index_class(const char *path, const cJSON *json, zi_config *co
     return zi_error_set_in(
         error, ZI_ERROR_UNSUPPORTED, path, "_class_name",
         "\"_class_name\" is %.60s, but only ZImagePipeline, ZImageImg2ImgPipeline and "
-        "ZImageInpaintPipeline are supported; use a Z-Image model",
+        "ZImageInpaintPipeline are supported; use a Z-Image model, or correct this name if it is "
+        "one",
         name);
 }
 
@@ -416,15 +417,16 @@ bool zi_config_check(zi_component component, const char *where, bool inferred, z
 bool zi_config_check_components(const char *where, const zi_config *config, zi_error *error)
 {
     if (config->transformer.caption_dim != config->text.hidden)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, where,
-                            "the transformer needs a text encoder of width %d (cap_feat_dim), but "
-                            "the one here is %d wide (hidden_size), so they are of different "
-                            "models; use the text encoder of this model (for Z-Image: Qwen3-4B)",
-                            config->transformer.caption_dim, config->text.hidden);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, where, zi_component_name(ZI_COMPONENT_TEXT_ENCODER),
+            "the transformer needs a text encoder of width %d (cap_feat_dim), but the text encoder "
+            "used with it has width %d (hidden_size), so they are of different models; use the "
+            "text encoder of this model (for Z-Image: Qwen3-4B)",
+            config->transformer.caption_dim, config->text.hidden);
     if (config->transformer.channels != config->vae.latent)
-        return zi_error_set(
-            error, ZI_ERROR_BAD_FORMAT, where,
-            "the transformer has %d latent channels (in_channels), but the VAE has %d "
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, where, zi_component_name(ZI_COMPONENT_VAE),
+            "the transformer has %d latent channels (in_channels), but the VAE used with it has %d "
             "(latent_channels), so they are of different models; use the VAE of this model",
             config->transformer.channels, config->vae.latent);
     return true;

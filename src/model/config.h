@@ -85,7 +85,8 @@ bool zi_config_check(zi_component component, const char *where, bool inferred, z
                      zi_error *error) ZI_CHECKED;
 
 /* Fails with ZI_ERROR_BAD_FORMAT unless the text encoder's width is the transformer's caption_dim
- * and the transformer has as many latent channels as the VAE. where: the model named in errors. */
+ * and the transformer has as many latent channels as the VAE. where: the model named in
+ * errors, whose subject is "text_encoder" or "vae". */
 bool zi_config_check_components(const char *where, const zi_config *config,
                                 zi_error *error) ZI_CHECKED;
 

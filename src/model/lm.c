@@ -12,15 +12,17 @@
 /* ---- loading ---- */
 
 /* Opens and binds the network's weights as lm->qwen: the embedding is the head if the config says
- * so, or if the files have no head and the config does not say that it is separate. Takes the
- * checkpoint's reference, also on failure. Fails with ZI_ERROR_BAD_FORMAT if the loaded tokenizer
- * has more tokens than the network, which then stays bound for zi_lm_free. */
-static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi_lm *lm,
-                       zi_error *error)
+ * so, or if the files have no head and the config does not say that it is separate. config_path:
+ * the file of the config, for error texts, or NULL. Takes the checkpoint's reference, also on
+ * failure. Fails with ZI_ERROR_BAD_FORMAT if the loaded tokenizer has more tokens than the network,
+ * which then stays bound for zi_lm_free. */
+static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config,
+                       const char *config_path, zi_lm *lm, zi_error *error)
 {
     zi_weights weights;
     if (!zi_weights_open_language(checkpoint, config->group, lm->backend, &weights, error))
         return false;
+    weights.config = config_path;
     bool head = zi_weights_has(&weights, "lm_head.weight");
     bool tied = config->tied || (!head && !config->untied);
     if (!zi_qwen_bind_language(&weights, &config->qwen, tied, &lm->qwen, error)) return false;
@@ -76,7 +78,7 @@ static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
 {
     zi_lm_config config;
     if (read_gguf_metadata(checkpoint, &config, lm, error))
-        return bind_model(checkpoint, &config, lm, error);
+        return bind_model(checkpoint, &config, NULL, lm, error);
     zi_checkpoint_release(checkpoint);
     return false;
 }
@@ -93,7 +95,7 @@ static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, 
            zi_lm_read_folder(folder, lm, error) &&
            zi_checkpoint_open_dir(folder, "model", &opened, error) &&
            zi_checkpoint_share(&opened, &checkpoint, error) &&
-           bind_model(checkpoint, &config, lm, error) && add_known_stops(lm, error);
+           bind_model(checkpoint, &config, config_path, lm, error) && add_known_stops(lm, error);
 }
 
 /* Loads the text encoder of an image model, its tokenizer and stop tokens into lm: Qwen3, whose
@@ -179,6 +181,21 @@ static bool is_lm_config(const char *path)
     return is;
 }
 
+/* Loads the text encoder of an image model's folder options->path, as load_text_encoder does. Fails
+ * with ZI_ERROR_NOT_FOUND if the folder has no model. */
+static bool load_image_model(const zi_model_options *options, zi_lm *lm, zi_error *error)
+{
+    zi_error why = {0};
+    if (load_text_encoder(options, NULL, lm, &why)) return true;
+    if (why.code == ZI_ERROR_NOT_FOUND && !strcmp(why.subject, options->path))
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, options->path,
+                            "holds no language model: neither a config.json with model_type nor a "
+                            "GGUF file is in it; name a folder with config.json, tokenizer and "
+                            "weights, or a GGUF file");
+    if (error) *error = why;
+    return false;
+}
+
 /* Loads the file or folder options->path into lm, whose backend and path are set. Of a folder, the
  * first that applies: a language model's config.json; a single GGUF file, with the other
  * options (several files are ZI_ERROR_UNSUPPORTED); an image model. On failure the caller
@@ -202,7 +219,7 @@ static bool load_path(const zi_model_options *options, zi_lm *lm, zi_error *erro
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                           "holds %d GGUF files; name the one to use", gguf_count);
     else if (ok)
-        ok = load_text_encoder(options, NULL, lm, error);
+        ok = load_image_model(options, lm, error);
     free(config);
     free(gguf);
     return ok;

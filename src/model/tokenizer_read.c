@@ -372,8 +372,8 @@ bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error
         ok = read_three_files(&files, paths[1], paths[2], paths[3], error);
     else
         zi_error_set(error, ZI_ERROR_NOT_FOUND, dir,
-                     "no tokenizer here: neither tokenizer.json nor vocab.json is there; fetch the "
-                     "tokenizer folder of the model again");
+                     "no tokenizer in this folder: neither tokenizer.json nor vocab.json is there; "
+                     "fetch tokenizer.json of the same model into it");
 out:
     for (int i = 0; i < 4; i++) free(paths[i]);
     if (!ok) {

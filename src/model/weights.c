@@ -132,17 +132,16 @@ static void fail_missing(zi_weights *weights, const char *name)
     bool known =
         zi_key_format(weights->naming, name, ZI_ROLE_WEIGHT, &weights->source.vae_depth, &stored);
     const char *called = known ? stored.name : name;
-    bool pad = zi_is_pad_token(name);
+    bool pad = zi_is_pad_token(name), head = !strcmp(name, "lm_head.weight");
     weights->failed = true;
     zi_error_set_in(weights->error, pad ? ZI_ERROR_INCOMPLETE : ZI_ERROR_BAD_FORMAT,
                     weights->checkpoint->files[0].path, called,
-                    "tensor %s is missing%s; fetch the model again%s", called,
+                    "tensor %s is missing%s%s; fetch the model again%s", called,
                     weights->checkpoint->file_count > 1 ? " in all files of the model" : "",
-                    pad ? ", or take it from a reference model (a complete Z-Image model)"
-                    : strcmp(name, "lm_head.weight")
-                        ? ""
-                        : ", or set \"tie_word_embeddings\" to true in its config.json if its "
-                          "embeddings are tied (many models need no such tensor)");
+                    head ? ", though \"tie_word_embeddings\" is false in its config.json" : "",
+                    pad    ? ", or take it from a reference model (a complete Z-Image model)"
+                    : head ? ", or, if it is missing there, too, set that to true"
+                           : "");
 }
 
 /* Sets weights->failed and the error: the entry does not have this shape [dims]. */
@@ -151,13 +150,20 @@ static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t 
     char wanted[ZI_SHAPE_TEXT], found[ZI_SHAPE_TEXT];
     const char *stored = entry->tensor->name;
     bool renamed = strcmp(stored, entry->name) != 0;
+    const char *names = weights->source.component == ZI_COMPONENT_TEXT_ENCODER
+                            ? " (in transformers: "
+                            : " (in diffusers: ";
     weights->failed = true;
-    zi_error_set_in(
-        weights->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), stored,
-        "tensor %s%s%s%s has shape %s, but by its config.json (or, without one, its other tensors) "
-        "the model needs %s: the files are of different models; fetch the model again",
-        stored, renamed ? " (" : "", renamed ? entry->name : "", renamed ? ")" : "",
-        zi_shape_text(entry->shape, entry->dims, found), zi_shape_text(shape, dims, wanted));
+    zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), stored,
+                    "tensor %s%s%s%s has shape %s, but by %s it must have %s; %s", stored,
+                    renamed ? names : "", renamed ? entry->name : "", renamed ? ")" : "",
+                    zi_shape_text(entry->shape, entry->dims, found),
+                    weights->config             ? weights->config
+                    : weights->checkpoint->gguf ? "the metadata and the other tensors of the model"
+                                                : "the other tensors of the model",
+                    zi_shape_text(shape, dims, wanted),
+                    weights->config ? "use the weights and the config file of the same model"
+                                    : "fetch the model again");
 }
 
 /* Whether the entry's side i is `wanted`, or that padded as the entry's format does. */
@@ -476,18 +482,26 @@ void zi_weights_ignore(zi_weights *weights, const char *prefix, ...)
             weights->used[i] = true;
 }
 
+/* Sets ZI_ERROR_BAD_FORMAT: the entry was not bound. Returns false. */
+static bool fail_unused(const zi_weights *weights, const zi_entry *entry, zi_error *error)
+{
+    const char *name = entry->tensor->name, *file = zi_entry_file(entry);
+    if (weights->config)
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name,
+                               "tensor %s is not part of the model that %s describes; use the "
+                               "weights and the config file of the same model",
+                               name, weights->config);
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name,
+                           "tensor %s does not fit the other tensors of the model; fetch the model "
+                           "again",
+                           name);
+}
+
 bool zi_weights_end_binding(zi_weights *weights, zi_error *error)
 {
-    for (size_t i = 0; i < weights->source.count; i++) {
-        const zi_entry *entry = &weights->source.entries[i];
-        const char *name = entry->tensor->name;
-        if (!weights->used[i])
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), name,
-                                   "tensor %s is not part of the model that its config.json (or, "
-                                   "without one, its other tensors) describes: the files are of "
-                                   "different models; fetch the model again",
-                                   name);
-    }
-    weights->error = NULL; /* borrowed for binding only */
+    for (size_t i = 0; i < weights->source.count; i++)
+        if (!weights->used[i]) return fail_unused(weights, &weights->source.entries[i], error);
+    weights->error = NULL; /* these are borrowed for binding only */
+    weights->config = NULL;
     return true;
 }

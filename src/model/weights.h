@@ -44,13 +44,16 @@ typedef struct {
     size_t buffer_count;
     bool *used; /* [source.count] whether each entry was bound or ignored */
     bool failed;
-    zi_error *error; /* while binding; else NULL */
+    zi_error *error;    /* while binding; else NULL */
+    const char *config; /* borrowed while binding, for error texts: the config file that shapes come
+                           from; NULL: none, they come from the tensors or GGUF metadata */
 } zi_weights;
 
 /* Opens the files of a component that is present in the layout, which may then be freed. backend:
  * borrowed, NULL: binding only checks. group: as in zi_source_create. The caller sets out->error
- * before zi_weights_bind, and calls zi_weights_close or a function that takes ownership and does
- * both, such as zi_qwen_bind. *out is unchanged after a failure. */
+ * and, if there is one, out->config before zi_weights_bind, and calls zi_weights_close or a
+ * function that takes ownership and does both, such as zi_qwen_bind. *out is unchanged after a
+ * failure. */
 bool zi_weights_open(const zi_layout *layout, zi_component component, size_t group,
                      zi_backend *backend, zi_weights *out, zi_error *error) ZI_CHECKED;
 
@@ -113,7 +116,7 @@ bool zi_weights_has(const zi_weights *weights, const char *name);
  * zi_weights_end_binding accepts them, though they are not bound. */
 void zi_weights_ignore(zi_weights *weights, const char *prefix, ...) ZI_PRINTF(2, 3);
 
-/* Ends binding and clears weights->error, which stays after a failure. Fails with
+/* Ends binding and clears weights->error and config, which stay after a failure. Fails with
  * ZI_ERROR_BAD_FORMAT for the first tensor that was neither bound nor ignored, since the file is
  * then of another model. Does not look at weights->failed, which the caller checks before. Closes
  * nothing. */

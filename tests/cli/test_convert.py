@@ -199,7 +199,7 @@ class Refused(Converted):
         self.refuses(2, ["empty"], MODEL, "", "--to", "mlx")
         self.refuses(2, ["--to", "x.gguf", "ComfyUI"], MODEL, "x.gguf", "--to", "comfyui")
         self.refuses(2, ["--to", "x.safetensors", "MLX"], MODEL, "x.safetensors", "--to", "mlx")
-        self.refuses(2, ["x.gguf", "diffusers"], MODEL, "x.gguf", "--precision", "fp16", command="quantize")
+        self.refuses(2, ["zimage: x.gguf has", "this model is written as diffusers"], MODEL, "x.gguf", "--precision", "fp16", command="quantize")
         self.refuses(2, ["--shard-size", "ComfyUI"], MODEL, "x.safetensors", "--shard-size", "1GB")
         for wrong in "much", "-1GB", "0", "1PB", "GB", "nan", "1e30":
             self.refuses(2, ["--shard-size", wrong, "5GB"], MODEL, "x", "--to", "diffusers", "--shard-size", wrong)
@@ -212,6 +212,7 @@ class Refused(Converted):
                 self.refuses(2, ["--precision: " + precision, can, call], MODEL, "x", "--to", layout,
                              "--precision", precision)
         self.refuses(2, ["--precision: ", VAE, "transformer"], VAE, "x", "--to", "mlx", "--precision", "q8")
+        self.refuses(2, ["--precision: ", "has no transformer"], VAE, "x", "--precision", "q8", command="quantize")
         self.refuses(2, ["transformer"], os.path.join(MODEL, "text_encoder"), "x", "--to", "mlx",
                      "--precision", "q8")
 
@@ -256,8 +257,8 @@ class Refused(Converted):
                 tensors.update(read_safetensors(os.path.join(folder, name)))
         del tensors["layers.0.attention.to_k.weight"]
         write_safetensors(self.path("part.safetensors"), tensors)
-        self.refuses(1, ["layers.0.attention.qkv.weight", "part"], "part.safetensors", "x", "--to",
-                     "comfyui")
+        self.refuses(1, ["part", "attention.to_k.weight is missing, which belongs to layers.0.attention.to_q.weight"],
+                     "part.safetensors", "x", "--to", "comfyui")
 
     def test_truncated(self):
         self.copy_model()

@@ -201,7 +201,7 @@ class Encoders(Enhancing):
 
     def test_the_demo_model(self):
         """Its text encoder knows a few words; that is said, instead of what it would answer."""
-        words = ["cannot write prompts", "640 tokens", "--llm", "`zimage download prompt-enhancer`"]
+        words = ["only 640 words", "too few to write prompts", "see `zimage download prompt-enhancer`"]
         self.fails(1, words)
         self.fails(1, words, "--temperature", "0")
         result = self.zimage("generate", "-p", "a red circle", "--enhance", "-q", "-o", "out.png")
@@ -241,7 +241,7 @@ class Answers(Enhancing):
         llm = self.chain()
         change_json(os.path.join(llm, "config.json"), max_position_embeddings=1000)
         long = "cow " * 300
-        self.fails(2, ["context", "1000", "shorten"], llm=llm, prompt=long)
+        self.fails(2, ["the 1000 tokens that this language model can hold", "shorten"], llm=llm, prompt=long)
 
 
 class Refusals(Enhancing):
@@ -266,8 +266,8 @@ class Refusals(Enhancing):
                 ("use_sliding_window", True, ["use_sliding_window"]),
                 ("hidden_act", "gelu", ["hidden_act", "gelu"]),
                 ("attention_bias", True, ["attention_bias"]),
-                ("tie_word_embeddings", False, ["lm_head.weight", "missing"]),
-                ("vocab_size", 300, ["embed_tokens.weight", "shape"]))):
+                ("tie_word_embeddings", False, ["lm_head.weight is missing, though \"tie_word_embeddings\" is false"]),
+                ("vocab_size", 300, ["embed_tokens.weight", "shape", "config.json it must have"]))):
             llm = self.copy_llm(f"llm{i}")
             change_json(os.path.join(llm, "config.json"), **{field: value})
             self.fails(1, words, llm=llm)
@@ -297,7 +297,7 @@ class Refusals(Enhancing):
     def test_paths(self):
         self.fails(1, ["--llm", "no/such"], llm="no/such")
         os.mkdir(self.path("empty"))
-        self.fails(1, ["empty"], llm=self.path("empty"))
+        self.fails(1, ["empty", "holds no language model"], llm=self.path("empty"))
         self.fails(1, ["must be GGUF"], llm=os.path.join(HF, "model.safetensors"))
         two = self.path("two")
         os.mkdir(two)

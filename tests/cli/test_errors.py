@@ -92,7 +92,7 @@ class Hints(Case):
         """import has no --vae, inspect has neither."""
         lacking = self.without("vae")
         result = self.zimage("import", lacking, "--to", "mlx")
-        self.refused(result, 1, "VAE is missing", "; see --reference\n")
+        self.refused(result, 1, "has no VAE, which the new model needs", "; see --reference\n")
         self.assertNotIn("--vae", result.stderr.decode())
         text = self.good(self.zimage("inspect", lacking)).stdout.decode()
         self.assertIn("name a VAE, or a reference model (a complete Z-Image model)", text)

@@ -172,7 +172,7 @@ class Tensors(Names):
         for prefix in ("module.", "net.", "model."):
             write_safetensors(self.path("odd.safetensors"),
                               {**self.transformer, prefix + name: self.transformer[name]})
-            self.refuses(1, ["are the same tensor of the model", prefix + name], "--reference", MODEL, model="odd.safetensors")
+            self.refuses(1, ["stand for the same part of the model", "fetch the file again", prefix + name], "--reference", MODEL, model="odd.safetensors")
 
 
 class Variants(Names):
@@ -235,7 +235,8 @@ class Variants(Names):
         self.good(self.zimage("convert", "-q", "model", "mlx", "--to", "mlx"))
         self.assertTrue(self.inspect("mlx")["usable"])
         os.remove(self.path("model", "text_encoder", "model.bf16-00002-of-00002.safetensors"))
-        self.refuses(1, ["model.bf16-00002-of-00002.safetensors"], model="model")
+        self.refuses(1, ["model.bf16-00002-of-00002.safetensors: is missing, but model.safetensors.index.bf16.json names it"],
+                     model="model")
 
     def test_the_plain_one_wins(self):
         wanted = self.pixels(model="model")
@@ -298,7 +299,8 @@ class Files(Names):
         for name, word in (("ZImageControlNetPipeline", "ControlNets are not supported"),
                            ("ZImageControlNetInpaintPipeline", "ControlNets are not supported"),
                            ("ZImageOmniPipeline", "only ZImagePipeline"), ("FluxPipeline", "only ZImagePipeline"),
-                           ("ZImage", "only ZImagePipeline"), ("zimagepipeline", "only ZImagePipeline")):
+                           ("ZImage", "only ZImagePipeline"),
+                           ("zimagepipeline", "correct this name")):
             change_json(self.path("model", "model_index.json"), _class_name=name)
             self.refuses(1, ["model_index.json", name, word], model="model")
 
@@ -319,7 +321,7 @@ class Pickles(Names):
             self.write(name, data)
             with self.subTest(name):
                 for args in (["-m", name], ["--vae", name], ["--text-encoder", name], ["--reference", name]):
-                    self.refuses(1, [name, "pickle", ".safetensors", "save_file"], *args)
+                    self.refuses(1, [name, "pickle", f"save it as {name[0]}.safetensors", "save_file"], *args)
                 self.refused(self.zimage("inspect", name), 1, name, "pickle")
                 self.refused(self.zimage("convert", "-q", name, "out", "--to", "mlx"), 1, name, "pickle")
 
@@ -337,12 +339,13 @@ class Pickles(Names):
                     os.remove(self.path(folder, name))
             file = stem + (".bin" if part == "vae" else "-00001-of-00002.bin")
             self.write(os.path.join(folder, file), self.zipped())
+            save = "one of 2 that belong together" if "-of-" in file else f"save it as {stem}.safetensors in"
             with self.subTest(part):
                 where = f"{folder}/{file}"
                 if part != "transformer":
                     self.good(self.generate("--reference", MODEL, model="model"))
                     self.refuses(1, [file, "pickle"], model="model")
-                self.refuses(1, [where, "pickle"], "--vae" if part == "vae" else "--text-encoder", folder)
+                self.refuses(1, [where, "pickle", save], "--vae" if part == "vae" else "--text-encoder", folder)
                 self.refused(self.zimage("convert", "-q", "model", "out", "--to", "mlx"), 1, "pickle")
                 self.assertIn("pickle", self.inspect("model")["problems"][0])
 
@@ -418,7 +421,10 @@ class Others(Names):
 
     def test_autoencoders(self):
         self.refuses_file({"bn.running_mean": zeros(128), "decoder.conv_in.weight": zeros(32, 32, 3, 3),
-                           "decoder.post_quant_conv.weight": zeros(32, 32, 1, 1)}, "FLUX.2", "32", "FLUX.1")
+                           "decoder.post_quant_conv.weight": zeros(32, 32, 1, 1)}, "FLUX.2", "32", "FLUX.1", "see --vae")
+        result = self.zimage("inspect", "odd.safetensors")
+        self.assertNotIn(b"--vae", result.stdout + result.stderr)
+        self.refused(self.zimage("import", "odd.safetensors", "--to", "mlx"), 1, "such as ae.safetensors\n")
         self.refuses_file({"decoder.conv_in.weight": zeros(64, 32, 3, 3), "post_quant_conv.weight": zeros(32, 32, 1, 1),
                            "decoder.mid_block.resnets.0.conv1.weight": zeros(64, 64, 3, 3)}, "FLUX.2", "32")
         for prefix in ("first_stage_model.", "", "vae."):
@@ -432,7 +438,7 @@ class Others(Names):
     def test_tiny_autoencoders(self):
         for channels, name in (16, "TAEF1"), (4, "TAESD"), (32, "tiny autoencoder"):
             self.refuses_file({"1.weight": zeros(64, channels, 3, 3), "1.bias": zeros(64),
-                               "3.conv.0.weight": zeros(64, 64, 3, 3)}, name, "tiny autoencoder", "whole VAE")
+                               "3.conv.0.weight": zeros(64, 64, 3, 3)}, name, "tiny autoencoder", "as the VAE use a whole one")
             self.refuses_file({"decoder.layers.0.weight": zeros(64, channels, 3, 3),
                                "decoder.layers.2.conv.0.weight": zeros(64, 64, 3, 3),
                                "encoder.layers.0.weight": zeros(64, 3, 3, 3)}, name, "tiny autoencoder")
@@ -457,7 +463,7 @@ class Others(Names):
             self.refuses_file(ones(name), "LoRA")
         for name in ("control_layers.14.adaLN_modulation.0.weight", "control_all_x_embedder.2-1.weight",
                      "control_noise_refiner.0.before_proj.weight"):
-            self.refuses_file(ones(name), "ControlNet for Z-Image")
+            self.refuses_file(ones(name), "ControlNet for Z-Image", "additions to a model are not supported")
         for name in ("controlnet_blocks.0.weight", "input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight"):
             self.refuses_file(ones(name), "ControlNet for another model")
 
@@ -471,13 +477,14 @@ class Others(Names):
                             (("patch_embedding.weight", "blocks.0.cross_attn.q.weight"), "Wan"),
                             (("visual.blocks.0.x", "model.layers.0.mlp.gate_proj.weight"), "Qwen-VL"),
                             (("model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.gate_proj.weight"),
-                             "language model"),
+                             "language model other than Qwen3"),
                             (("text_model.encoder.layers.0.mlp.fc1.weight",), "CLIP text"),
                             (("vision_model.encoder.layers.0.mlp.fc1.weight",), "CLIP image"),
                             (("conv_first.weight", "body.0.rdb1.conv1.weight"), "ESRGAN"),
                             (("model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight"), "ESRGAN"),
                             (("emb_params",), "textual inversion"), (("ip_adapter.1.to_k_ip.weight",), "IP-Adapter")):
             self.refuses_file(ones(*names), word)
+        self.refuses_file(ones("SelfAttention.q.weight"), "T5", "Qwen3-4B", "see --text-encoder")
 
     def test_quantization_formats(self):
         name = "layers.0.attention.to_q"

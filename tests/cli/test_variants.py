@@ -105,7 +105,7 @@ class Configs(Variants):
         self.assertAlmostEqual(shift, 2.718281828459045 ** (0.5 - 240 * 0.65 / 3840), 9)
         self.assertEqual(image, self.pixels("fixed.png", "--shift", repr(shift)))
         linear = self.scheduler("linear", use_dynamic_shifting=True, time_shift_type="linear", base_shift=-3)
-        self.refused(self.generate(model=linear, output=None), 2, "--shift", "out of range")
+        self.refused(self.generate(model=linear, output=None), 1, "linear: ", "\"base_shift\"", "64 x 64", "see --shift")
 
     def test_a_class_that_contradicts_the_index(self):
         model = self.scheduler("model", _class_name="FlowMatchLCMScheduler")

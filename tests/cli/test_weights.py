@@ -253,8 +253,8 @@ class WhatVerifyRejects(Converted):
         bias = "cap_embedder.1.bias"
         cases = {
             "missing": ({key: row for key, row in whole.items() if key != norm}, norm, "missing"),
-            "shape": ({**whole, bias: ["BF16", [64], bytes(128)]}, bias, "shape"),
-            "too many": ({**whole, "layers.9.ffn_norm1.weight": whole[norm]}, "layers.9.ffn_norm1.weight", "not part"),
+            "shape": ({**whole, bias: ["BF16", [64], bytes(128)]}, bias, "by the other tensors of the model it must have [128];"),
+            "too many": ({**whole, "layers.9.ffn_norm1.weight": whole[norm]}, "layers.9.ffn_norm1.weight", "does not fit the other tensors"),
             "zeros": ({**whole, norm: [*whole[norm][:2], bytes(len(whole[norm][2]))]}, norm, "all zeros"),
         }
         for case, (tensors, *words) in cases.items():
@@ -291,7 +291,7 @@ class WhatVerifyRejects(Converted):
         config["hidden_size"] = 48
         self.write(os.path.join(folder, "config.json"), json.dumps(config))
         result = self.convert(MODEL, "x", "--to", "mlx", "--text-encoder", "model/text_encoder")
-        self.refused(result, 1, "width 96", "48 wide")
+        self.refused(result, 1, "width 96", "used with it has width 48", "see --text-encoder")
 
     def test_a_tokenizer_that_cannot_be_read(self):
         self.copy_model()

@@ -390,7 +390,8 @@ class Requests(Api):
         for query, field in ("limit=0", "limit"), ("limit=x", "limit"), ("cursor=..", "cursor"):
             self.refused(self.server.get("/api/images?" + query), 400, field)
         self.assertEqual(self.refused(self.server.request("POST", "/api/recipe", raw=b"GIF89a"), 400),
-                         "the image: is not a PNG, JPEG or WebP image; save it as one of these")
+                         "the image: is not a PNG, JPEG or WebP image; use the file that the image "
+                         "generator wrote")
 
     def test_messages(self):
         """What is wrong, with what was sent and what is wanted."""
@@ -429,7 +430,7 @@ class Requests(Api):
         for field, says, kind, params in (
                 ("vae", "no VAE in it", "convert", {"source": golden, "destination": "x", "layout": "mlx",
                                                     "vae": split}),
-                ("text_encoder", "the text encoder is missing", "convert", {
+                ("text_encoder", "has no text encoder, which the new model needs", "convert", {
                     "source": split, "destination": "x", "layout": "mlx", "vae": vae}),
                 ("precision", "has no transformer", "quantize", {"source": vae, "destination": "x",
                                                                  "precision": "fp8"}),
