@@ -145,6 +145,7 @@ class Operations(Api):
         call("PUT", "/api/models/{name}", 409, raw=data, name=name)
         for wrong in "mlx/a.gguf", "comfyui/a.pickle", "comfyui/../a.gguf", "comfyui/.a.gguf":
             self.refused(self.server.request("PUT", "/api/models/" + wrong, raw=data), 400, "name")
+        self.wait_for_uploads_to_go()
         os.rename(path(self.dir, "output"), path(self.dir, "aside"))
         reply = call("PUT", "/api/models/{name}", 500, raw=data, name="comfyui/not.safetensors")
         os.rename(path(self.dir, "aside"), path(self.dir, "output"))
@@ -152,7 +153,10 @@ class Operations(Api):
         self.assertIn("nothing was stored", self.server.log())
         with open(path(self.dir, "models", name), "rb") as file:
             self.assertEqual(file.read(), data)
-        end = time.monotonic() + LIMIT  # the last one goes with its call, which is just after the reply
+        self.wait_for_uploads_to_go()
+
+    def wait_for_uploads_to_go(self):
+        end = time.monotonic() + LIMIT  # an uploaded file goes with its call, which is just after the reply
         while any("upload" in n for n in os.listdir(path(self.dir, "output"))):
             self.assertLess(time.monotonic(), end)
             time.sleep(0.02)
