@@ -111,7 +111,7 @@ bool zi_read_prompt(zi_generate_args *args, zi_error *error)
     const char *name = prompt[0] == '@' ? prompt + 1 : prompt;
     zi_error why = {0};
     if (!read_text(name, MAX_PROMPT, &args->prompt_text, &why)) {
-        if (why.code == ZI_ERROR_NOT_FOUND)
+        if (why.code == ZI_ERROR_NOT_FOUND || why.code == ZI_ERROR_UNSUPPORTED)
             return zi_error_set(error, why.code, "prompt",
                                 "%s; @FILE reads the prompt from a file, so begin a prompt with @@ "
                                 "if it shall begin with @",
