@@ -1,6 +1,7 @@
 /* Parses options and prints help by tables, for all subcommands. */
 #include "cli.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -262,6 +263,10 @@ static bool parse_option(const zi_command *command, int argc, char **argv, int *
         if (!option) return fail_unknown(command, word, error);
         bool goes_on =
             option->kind == ZI_OPTION_FLAG && letter[1] && find_letter(command->options, letter[1]);
+        if (option->kind == ZI_OPTION_FLAG && !goes_on && isalpha((unsigned char)letter[1]))
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, word,
+                                "%c is no option; `zimage %s --help` lists the options", letter[1],
+                                command->name);
         value = letter[1] && !goes_on ? letter + 1 : NULL;
         if (!parse_value(option, value, argc, argv, i, error)) return false;
         if (!goes_on) return true;

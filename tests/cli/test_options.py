@@ -227,7 +227,7 @@ class Forms(Case):
         self.assertEqual((result.stdout, result.stderr), (b"out-1.png\nout-2.png\n", b""))
 
     def test_wrong_groups(self):
-        self.refuses(2, ["-qZ"], "-qZ")
+        self.refuses(2, ["-qZ: Z is no option"], "-qZ")
         self.refuses(2, ["--quiet", "takes no value", "-q5"], "-q5")
         self.refuses(2, ["--prompt: needs a value behind -qp, the last argument; write -qp TEXT"], "-qp")
 
