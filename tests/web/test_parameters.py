@@ -178,7 +178,7 @@ class More(Parameters):
         self.page.fill("#test_number", "4.25")
         self.page.fill("#test_path", "x" * 201)  # an error of the server
         self.page.click("#generate")
-        expect(self.page.locator("#test_path-error")).to_have_text("test_path: has 201 bytes; at most 200 are possible")
+        expect(self.page.locator("#test_path-error")).to_have_text("test_path: has 201 bytes, but at most 200 are possible; shorten it")
         self.page.fill("#test_path", "trace.safetensors")
         self.page.check("#test_flag")
         self.generate()
