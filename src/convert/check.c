@@ -7,8 +7,8 @@
 #include "model/vae.h"
 
 /* Sets the component's fields of *config: from its config file, else from the tensors. A config
- * that the tensors do not determine passes unless a folder is written, which has one: who loads a
- * file must give the config, as for the source. */
+ * that the tensors do not determine passes if a file is written: who loads it must give the config,
+ * as for the source. A folder gets a config, which fits for a VAE (check_new_config) only. */
 static bool read_config(const zi_conversion *c, zi_component component, bool folder,
                         const zi_weights *weights, zi_config *config, zi_error *error)
 {
@@ -16,7 +16,7 @@ static bool read_config(const zi_conversion *c, zi_component component, bool fol
     zi_error why = {0};
     if (path) return zi_config_read(component, path, config, error);
     if (zi_config_infer(&weights->source, weights->checkpoint->gguf, config, &why)) return true;
-    if (why.code == ZI_ERROR_INCOMPLETE && !folder) return true;
+    if (why.code == ZI_ERROR_INCOMPLETE && (!folder || component == ZI_COMPONENT_VAE)) return true;
     if (error) *error = why;
     return false;
 }
