@@ -261,7 +261,7 @@ static void variants_by_name(void)
         {"z-image-de-turbo.safetensors", ZI_VARIANT_UNKNOWN},
         {"z_image_anime_v3.safetensors", ZI_VARIANT_UNKNOWN},
         {"my-base.safetensors", ZI_VARIANT_UNKNOWN},
-        {"/home/me/Z-Image/anime.safetensors", ZI_VARIANT_UNKNOWN},
+        {"/models/Z-Image/anime.safetensors", ZI_VARIANT_UNKNOWN},
         {"diffusion_pytorch_model.safetensors", ZI_VARIANT_UNKNOWN},
         {"/c/models--Tongyi-MAI--Z-Image/snapshots/0123abc", ZI_VARIANT_BASE},
         {"/c/models--Tongyi-MAI--Z-Image-Turbo/snapshots/0123abc", ZI_VARIANT_TURBO},

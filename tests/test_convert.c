@@ -1,6 +1,6 @@
 /* Conversions of the reference model: lossless ones give the same bytes back, quantized values
  * equal those of MLX and gguf-py. */
-#include "harness.h"
+#include "golden.h"
 #include "base/file.h"
 #include "convert/component_config.h"
 #include "convert/shards.h"
@@ -13,18 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static bool converts(const char *from, const char *to, zi_layout_kind layout,
-                     zi_precision precision)
-{
-    zi_error error = {0};
-    zi_convert_options options = {.source = from,
-                                  .destination = to,
-                                  .layout = layout,
-                                  .precision = precision,
-                                  .reference = zi_test_data_path("golden/model")};
-    return CHECK_OK(zi_convert(&options, &error), error);
-}
 
 static bool open_part(const char *path, zi_component part, zi_checkpoint **out)
 {
@@ -85,16 +73,16 @@ static void lossless(void)
     const char *model = zi_test_data_path("golden/model");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *there = zi_test_path(rows[i].there), *back = zi_test_path(rows[i].back);
-        if (!converts(model, there, rows[i].layout, ZI_PRECISION_ORIGINAL) ||
-            !converts(there, back, ZI_LAYOUT_DIFFUSERS, ZI_PRECISION_ORIGINAL))
+        if (!zi_test_convert(model, there, rows[i].layout, ZI_PRECISION_ORIGINAL) ||
+            !zi_test_convert(there, back, ZI_LAYOUT_DIFFUSERS, ZI_PRECISION_ORIGINAL))
             continue;
         for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++)
             same_part(back, model, (zi_component)part, true);
     }
     /* between the layouts that are not diffusers */
     const char *mlx = zi_test_path("mlx-of-gguf"), *file = zi_test_path("file-of-mlx.safetensors");
-    if (converts(zi_test_path("to.gguf"), mlx, ZI_LAYOUT_MLX, ZI_PRECISION_ORIGINAL) &&
-        converts(mlx, file, ZI_LAYOUT_COMFYUI, ZI_PRECISION_ORIGINAL))
+    if (zi_test_convert(zi_test_path("to.gguf"), mlx, ZI_LAYOUT_MLX, ZI_PRECISION_ORIGINAL) &&
+        zi_test_convert(mlx, file, ZI_LAYOUT_COMFYUI, ZI_PRECISION_ORIGINAL))
         for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++)
             same_part(file, zi_test_path("to-comfyui.safetensors"), (zi_component)part, true);
 }
@@ -110,14 +98,16 @@ static void as_the_seed(void)
         char wanted[64];
         const char *got = zi_test_path(rows[i].name);
         snprintf(wanted, sizeof wanted, "golden/mlx/%s", rows[i].name);
-        if (!converts(zi_test_data_path("golden/model"), got, ZI_LAYOUT_MLX, rows[i].precision))
+        if (!zi_test_convert(zi_test_data_path("golden/model"), got, ZI_LAYOUT_MLX,
+                             rows[i].precision))
             continue;
         for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++)
             same_part(got, zi_test_data_path(wanted), (zi_component)part,
                       part != ZI_COMPONENT_TRANSFORMER);
     }
     /* quantized again to the same it stays as it is */
-    if (converts(zi_test_path("FP8"), zi_test_path("FP8-again"), ZI_LAYOUT_SAME, ZI_PRECISION_Q8))
+    if (zi_test_convert(zi_test_path("FP8"), zi_test_path("FP8-again"), ZI_LAYOUT_SAME,
+                        ZI_PRECISION_Q8))
         same_part(zi_test_path("FP8-again"), zi_test_path("FP8"), ZI_COMPONENT_TRANSFORMER, true);
 }
 
@@ -187,13 +177,13 @@ static void check_blocks(const zi_entry *got, const zi_entry *source)
 static void gguf_blocks(void)
 {
     const char *model = zi_test_data_path("golden/model");
-    if (converts(model, zi_test_path("q8.gguf"), ZI_LAYOUT_GGUF, ZI_PRECISION_Q8))
+    if (zi_test_convert(model, zi_test_path("q8.gguf"), ZI_LAYOUT_GGUF, ZI_PRECISION_Q8))
         each_entry(zi_test_path("q8.gguf"), model, check_blocks);
-    if (converts(zi_test_path("q8.gguf"), zi_test_path("q8-again.gguf"), ZI_LAYOUT_SAME,
-                 ZI_PRECISION_Q8))
+    if (zi_test_convert(zi_test_path("q8.gguf"), zi_test_path("q8-again.gguf"), ZI_LAYOUT_SAME,
+                        ZI_PRECISION_Q8))
         same_part(zi_test_path("q8-again.gguf"), zi_test_path("q8.gguf"), ZI_COMPONENT_TRANSFORMER,
                   true);
-    if (converts(model, zi_test_path("q4.gguf"), ZI_LAYOUT_GGUF, ZI_PRECISION_Q4))
+    if (zi_test_convert(model, zi_test_path("q4.gguf"), ZI_LAYOUT_GGUF, ZI_PRECISION_Q4))
         each_entry(zi_test_path("q4.gguf"), model, check_blocks);
 }
 
@@ -242,12 +232,13 @@ static void check_cast(const zi_entry *got, const zi_entry *source)
 static void fp8(void)
 {
     const char *model = zi_test_data_path("golden/model"), *file = zi_test_path("fp8.safetensors");
-    if (converts(model, file, ZI_LAYOUT_COMFYUI, ZI_PRECISION_FP8)) {
+    if (zi_test_convert(model, file, ZI_LAYOUT_COMFYUI, ZI_PRECISION_FP8)) {
         each_entry(file, model, check_scaled);
-        if (converts(file, zi_test_path("fp8-again.safetensors"), ZI_LAYOUT_SAME, ZI_PRECISION_FP8))
+        if (zi_test_convert(file, zi_test_path("fp8-again.safetensors"), ZI_LAYOUT_SAME,
+                            ZI_PRECISION_FP8))
             same_part(zi_test_path("fp8-again.safetensors"), file, ZI_COMPONENT_TRANSFORMER, true);
     }
-    if (converts(model, zi_test_path("fp8"), ZI_LAYOUT_SAME, ZI_PRECISION_FP8))
+    if (zi_test_convert(model, zi_test_path("fp8"), ZI_LAYOUT_SAME, ZI_PRECISION_FP8))
         each_entry(zi_test_path("fp8"), model, check_cast);
 }
 
@@ -268,12 +259,13 @@ static void quantized_sources(void)
 {
     static const char *const sources[] = {"FP8", "q8.gguf", "q4.gguf", "fp8.safetensors", "q4"};
     const char *model = zi_test_data_path("golden/model");
-    if (!converts(model, zi_test_path("q4"), ZI_LAYOUT_MLX, ZI_PRECISION_Q4)) return;
+    if (!zi_test_convert(model, zi_test_path("q4"), ZI_LAYOUT_MLX, ZI_PRECISION_Q4)) return;
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         char name[64];
         snprintf(name, sizeof name, "plain-%zu", i);
         zi_precision precision = i % 2 ? ZI_PRECISION_BF16 : ZI_PRECISION_ORIGINAL;
-        if (converts(zi_test_path(sources[i]), zi_test_path(name), ZI_LAYOUT_DIFFUSERS, precision))
+        if (zi_test_convert(zi_test_path(sources[i]), zi_test_path(name), ZI_LAYOUT_DIFFUSERS,
+                            precision))
             each_entry(zi_test_path(name), model, check_close);
     }
 }
@@ -287,7 +279,7 @@ static void text_encoder_as_gguf(void)
     zi_error error = {0};
     const zi_gguf_value *tokens, *merges;
     int64_t end, layers;
-    if (!converts(part, file, ZI_LAYOUT_GGUF, ZI_PRECISION_ORIGINAL)) return;
+    if (!zi_test_convert(part, file, ZI_LAYOUT_GGUF, ZI_PRECISION_ORIGINAL)) return;
     CHECK_OK(zi_checkpoint_open(file, &checkpoint, &error), error);
     CHECK(zi_gguf_strings(checkpoint.gguf, "tokenizer.ggml.tokens", &tokens, &error) &&
           tokens->count == 1300);
@@ -300,7 +292,7 @@ static void text_encoder_as_gguf(void)
     CHECK(zi_gguf_integer(checkpoint.gguf, "qwen3.block_count", 0, 99, &layers, &error) &&
           layers == 4);
     zi_checkpoint_close(&checkpoint);
-    if (converts(file, back, ZI_LAYOUT_DIFFUSERS, ZI_PRECISION_ORIGINAL))
+    if (zi_test_convert(file, back, ZI_LAYOUT_DIFFUSERS, ZI_PRECISION_ORIGINAL))
         same_part(back, part, ZI_COMPONENT_TEXT_ENCODER, true);
 }
 

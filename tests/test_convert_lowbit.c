@@ -36,18 +36,6 @@ static void close_part(opened *it)
     zi_layout_free(&it->layout);
 }
 
-static bool converts(const char *from, const char *to, zi_layout_kind layout,
-                     zi_precision precision)
-{
-    zi_error error = {0};
-    zi_convert_options options = {.source = from,
-                                  .destination = to,
-                                  .layout = layout,
-                                  .precision = precision,
-                                  .reference = zi_test_data_path("golden/model")};
-    return CHECK_OK(zi_convert(&options, &error), error);
-}
-
 static const char *write_variant(const char *name, zi_component part, zi_naming naming,
                                  zi_test_format format)
 {
@@ -101,7 +89,7 @@ static void check_conversion(const char *what, const char *from, const char *to,
                              zi_layout_kind layout, fate wanted, const char *but)
 {
     opened a, b;
-    if (!converts(from, to, layout, ZI_PRECISION_ORIGINAL)) return;
+    if (!zi_test_convert(from, to, layout, ZI_PRECISION_ORIGINAL)) return;
     if (open_part(from, part, &a) && open_part(to, part, &b)) {
         CHECK_MSG(a.source.count == b.source.count, "%s: %zu tensors of %zu", what, b.source.count,
                   a.source.count);
@@ -222,8 +210,8 @@ static void others(void)
     check_conversion("text encoder", te, zi_test_path("te-diffusers"), part, ZI_LAYOUT_DIFFUSERS,
                      ROUNDED, NULL);
     opened a, b;
-    if (!converts(zi_test_path("nvfp4.safetensors"), zi_test_path("nvfp4-q8"), ZI_LAYOUT_MLX,
-                  ZI_PRECISION_Q8) ||
+    if (!zi_test_convert(zi_test_path("nvfp4.safetensors"), zi_test_path("nvfp4-q8"), ZI_LAYOUT_MLX,
+                         ZI_PRECISION_Q8) ||
         !open_part(zi_test_path("nvfp4.safetensors"), ZI_COMPONENT_TRANSFORMER, &a) ||
         !open_part(zi_test_path("nvfp4-q8"), ZI_COMPONENT_TRANSFORMER, &b))
         return;

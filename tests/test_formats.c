@@ -303,14 +303,33 @@ static void compare_variant(const char *what, const zi_model_options *stored,
     compare_with(golden_image(), what, stored, meant, 0.999, least);
 }
 
+/* A component stored in a format. least: the least correlation with the image of the original. */
+typedef struct {
+    const char *what, *file;
+    zi_naming naming;
+    zi_test_format format;
+    double least;
+} variant_row;
+
+/* Compares images of a transformer or text encoder that is stored so with those of its meaning. */
+static void check_variant(zi_component component, const variant_row *row)
+{
+    zi_test_tensors stored, meaning;
+    zi_model_options options = {0}, meant;
+    bool encoder = component == ZI_COMPONENT_TEXT_ENCODER;
+    zi_variant_make(component, row->naming, row->format, &stored, &meaning);
+    *(encoder ? &options.path : &options.reference) = paths.model;
+    meant = options;
+    *(encoder ? &options.text_encoder : &options.path) = write_variant(row->file, &stored);
+    *(encoder ? &meant.text_encoder : &meant.path) = write_variant("meant.safetensors", &meaning);
+    compare_variant(row->what, &options, &meant, row->least);
+    zi_test_tensors_free(&stored);
+    zi_test_tensors_free(&meaning);
+}
+
 static void transformers(void)
 {
-    static const struct {
-        const char *what, *file;
-        zi_naming naming;
-        zi_test_format format;
-        double least;
-    } rows[] = {
+    static const variant_row rows[] = {
         {"f16, diffusers", "f16.safetensors", ZI_NAMES_DIFFUSERS, ZI_AS_F16, 0.999},
         {"f16, mflux", "f16-mflux.safetensors", ZI_NAMES_MFLUX, ZI_AS_F16, 0.999},
         {"e4m3", "e4m3.safetensors", ZI_NAMES_COMFYUI, ZI_AS_E4M3, 0.9},
@@ -336,17 +355,8 @@ static void transformers(void)
         {"MXFP8", "mxfp8.safetensors", ZI_NAMES_COMFYUI, ZI_AS_MXFP8, 0.99},
         {"int8, ConvRot", "convrot.safetensors", ZI_NAMES_COMFYUI, ZI_AS_CONVROT, 0.99},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        zi_test_tensors stored, meaning;
-        zi_model_options options = {.reference = paths.model}, meant = options;
-        zi_variant_make(ZI_COMPONENT_TRANSFORMER, rows[i].naming, rows[i].format, &stored,
-                        &meaning);
-        options.path = write_variant(rows[i].file, &stored);
-        meant.path = write_variant("meant.safetensors", &meaning);
-        compare_variant(rows[i].what, &options, &meant, rows[i].least);
-        zi_test_tensors_free(&stored);
-        zi_test_tensors_free(&meaning);
-    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        check_variant(ZI_COMPONENT_TRANSFORMER, &rows[i]);
 }
 
 /* The size of groups, where shapes leave it open, is the config's. */
@@ -377,29 +387,15 @@ static void mlx_with_groups_of_32(void)
 /* Text encoders in the formats of few bits. */
 static void low_bit_encoders(void)
 {
-    static const struct {
-        const char *what, *file;
-        zi_naming naming;
-        zi_test_format format;
-        double least;
-    } rows[] = {
+    static const variant_row rows[] = {
         {"encoder, NVFP4", "te-nvfp4.safetensors", ZI_NAMES_COMFYUI, ZI_AS_NVFP4, 0.9},
         {"encoder, MXFP8", "te-mxfp8.safetensors", ZI_NAMES_COMFYUI, ZI_AS_MXFP8, 0.99},
         {"encoder, ConvRot", "te-convrot.safetensors", ZI_NAMES_COMFYUI, ZI_AS_CONVROT, 0.99},
         {"encoder, mxfp4 of MLX", "te-mxfp4.safetensors", ZI_NAMES_MLX, ZI_AS_MLX_MXFP4, 0.9},
         {"encoder, 6 bits of MLX", "te-q6.safetensors", ZI_NAMES_MLX, ZI_AS_Q6, 0.99},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        zi_test_tensors stored, meaning;
-        zi_variant_make(ZI_COMPONENT_TEXT_ENCODER, rows[i].naming, rows[i].format, &stored,
-                        &meaning);
-        zi_model_options options = {.path = paths.model}, meant = options;
-        options.text_encoder = write_variant(rows[i].file, &stored);
-        meant.text_encoder = write_variant("meant.safetensors", &meaning);
-        compare_variant(rows[i].what, &options, &meant, rows[i].least);
-        zi_test_tensors_free(&stored);
-        zi_test_tensors_free(&meaning);
-    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        check_variant(ZI_COMPONENT_TEXT_ENCODER, &rows[i]);
 }
 
 /* Text encoders in GGUF bring their tokenizer; nothing but a VAE is missing then. */

@@ -69,6 +69,18 @@ const float *zi_golden_floats(const zi_checkpoint *golden, const char *name, ...
     return tensor->data;
 }
 
+bool zi_test_convert(const char *from, const char *to, zi_layout_kind layout,
+                     zi_precision precision)
+{
+    zi_error error = {0};
+    zi_convert_options options = {.source = from,
+                                  .destination = to,
+                                  .layout = layout,
+                                  .precision = precision,
+                                  .reference = zi_test_data_path("golden/model")};
+    return CHECK_OK(zi_convert(&options, &error), error);
+}
+
 void zi_golden_compare(const zi_checkpoint *golden, const char *name, const float *values, size_t n,
                        double rel_l2, double max_abs)
 {

@@ -22,6 +22,11 @@ const zi_tensor *zi_golden_tensor(const zi_checkpoint *golden, const char *name,
     ZI_PRINTF(2, 3);
 const float *zi_golden_floats(const zi_checkpoint *golden, const char *name, ...) ZI_PRINTF(2, 3);
 
+/* Converts a model; components that it lacks come from tests/data/golden/model. False, with a
+ * failed check: it cannot be converted. */
+bool zi_test_convert(const char *from, const char *to, zi_layout_kind layout,
+                     zi_precision precision);
+
 /* Checks n floats against a golden tensor: relative L2 error and largest difference (either bound
  * may be 0: not checked). */
 void zi_golden_compare(const zi_checkpoint *golden, const char *name, const float *values, size_t n,
