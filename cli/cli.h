@@ -148,7 +148,7 @@ void zi_options_intercept(void (*visit)(void *user, const zi_command *command), 
 
 /* ---- configuration file and variables (config_file.c) ---- */
 
-/* Where the value of an option comes from that is not on the command line. */
+/* A setting: the value of an option that the configuration file or a variable gives. */
 typedef struct {
     const char *key, *value; /* key: the option's long name */
     const char *section;     /* the subcommand that it is for; NULL: all that have the option */
@@ -428,6 +428,10 @@ zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, in
 
 /* Erases the bar and goes on with the first stage of the image of that number. */
 void zi_progress_printer_next_image(zi_progress_printer *printer, int image);
+
+/* A new event of that name with the number of the image and of all images, for
+ * zi_print_json_event. Without memory it is incomplete, or NULL. */
+struct cJSON *zi_new_image_event(const zi_progress_printer *printer, const char *name);
 
 /* A progress callback (zi_request.progress and others); user is a zi_progress_printer *, used by
  * one thread at a time. Prints the bar and the event, as enabled, at each new stage or step, and

@@ -83,7 +83,7 @@ static void check_row(config_row *row)
 
 /* ---- variables ---- */
 
-/* What a variable's name means: the option behind ZIMAGE_ or ZIMAGE_SUBCOMMAND_. */
+/* A search for the option that a variable named ZIMAGE_... or ZIMAGE_SUBCOMMAND_... sets. */
 typedef struct {
     const char *rest; /* the name behind ZIMAGE_ */
     char key[100], section[40];

@@ -114,7 +114,7 @@ static bool read_line(char *line, int number, const char **section, zi_error *er
     return add_setting(&setting, error);
 }
 
-/* What zi_visit_commands looks for: an option of this name, in the subcommand `section` (NULL: in
+/* A search for an option of this name, in the subcommand `section` (NULL: in
  * any). */
 typedef struct {
     const char *key, *section;

@@ -302,7 +302,7 @@ static bool run_job(generate_run *run, zi_generate_job *job, zi_error *error)
     return true;
 }
 
-/* What is done with every job, in turn. False: *error is set. */
+/* A step that is taken with every job, in turn. False: *error is set. */
 typedef bool (*job_step)(generate_run *run, zi_generate_job *job, zi_error *error);
 
 /* Prepares the job (a job_step). With --no-clobber, that its first file exists is left to the run.

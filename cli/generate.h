@@ -1,6 +1,7 @@
-/* What the files of `zimage generate` share. generate.c runs it; prompts.c finds out what to
- * generate, settings_from.c takes parameters from an image, outputs.c names and writes files,
- * enhance_prompt.c expands prompts, generate_report.c tells about it, preview.c shows images. */
+/* Declarations that the files of `zimage generate` share. generate.c runs it; prompts.c finds out
+ * what to generate, settings_from.c takes parameters from an image, outputs.c names and writes
+ * files, enhance_prompt.c expands prompts, generate_report.c tells about it, preview.c shows
+ * images. */
 #ifndef ZI_CLI_GENERATE_H
 #define ZI_CLI_GENERATE_H
 
@@ -139,7 +140,7 @@ typedef struct {
     size_t all, used;
 } zi_prompt_size;
 
-/* Where the time of an image went, in seconds. */
+/* The time that each stage of an image took, in seconds. */
 typedef struct {
     double encode, sample, decode, save;
 } zi_timings;

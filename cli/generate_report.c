@@ -79,10 +79,7 @@ static void add_uint(cJSON *event, const char *name, uint64_t value)
 static void print_start(const zi_image_report *report)
 {
     const zi_request *r = &report->used;
-    cJSON *event = cJSON_CreateObject();
-    cJSON_AddStringToObject(event, "event", "start");
-    cJSON_AddNumberToObject(event, "picture", report->printer->image);
-    cJSON_AddNumberToObject(event, "pictures", report->printer->images);
+    cJSON *event = zi_new_image_event(report->printer, "start");
     if (report->job->line) cJSON_AddNumberToObject(event, "line", report->job->line);
     add_uint(event, "seed", r->seed);
     cJSON_AddNumberToObject(event, "width", r->width);
@@ -103,10 +100,7 @@ void zi_on_preview(void *user, int step, const zi_image *image)
     size_t size;
     if (!zi_image_encode(image, &save, &png, &size, NULL)) return;
     char *text = zi_base64_encode(png, size);
-    cJSON *event = cJSON_CreateObject();
-    cJSON_AddStringToObject(event, "event", "preview");
-    cJSON_AddNumberToObject(event, "picture", report->printer->image);
-    cJSON_AddNumberToObject(event, "pictures", report->printer->images);
+    cJSON *event = zi_new_image_event(report->printer, "preview");
     cJSON_AddNumberToObject(event, "step", step);
     cJSON_AddNumberToObject(event, "width", image->width);
     cJSON_AddNumberToObject(event, "height", image->height);
@@ -193,8 +187,7 @@ bool zi_print_result(const zi_image_report *report, const char *path, const zi_i
         return true;
     }
     const zi_timings *t = &report->timings;
-    cJSON *event = cJSON_CreateObject();
-    cJSON_AddStringToObject(event, "event", "done");
+    cJSON *event = zi_new_image_event(report->printer, "done");
     cJSON_AddStringToObject(event, "file", path ? path : "-");
     add_uint(event, "seed", report->request->seed);
     cJSON_AddNumberToObject(event, "width", image->width);
@@ -207,8 +200,6 @@ bool zi_print_result(const zi_image_report *report, const char *path, const zi_i
     cJSON_AddNumberToObject(times, "sample", t->sample);
     cJSON_AddNumberToObject(times, "decode", t->decode);
     cJSON_AddNumberToObject(times, "save", t->save);
-    cJSON_AddNumberToObject(event, "picture", report->printer->image);
-    cJSON_AddNumberToObject(event, "pictures", report->printer->images);
     if (report->job->line) cJSON_AddNumberToObject(event, "line", report->job->line);
     return zi_print_json_event(event, error);
 }

@@ -62,9 +62,7 @@ static void print_bar(const zi_progress_printer *printer, const zi_progress *pro
     zi_print_status(line);
 }
 
-/* A new event of that name with the numbers of the image. Without memory it is incomplete, or
- * NULL. */
-static cJSON *new_event(const zi_progress_printer *printer, const char *name)
+cJSON *zi_new_image_event(const zi_progress_printer *printer, const char *name)
 {
     cJSON *event = cJSON_CreateObject();
     cJSON_AddStringToObject(event, "event", name);
@@ -79,7 +77,7 @@ static void print_progress_event(const zi_progress_printer *printer, const zi_pr
                                  double now)
 {
     double left = seconds_left(printer->began, printer->whole, now);
-    cJSON *event = new_event(printer, "progress");
+    cJSON *event = zi_new_image_event(printer, "progress");
     cJSON_AddStringToObject(event, "stage", stage_names[progress->stage]);
     cJSON_AddNumberToObject(event, "step", progress->step);
     cJSON_AddNumberToObject(event, "steps", progress->steps);
@@ -95,7 +93,7 @@ static void report_step(const zi_progress_printer *printer, const zi_progress *p
                         double seconds)
 {
     if (printer->json) {
-        cJSON *event = new_event(printer, "step");
+        cJSON *event = zi_new_image_event(printer, "step");
         cJSON_AddNumberToObject(event, "step", step);
         cJSON_AddNumberToObject(event, "steps", progress->steps);
         cJSON_AddNumberToObject(event, "fraction", printer->whole);

@@ -10,7 +10,7 @@
 typedef struct zi_tokenizer zi_tokenizer;
 
 /* Loads a folder with tokenizer.json or, only without it, with vocab.json, merges.txt and
- * tokenizer_config.json. Fails with ZI_ERROR_UNSUPPORTED for a feature that is not implemented,
+ * tokenizer_config.json. Fails with ZI_ERROR_UNSUPPORTED for a feature that is not supported,
  * with ZI_ERROR_BAD_FORMAT for damaged files, with ZI_ERROR_NOT_FOUND without any. The caller calls
  * zi_tokenizer_free; *out is unchanged after a failure. */
 bool zi_tokenizer_load(const char *dir, zi_tokenizer **out, zi_error *error) ZI_CHECKED;

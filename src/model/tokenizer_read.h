@@ -19,7 +19,7 @@ typedef struct {
 /* Reads a folder with tokenizer.json or, only without it, with vocab.json, merges.txt and
  * tokenizer_config.json, into *out, whose usage names nothing (bos and eos are -1). The caller
  * calls zi_tokenizer_files_free; *out is unchanged after a failure. Fails with ZI_ERROR_NOT_FOUND
- * without such files, with ZI_ERROR_UNSUPPORTED for features that are not implemented. */
+ * without such files, with ZI_ERROR_UNSUPPORTED for features that are not supported. */
 bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error) ZI_CHECKED;
 
 /* Reads the tokenizer in GGUF metadata, its usage included, into *out, which keeps copies. Fails
