@@ -1,5 +1,6 @@
 # Writes the page's files as a table in C:   cmake -DWEB=web -DOUT=page_files.c -P assets.cmake
-# The style sheets are one file in it, and so are the JavaScript modules of the page, and those of its worker (join.cmake). server/assets.h describes the table.
+# The style sheets are one file in it, and so are the JavaScript modules of the page, and those of its worker (join.cmake).
+# server/assets.h describes the table.
 cmake_minimum_required(VERSION 3.20)
 
 set(TYPE_html "text/html; charset=utf-8")

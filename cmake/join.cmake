@@ -12,16 +12,11 @@ function(zi_join_styles web file)
   endforeach()
 endfunction()
 
-# Writes the module NAME (default: main) of js/ into FILE, after all modules that it imports, directly or not. Each module
-# becomes a function that is called once and returns the module's exports. Only these forms of import and export are supported:
+# Writes the module NAME of js/ into FILE, after all modules that it imports, directly or not. Each module becomes a function that is called once and returns the module's exports. Only these forms of import and export are supported:
 #   import { a, b as c } from './module.js';   export function f, export async function f,
 #   import * as name from './module.js';       export const c, export class C
 # Module names consist of the letters a to z. Any other form, and circular imports, are errors.
-function(zi_join_modules web file)
-  set(name main)
-  if(ARGC GREATER 2)
-    set(name ${ARGV2})
-  endif()
+function(zi_join_modules web file name)
   set_property(GLOBAL PROPERTY zi_joined "")
   file(WRITE ${file} "const page = {};\n")
   zi_join_module(${web} ${file} ${name} "")

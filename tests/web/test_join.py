@@ -17,7 +17,7 @@ class Join(unittest.TestCase):
                 with open(f"{folder}/js/{name}.js", "w", encoding="utf-8") as file:
                     file.write(text)
             with open(f"{folder}/run.cmake", "w", encoding="utf-8") as file:
-                file.write(f'cmake_minimum_required(VERSION 3.20)\ninclude("{os.path.abspath(JOIN)}")\nzi_join_modules("{folder}" "{folder}/out.js")\n')
+                file.write(f'cmake_minimum_required(VERSION 3.20)\ninclude("{os.path.abspath(JOIN)}")\nzi_join_modules("{folder}" "{folder}/out.js" main)\n')
             done = subprocess.run(["cmake", "-P", f"{folder}/run.cmake"], capture_output=True, text=True)
             if done.returncode:
                 return None, " ".join(done.stderr.split())

@@ -4,10 +4,11 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import unittest
 import zlib
 
-from support import RED, STAR, expect
+from support import RED, STAR, ZIMAGE, expect
 from test_parameters import Parameters
 
 PROMPT = "a cat"
@@ -66,6 +67,23 @@ class Foreign(Reuse):
         sent = self.latest_job()["params"]
         self.assertEqual([sent[name] for name in ("prompt", "steps", "shift", "guidance", "schedule", "sampler", "seed")],
                          [PROMPT, 30, 15, 12.5, "beta", "auto", "5"])
+
+    def test_a_file_of_this_program(self):
+        """All that zimage writes has a field here."""
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        file = os.path.join(folder, "own.png")
+        subprocess.run([ZIMAGE, "generate", "-q", "-p", RED, "-W64", "-H64", "-s2", "--seed", "3", "--guidance", "2", "--negative",
+                        STAR, "--shift", "4", "--sampler", "heun", "--schedule", "karras", "--cfg-normalization", "0.5",
+                        "--cfg-truncation", "0.8", "--max-tokens", "1000", "-o", file], check=True, stdout=subprocess.DEVNULL)
+        self.page.click(".tabs >> text=Gallery")
+        self.page.set_input_files("#infotext-file", file)
+        dialog = self.page.get_by_role("dialog")
+        expect(dialog).to_contain_text("Max tokens: 1000")
+        expect(dialog).not_to_contain_text("Settings without a field")
+        dialog.get_by_role("button", name="Use these settings").click()
+        self.assertEqual(self.value("max_tokens"), "1000")
+        expect(self.notes).not_to_contain_text("Settings without a field")
 
     def test_values_outside_of_the_limits(self):
         """The limits are those of the table, and the fields keep what they had."""

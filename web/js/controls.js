@@ -110,7 +110,7 @@ export function applyValue(parameter, field, value) {
   const usable = nearestValue(parameter, value), problem = problemOf(parameter, usable);
   if (problem) return `${parameter.label}: ${problem}; it stays ${field.value || 'the default'}`;
   setValue(parameter, field, usable);
-  if (usable === value || parameter.type === 'choice') return '';
+  if (usable === value || usable === Number(value) || parameter.type === 'choice') return '';
   return `${parameter.label}: ${value} is not a multiple of ${parameter.multiple}; it is now ${usable}`;
 }
 

@@ -2,7 +2,7 @@
 // An image is an object of GET /api/images.
 import { button, el, formatAge, formatDuration, formatSize, icon, propertyList } from './dom.js';
 import { downloadUrl } from './api.js';
-import { parameters } from './parameters.js';
+import { findParameter, parameters } from './parameters.js';
 import { useParameters } from './settings.js';
 import { openCompareDialog } from './compare.js';
 
@@ -13,7 +13,7 @@ const SPECIAL = {
   height: () => null, // shown with the width
   // Only what is not usual:
   cfg_truncation: (image) => image.cfg_truncation < 1 && image.cfg_truncation,
-  max_tokens: (image) => image.max_tokens !== 512 && image.max_tokens,
+  max_tokens: (image) => image.max_tokens !== findParameter('max_tokens').default && image.max_tokens,
   sampler: (image) => image.sampler !== 'euler' && image.sampler,
   schedule: (image) => image.schedule !== 'diffusers' && image.schedule,
 };

@@ -6,7 +6,7 @@ import { useParameters } from './settings.js';
 
 // Settings that the fields have, and those that say nothing about the image. In lower case.
 const READ = ['steps', 'sampler', 'schedule type', 'cfg scale', 'seed', 'size', 'model', 'model hash', 'shift',
-  'cfg normalization', 'cfg truncation', 'original prompt', 'negative prompt'];
+  'cfg normalization', 'cfg truncation', 'max tokens', 'original prompt', 'negative prompt'];
 const ABOUT = ['version', 'source', 'source text', 'source bytes', 'metadata_scheme', 'app_version', 'mflux_version'];
 
 const TYPES = ['image/png', 'image/jpeg', 'image/webp'];

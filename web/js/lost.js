@@ -40,7 +40,7 @@ function jobAdded(job) {
 }
 
 function jobChanged({ job, reason }) {
-  if (!pendingJobs()[job.id]) return;
+  if (reason !== 'image' && isActive(job) || !pendingJobs()[job.id]) return;
   if (reason === 'image') changePending((jobs) => { jobs[job.id].images = job.images.length; });
   if (!isActive(job) && !job.stopped) changePending((jobs) => { delete jobs[job.id]; });
 }
@@ -52,8 +52,8 @@ function jobsReset({ began: beganNow }) {
   const lost = jobs.filter(([id, job]) => !findJob(id) && job.began !== began);
   const active = jobs.filter(([id]) => findJob(id) && isActive(findJob(id)));
   if (jobs.length) storage.set('pending', Object.fromEntries(active.map(([id, job]) => [id, { ...job, began }])));
-  const all = Object.entries({ ...lostJobs(), ...Object.fromEntries(lost) });
   if (!lost.length) return;
+  const all = Object.entries({ ...lostJobs(), ...Object.fromEntries(lost) });
   setLost(Object.fromEntries(all.slice(-MAX_LOST)));
   announce($('p', section).textContent);
 }

@@ -110,7 +110,7 @@ export function createHub() {
       setVisible(visible) {
         listener.visible = visible;
         visibilityChanged();
-        if (visible) reconnect(!source || Date.now() - lastEventTime > MAX_SILENCE && state === 'open');
+        if (visible) reconnect(Date.now() - lastEventTime > MAX_SILENCE && state === 'open');
       },
       reconnect,
       leave() {

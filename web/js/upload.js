@@ -41,7 +41,7 @@ function watchProgress(request, onStall) {
     clearTimeout(timer);
     timer = setTimeout(() => onStall(limit), limit);
   };
-  request.upload.addEventListener('progress', ({ loaded, total }) => restart(loaded < total ? MAX_STALL : MAX_CHECK));
+  request.upload.addEventListener('progress', () => restart(MAX_STALL));
   request.upload.addEventListener('load', () => restart(MAX_CHECK));
   restart(MAX_STALL);
   return () => clearTimeout(timer);
