@@ -273,6 +273,7 @@ typedef struct {
     char *path;       /* the model's or tokenizer's folder, or the file; zi_free() it */
     uint64_t fetched; /* bytes that came over the network */
     bool from_cache;  /* the hub was not reached, or offline: the cache may be out of date */
+    bool tokenizer;   /* it is a tokenizer alone, in the cache, and no model */
     void *reserved[4];
 } zi_download_result;
 

@@ -180,17 +180,6 @@ static int choice_or_auto(const char *parameter, const char *name)
     return 0;
 }
 
-/* Checks the negative prompt, so that errors have the name that it has here, not the library's.
- * False: *http_error is a 400. */
-static bool check_negative(const zi_generation *generation, zi_http_error *http_error)
-{
-    zi_error error = {0};
-    zi_generation only = {.request.negative = generation->request.negative};
-    return zi_generation_check(&only, true, &error) ||
-           zi_http_error_set(http_error, 400, "negative_prompt", "negative_prompt: %s",
-                             error.text + error.message);
-}
-
 /* Reads and validates the body into r, except for the model; absent and null fields keep the values
  * in r. Its texts are borrowed from req->json. Rounds sizes down to valid multiples; unknown
  * schedulers and samplers are ignored. False: *http_error is filled (400 or 422), and r is partly
@@ -209,7 +198,7 @@ static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_err
     zi_compat_set_cfg_scale(r->cfg, g);
     g->request.schedule = (zi_schedule)choice_or_auto("schedule", r->scheduler);
     g->request.sampler = (zi_sampler)choice_or_auto("sampler", r->sampler);
-    return check_negative(g, http_error);
+    return true;
 }
 
 /* Reads the request into r and submits the generate job, whose id becomes req->job. If

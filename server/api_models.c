@@ -112,12 +112,7 @@ static bool submit_upload(zi_server_request *req, char *path, char *name, zi_htt
     if (staged) snprintf(staged, size, "%s%s", req->upload_path, strrchr(path, '.'));
     bool ok = staged || zi_http_error_no_memory(http_error);
     if (ok && (fflush(req->upload) != 0 || rename(req->upload_path, staged) != 0))
-        ok = zi_http_error_set(
-            http_error, zi_http_status_of_errno(errno), NULL,
-            "%s: nothing was stored, since the file cannot be written to the server's output "
-            "folder, where uploads are checked first: %s; free space on that disk, or make the "
-            "folder writable for the server",
-            name, strerror(errno));
+        ok = zi_http_error_not_stored(http_error, errno);
     if (!ok) {
         free(staged);
         free(path);

@@ -17,6 +17,15 @@ bool zi_compat_submit(zi_server_request *req, const zi_job_request *request,
     return zi_jobs_submit(req->server->jobs, request, &req->job, http_error);
 }
 
+/* Gives an error of the field `negative`, whose text begins with that name, the name that both APIs
+ * have for it. */
+static void rename_negative(zi_http_error *http_error)
+{
+    zi_http_error own = *http_error;
+    zi_http_error_set(http_error, own.status, "negative_prompt", "negative_prompt%s",
+                      own.text + strlen("negative"));
+}
+
 bool zi_compat_submit_generate(zi_server_request *req, const zi_generation *generation,
                                zi_http_error *http_error)
 {
@@ -25,7 +34,9 @@ bool zi_compat_submit_generate(zi_server_request *req, const zi_generation *gene
                               .fields = zi_params_nonzero_fields(zi_parameters, generation)};
     if (generation->request.guidance_given)
         zi_fields_add(&request.fields, zi_parameters, "guidance");
-    return zi_compat_submit(req, &request, http_error);
+    bool ok = zi_compat_submit(req, &request, http_error);
+    if (!ok && !strcmp(http_error->field, "negative")) rename_negative(http_error);
+    return ok;
 }
 
 bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *http_error,

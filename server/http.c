@@ -320,11 +320,9 @@ static void store_upload(zi_server_request *req, const char *data, size_t size)
 /* Replies 500, or 507 for a full disk, that the uploaded body could not be stored. */
 static zi_handler_result reply_not_stored(zi_server_request *req)
 {
-    return zi_reply_error(req, zi_http_status_of_errno(req->upload_errno), NULL,
-                          "nothing was stored, since the uploaded file cannot be written to the "
-                          "server's output folder, where uploads are checked first: %s; free space "
-                          "on that disk, or make the folder writable for the server",
-                          strerror(req->upload_errno));
+    zi_http_error http_error;
+    zi_http_error_not_stored(&http_error, req->upload_errno);
+    return zi_reply_http_error(req, &http_error);
 }
 
 /* Appends a piece to req->body or, as store_upload does, to req->upload. A body over the route's

@@ -105,9 +105,9 @@ zi_handler_result zi_reply_nothing(zi_server_request *req);
 zi_handler_result zi_reply_bytes(zi_server_request *req, unsigned status, const char *type,
                                  void *data, size_t size, const char *const *headers);
 
-/* Replies 200 with the PNG file or thumbnail (type image/webp) of the image that the path names
- * first, or 500 if it is no regular file or memory is short; fd is closed in any case. type and
- * headers as for zi_reply_bytes. */
+/* Replies 200 with the file or thumbnail of the image that the path names first, or 500 if it is no
+ * regular file or memory is short; fd is closed in any case. type and headers as for
+ * zi_reply_bytes. */
 zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd,
                                 const char *const *headers);
 

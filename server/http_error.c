@@ -54,6 +54,15 @@ unsigned zi_http_status_of_errno(int why)
     return why == ENOSPC || why == EDQUOT ? 507 : 500;
 }
 
+bool zi_http_error_not_stored(zi_http_error *http_error, int why)
+{
+    return zi_http_error_set(http_error, zi_http_status_of_errno(why), NULL,
+                             "nothing was stored, since the uploaded file cannot be written to the "
+                             "server's output folder, where uploads are checked first: %s; free "
+                             "space on that disk, or make the folder writable for the server",
+                             strerror(why));
+}
+
 /* The HTTP status for an error code of the library, as zi_http_error_from describes it: 400, 404,
  * 409, else 500. */
 static unsigned http_status(zi_error_code code)

@@ -28,6 +28,10 @@ bool zi_http_error_forgotten_job(zi_http_error *http_error);
  * else 500. */
 unsigned zi_http_status_of_errno(int why);
 
+/* Sets the error that an uploaded file could not be stored: 507 for a full disk or quota, else 500,
+ * with the reason and what to do; returns false. why: errno. */
+bool zi_http_error_not_stored(zi_http_error *http_error, int why);
+
 /* Converts an error of the library; returns false. Status by its code: ZI_ERROR_INVALID_ARGUMENT
  * 400, NOT_FOUND 404, EXISTS 409, any other 500. The field is `field`, else the error's subject if
  * the table of fields has it, else none; table and field may be NULL. */

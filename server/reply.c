@@ -113,15 +113,13 @@ zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd
     bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     if (regular) response = MHD_create_response_from_fd((uint64_t)st.st_size, fd);
     if (!response) {
-        bool small = !strcmp(type, "image/webp");
         close(fd);
         return regular
                    ? zi_reply_error(req, 500, NULL, "the server is out of memory; try again later")
                    : zi_reply_error(req, 500, NULL,
-                                    "%s%s%s in the server's output folder is no ordinary file; "
-                                    "remove it",
-                                    small ? ".thumbnails/" : "", req->parameters[0],
-                                    small ? ".webp" : ".png");
+                                    "the file of image %s in the server's output folder is no "
+                                    "ordinary file; remove it",
+                                    req->parameters[0]);
     }
     add_headers(response, type, headers);
     return zi_reply(req, MHD_HTTP_OK, response);

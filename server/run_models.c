@@ -175,10 +175,7 @@ bool zi_run_download_job(zi_worker *worker, zi_job *job, zi_error *error)
     zi_download_result out = {0};
     if (!zi_registry_download(worker->server->registry, &options, &import, &out, error))
         return false;
-    /* A tokenizer is no model: it stays in the hub's cache, and makes other models usable. */
-    size_t length = strlen(server->registry.folder);
-    bool in_folder = !strncmp(out.path, server->registry.folder, length);
-    set_new_model(worker, job, in_folder ? registry_name(out.path) : NULL);
+    set_new_model(worker, job, out.tokenizer ? NULL : registry_name(out.path));
     free(out.path);
     return true;
 }

@@ -124,12 +124,7 @@ static bool sync_file(const char *path, zi_http_error *http_error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool ok = fd >= 0 && fsync(fd) == 0;
-    if (!ok)
-        zi_http_error_set(http_error, zi_http_status_of_errno(errno), NULL,
-                          "nothing was stored, since the uploaded file cannot be written to the "
-                          "disk of the server's output folder: %s; free space there, and upload it "
-                          "again",
-                          strerror(errno));
+    if (!ok) zi_http_error_not_stored(http_error, errno);
     if (fd >= 0) close(fd);
     return ok;
 }

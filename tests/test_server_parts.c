@@ -2,6 +2,7 @@
 #include "server/internal.h"
 #include "harness.h"
 
+#include <errno.h>
 #include <string.h>
 
 static void names_of_this_machine(void)
@@ -86,10 +87,25 @@ static void no_jobs_after_the_end(void)
     zi_events_free(server.events);
 }
 
+static void statuses_of_files(void)
+{
+    static const struct {
+        int why;
+        unsigned status;
+    } rows[] = {{ENOSPC, 507}, {EDQUOT, 507}, {EACCES, 500}, {EIO, 500}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_http_error http_error;
+        CHECK(!zi_http_error_not_stored(&http_error, rows[i].why));
+        CHECK(http_error.status == rows[i].status && !http_error.field[0]);
+        CHECK(strstr(http_error.text, strerror(rows[i].why)) != NULL);
+    }
+}
+
 int main(void)
 {
     RUN(names_of_this_machine);
     RUN(escaped_lines);
     RUN(no_jobs_after_the_end);
+    RUN(statuses_of_files);
     return zi_test_result();
 }

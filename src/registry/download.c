@@ -156,7 +156,9 @@ static bool download_tokenizer(const zi_download_options *options, const zi_impo
                                                    : "name",
                                "does not apply to a tokenizer, which is not converted and stays in "
                                "the cache of Hugging Face; leave it out");
-    return zi_download(options, out, error);
+    if (!zi_download(options, out, error)) return false;
+    out->tokenizer = true;
+    return true;
 }
 
 /* Whether options->repo names the tokenizer alone. */

@@ -75,7 +75,7 @@ static void check_part(const zi_checkpoint *checkpoint, zi_component part)
     fuzz_ok(zi_source_check_values(&source, &error), &error);
     if (source.count) fuzz_ok(zi_config_infer(&source, checkpoint->gguf, &config, &error), &error);
     zi_source_free(&source);
-    /* what a config says of groups of 32 */
+    /* Once more with the group size 32, as if a config said so. */
     if (!fuzz_ok(zi_source_create(&checkpoint, 1, part, 32, &source, &error), &error)) return;
     check_source(&source);
     zi_source_free(&source);

@@ -114,7 +114,8 @@ class OpenAI(Case):
             SMALL, prompt="<sd_cpp_extra_args>{}</sd_cpp_extra_args>"))
 
     def test_refusals(self):
-        for field, values in {"prompt": (None, "", 1, "a" * 9000, "a cat <lora:mine:0.8>"), "n": (0, 11, 1.5, "1"),
+        for field, values in {"prompt": (None, "", 1, "a" * 9000, "a cat <lora:mine:0.8>"),
+                              "negative_prompt": ("<lora:mine:0.8>", 1), "n": (0, 11, 1.5, "1"),
                               "size": ("64", "64x", "64x64x64", "0x64", "64x65", "4112x64", "axb",
                                        "64x99999999999", "4294967360x64", "64x",
                                        "+64x64", "64x 64", "x64", 64), "output_format": ("gif", 1),
