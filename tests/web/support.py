@@ -76,14 +76,10 @@ class Server:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
-class Proxy:
-    """A TCP proxy to the server, whose connections can be cut."""
+class Listener:
+    """A TCP server, which calls handle(client) for each connection, in a thread of its own."""
 
-    def __init__(self, port):
-        self.port = port
-        self.sockets = []
-        self.enabled = True
-        self.sent = b""  # all bytes that the browser sent
+    def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -94,13 +90,33 @@ class Proxy:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            if not self.enabled:
-                client.close()
-                continue
-            server = socket.create_connection(("127.0.0.1", self.port))
-            self.sockets += [client, server]
-            for direction in (client, server, True), (server, client, False):
-                threading.Thread(target=self.forward, args=direction, daemon=True).start()
+            threading.Thread(target=self.handle, args=(client,), daemon=True).start()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+class Proxy(Listener):
+    """A TCP proxy to the server, whose connections can be cut."""
+
+    def __init__(self, port):
+        self.port = port
+        self.sockets = []
+        self.enabled = True
+        self.sent = b""  # all bytes that the browser sent
+        super().__init__()
+
+    def handle(self, client):
+        if not self.enabled:
+            client.close()
+            return
+        server = socket.create_connection(("127.0.0.1", self.port))
+        self.sockets += [client, server]
+        for direction in (client, server, True), (server, client, False):
+            threading.Thread(target=self.forward, args=direction, daemon=True).start()
+        if not self.enabled:  # cut off meanwhile
+            self.cut()
 
     def forward(self, source, target, from_browser):
         try:
@@ -132,7 +148,7 @@ class Proxy:
 
     def close(self):
         self.cut()
-        self.listener.close()
+        super().close()
 
 
 class HeldRequest:

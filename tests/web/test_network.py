@@ -1,45 +1,27 @@
 """Size and time of the first load, no third-party requests, reconnecting, restarts and the API key."""
 
 import re
-import socket
 import statistics
-import threading
 import unittest
 import urllib.request
 
-from support import RED, STAR, Browser, PageCase, Proxy, expect
+from support import RED, STAR, Browser, Listener, PageCase, Proxy, expect
 
 MAX_BYTES = 100_000  # of the first load, compressed
 MAX_RATIO = 4  # of the time of the first load to that of a page of 1 kB
 LOADS = 12
 
 
-class SmallPage:
+class SmallPage(Listener):
     """A server of one page of 1 kB, which answers without delay."""
 
-    def __init__(self):
-        page = b"<!doctype html><html lang=en><title>small</title><p>".ljust(1000, b"x")
-        self.answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n" + page
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
-        threading.Thread(target=self.serve, daemon=True).start()
+    PAGE = b"<!doctype html><html lang=en><title>small</title><p>".ljust(1000, b"x")
+    ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n" + PAGE
 
-    def serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.reply, args=(client,), daemon=True).start()
-
-    def reply(self, client):
+    def handle(self, client):
         with client:
             if client.recv(65536):
-                client.sendall(self.answer)
-
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+                client.sendall(self.ANSWER)
 
 
 class Network(PageCase):
