@@ -239,7 +239,7 @@ static bool generate_and_save(generate_run *run, zi_image_report *report, zi_req
     double saving = zi_monotonic_seconds();
     if (!zi_write_image(run->args, image, path, infotext, error)) goto out;
     report->timings.save = zi_monotonic_seconds() - saving;
-    zi_show_image(run->args, image);
+    zi_show_image(run->args, image, !path);
     ok = zi_print_result(report, path, image, zi_monotonic_seconds() - began, error);
 out:
     free(infotext);

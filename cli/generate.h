@@ -184,9 +184,10 @@ bool zi_print_result(const zi_image_report *report, const char *path, const zi_i
 
 /* ---- images in the terminal (preview.c, sixel.c) ---- */
 
-/* Shows the image in the terminal, scaled to fit, if --preview and the terminal say so. Failures
- * are ignored: the image is in its file. */
-void zi_show_image(const zi_generate_args *args, const zi_image *image);
+/* Shows the image in the terminal, scaled to fit, if --preview and the terminal say so. on_stdout:
+ * standard output has the image file, so it is shown on standard error. Failures are ignored: the
+ * image is in its file. */
+void zi_show_image(const zi_generate_args *args, const zi_image *image, bool on_stdout);
 
 /* The image reduced to at most max_width x max_height pixels, each the mean of those that it
  * covers; zi_image_free. NULL: out of memory. An image that fits is copied. */
