@@ -178,6 +178,17 @@ bool zi_setting_find(const char *subcommand, const char *option, zi_setting *out
  * is set; the file cannot be read, or a setting is wrong. */
 bool zi_settings_apply(const zi_command *command, const bool *given, zi_error *error) ZI_CHECKED;
 
+/* Sets *out to the setting of another option for which the command ignores this one, since the two
+ * exclude each other. Valid until the next call, or that of zi_setting_find. False: there is none,
+ * and *out may be changed. */
+bool zi_setting_find_excluding(const zi_command *command, const zi_setting *setting,
+                               zi_setting *out);
+
+/* Fails if two options of the command that exclude each other, which are no numbers, are both in
+ * effect, as after zi_options_parse; leaves pairs alone for which commands have own messages.
+ * False: *error is set. */
+bool zi_check_exclusive(const zi_command *command, zi_error *error) ZI_CHECKED;
+
 /* ---- options of generation parameters (parameters.c) ---- */
 
 /* Storage for the strings of an option. */

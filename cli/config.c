@@ -65,7 +65,9 @@ static void check_command(void *user, const char *summary, const zi_command *com
     if (!option) return;
     row->known = true;
     check->uses++;
-    if (zi_setting_find(command->name, option->name, &winner) && !is_same(&winner, &row->setting)) {
+    bool lost =
+        zi_setting_find(command->name, option->name, &winner) && !is_same(&winner, &row->setting);
+    if (lost || zi_setting_find_excluding(command, &row->setting, &winner)) {
         check->lost++;
         origin(&winner, row->winner, sizeof row->winner);
     }

@@ -232,23 +232,123 @@ bool zi_setting_find(const char *subcommand, const char *option, zi_setting *out
 
 /* ---- applying settings ---- */
 
-/* Pairs of options of which only one makes sense: a setting gives way to the other one. */
-static const char *const exclusive[][2] = {
-    {"aspect", "width"},  {"aspect", "height"},        {"prompt", "prompts"},
-    {"quiet", "verbose"}, {"prompt", "random-prompt"}, {"prompts", "random-prompt"},
-    {"local-dir", "to"},  {"local-dir", "precision"},  {"no-clobber", "overwrite"},
-};
+typedef struct {
+    const char *option, *value; /* value: of a text or choice; NULL: any */
+} exclusive_side;
 
-/* Whether an option that excludes the one of that name was given. */
-static bool is_excluded(const zi_command *command, const bool *given, const char *name)
+/* Pairs of options, or of their values, of which only one makes sense: a setting gives way to the
+ * other one. */
+static const struct {
+    exclusive_side sides[2];
+    bool own_check; /* zi_check_exclusive leaves the pair to the command */
+} exclusive[] = {
+    {{{"random-prompt", NULL}, {"prompt", NULL}}, false},
+    {{{"prompts", NULL}, {"prompt", NULL}}, false},
+    {{{"prompts", NULL}, {"random-prompt", NULL}}, false},
+    {{{"no-clobber", NULL}, {"overwrite", NULL}}, false},
+    {{{"verbose", NULL}, {"quiet", NULL}}, false},
+    {{{"preview", "kitty"}, {"json", NULL}}, false},
+    {{{"preview", "iterm2"}, {"json", NULL}}, false},
+    {{{"preview", "sixel"}, {"json", NULL}}, false},
+    {{{"output", "-"}, {"json", NULL}}, true},
+    {{{"aspect", NULL}, {"width", NULL}}, true},
+    {{{"aspect", NULL}, {"height", NULL}}, true},
+    {{{"local-dir", NULL}, {"to", NULL}}, true},
+    {{{"local-dir", NULL}, {"precision", NULL}}, true},
+    {{{"link", NULL}, {"move", NULL}}, true},
+    {{{"link", NULL}, {"to", NULL}}, true},
+    {{{"link", NULL}, {"precision", NULL}}, true},
+    {{{"move", NULL}, {"to", NULL}}, true},
+    {{{"move", NULL}, {"precision", NULL}}, true},
+};
+enum { EXCLUSIVE = sizeof exclusive / sizeof *exclusive };
+
+/* Whether the option excludes another one by what it is: a flag is on, a text is set and `value`
+ * (NULL: any), a choice is `value`. Other kinds always do. */
+static bool has_effect(const zi_option *option, const char *value)
 {
-    for (size_t i = 0; i < sizeof exclusive / sizeof *exclusive; i++)
+    int index;
+    zi_option choice = *option;
+    choice.value = &index;
+    choice.given = NULL;
+    if (option->kind == ZI_OPTION_FLAG) return *(const bool *)option->value;
+    if (option->kind == ZI_OPTION_TEXT) {
+        const char *text = *(const char *const *)option->value;
+        return text && (!value || !strcmp(text, value));
+    }
+    return !value || (zi_option_set(&choice, value, NULL) && *(const int *)option->value == index);
+}
+
+/* Whether an option that is set (set [i] is for option i) excludes that value of this one. */
+static bool is_excluded(const zi_command *command, const bool *set, const char *name,
+                        const char *value)
+{
+    for (int i = 0; i < EXCLUSIVE; i++)
         for (int k = 0; k < 2; k++) {
-            if (strcmp(exclusive[i][k], name) != 0) continue;
-            const zi_option *other = zi_option_find(command->options, exclusive[i][1 - k]);
-            if (other && given[other - command->options]) return true;
+            const exclusive_side *side = &exclusive[i].sides[k],
+                                 *other = &exclusive[i].sides[1 - k];
+            if (strcmp(side->option, name) != 0) continue;
+            if (side->value && strcmp(side->value, value) != 0) continue;
+            const zi_option *option = zi_option_find(command->options, other->option);
+            if (option && set[option - command->options] && has_effect(option, other->value))
+                return true;
         }
     return false;
+}
+
+/* Whether a setting's text makes the option exclude another one: for a flag it means yes, for other
+ * kinds it is `value` (NULL: any). */
+static bool text_has_effect(const zi_option *option, const char *text, const char *value)
+{
+    bool flag = false;
+    zi_option copy = *option;
+    copy.value = &flag;
+    copy.given = NULL;
+    if (option->kind == ZI_OPTION_FLAG) return zi_option_set(&copy, text, NULL) && flag;
+    return !value || !strcmp(text, value);
+}
+
+/* Whether zi_settings_apply takes the setting `other` of an option before one of another option:
+ * variables come before the file, and of its lines those whose option is the first in the table. */
+static bool comes_before(const zi_option *other_option, const zi_setting *other,
+                         const zi_option *option, const zi_setting *setting)
+{
+    if (other->variable || setting->variable) return other->variable && !setting->variable;
+    return other_option < option;
+}
+
+bool zi_setting_find_excluding(const zi_command *command, const zi_setting *setting,
+                               zi_setting *out)
+{
+    const zi_option *option = zi_option_find(command->options, setting->key);
+    for (int i = 0; option && i < 2 * EXCLUSIVE; i++) {
+        const exclusive_side *side = &exclusive[i / 2].sides[i % 2];
+        const exclusive_side *other = &exclusive[i / 2].sides[1 - i % 2];
+        const zi_option *other_option = zi_option_find(command->options, other->option);
+        if (strcmp(side->option, setting->key) != 0 || !other_option ||
+            !text_has_effect(option, setting->value, side->value))
+            continue;
+        if (zi_setting_find(command->name, other->option, out) &&
+            text_has_effect(other_option, out->value, other->value) &&
+            comes_before(other_option, out, option, setting))
+            return true;
+    }
+    return false;
+}
+
+bool zi_check_exclusive(const zi_command *command, zi_error *error)
+{
+    for (int i = 0; i < EXCLUSIVE; i++) {
+        const exclusive_side *sides = exclusive[i].sides;
+        const zi_option *first = zi_option_find(command->options, sides[0].option);
+        const zi_option *second = zi_option_find(command->options, sides[1].option);
+        if (exclusive[i].own_check || !first || !second) continue;
+        if (has_effect(first, sides[0].value) && has_effect(second, sides[1].value))
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, sides[0].option,
+                                "cannot be used with --%s; leave one of the two out",
+                                sides[1].option);
+    }
+    return true;
 }
 
 /* A copy of the setting's value for an option; of a path, with $HOME for a leading ~, as a shell
@@ -291,10 +391,10 @@ bool zi_settings_apply(const zi_command *command, const bool *given, zi_error *e
         for (int i = 0; command->options[i].name; i++) {
             zi_setting setting;
             const zi_option *option = &command->options[i];
-            if (given[i] || set[i] || is_excluded(command, given, option->name) ||
-                !zi_setting_find(command->name, option->name, &setting) ||
+            if (given[i] || set[i] || !zi_setting_find(command->name, option->name, &setting) ||
                 (setting.variable != NULL) == (pass > 0) ||
-                (pass && is_excluded(command, set, option->name)))
+                is_excluded(command, given, option->name, setting.value) ||
+                (pass && is_excluded(command, set, option->name, setting.value)))
                 continue;
             if (!apply_setting(option, &setting, error)) return false;
             set[i] = true;

@@ -79,6 +79,25 @@ class Precedence(Configured):
         self.configure(self.SMALL + "json = yes\n")
         self.assertTrue(self.good(self.run_with("generate", "-m", MODEL, "-p", "x", "--seed", "1", "-o", "-"))
                         .stdout.startswith(b"\x89PNG"))
+        self.assertIn(b"\x1b_G", self.good(self.run_with(*words, "-p", "x", "--preview", "kitty")).stdout)
+        for setting in ("output = -\n", "preview = sixel\n"):
+            self.configure(self.SMALL + setting)
+            lines = self.good(self.run_with("generate", "-m", MODEL, "-p", "x", "--seed", "1", "--json")).stdout.splitlines()
+            self.assertEqual(json.loads(lines[-1])["event"], "done")
+        self.configure(self.SMALL + "verbose = yes\n")
+        self.assertIn(b"step 1 of 3", self.good(self.run_with(*words, "-p", "x", variables={"ZIMAGE_QUIET": "no"})).stderr)
+        self.configure("link = yes\nprecision = q8\n")
+        moved = self.good(self.run_with("import", self.copy_model(), "--move")).stdout.decode().strip()
+        self.assertEqual((os.path.islink(self.path(moved)), os.path.exists(self.path("model"))), (False, False))
+
+    def test_what_has_no_effect_is_ignored(self):
+        """Settings that many subcommands share, where one has no use for them in this call."""
+        self.configure("models = mine\nname = mine\nreference = nowhere\n")
+        hub = self.run_with("download", "a/b")
+        self.assertEqual(hub.returncode, 1)  # nobody listens there
+        self.assertIn(b"127.0.0.1", hub.stderr)
+        self.good(self.run_with("import", MODEL, "--link"))
+        self.assertEqual(self.run_with("models", "list", variables={"ZIMAGE_DRY_RUN": "yes"}).returncode, 0)
 
     def test_json(self):
         self.configure(self.SMALL + "json = yes\n")
@@ -184,6 +203,16 @@ class Show(Configured):
         rows = self.settings()
         self.assertEqual(rows[0]["overridden_by"], "line 3")
         self.assertNotIn("overridden_by", rows[1])
+
+    def test_what_gives_way_to_what_excludes_it(self):
+        self.configure("aspect = 1:2\npreview = on\n[generate]\nquiet = yes\nverbose = yes\n")
+        rows = self.settings(variables={"ZIMAGE_WIDTH": "64", "ZIMAGE_JSON": "yes"})
+        self.assertEqual([row.get("overridden_by") for row in rows], ["ZIMAGE_WIDTH", None, "line 5", None, None, None])
+        self.configure("preview = kitty\noverwrite = yes\noutput = -\n")
+        rows = self.settings(variables={"ZIMAGE_GENERATE_JSON": "yes", "ZIMAGE_NO_CLOBBER": "no"})
+        self.assertEqual([row.get("overridden_by") for row in rows[:3]], ["ZIMAGE_GENERATE_JSON", None, None])
+        self.configure("[generate]\noutput = -\n")
+        self.assertEqual(self.settings(variables={"ZIMAGE_JSON": "yes"})[0]["overridden_by"], "ZIMAGE_JSON")
 
     def test_nothing_configured(self):
         self.assertEqual(self.settings(), [])
