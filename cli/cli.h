@@ -154,6 +154,7 @@ typedef struct {
     const char *section;     /* the subcommand that it is for; NULL: all that have the option */
     const char *variable;    /* the environment variable; NULL: a line of the file */
     int line;                /* in the file */
+    char *expanded;          /* the value, if it had a ~; owned by the module; else NULL */
 } zi_setting;
 
 /* The path of the configuration file: ZIMAGE_CONFIG, else zimage/config in XDG_CONFIG_HOME or
@@ -167,6 +168,10 @@ bool zi_config_load(zi_error *error) ZI_CHECKED;
 /* Setting i of the file, from 0 on, as they stand there; NULL after the last one or before
  * zi_config_load. */
 const zi_setting *zi_config_setting(size_t i);
+
+/* Writes the name of the variable of an option, ZIMAGE_OPTION or, with a subcommand (else NULL),
+ * ZIMAGE_SUBCOMMAND_OPTION, cut to size bytes, to name. Returns name. */
+const char *zi_variable_name(const char *subcommand, const char *option, char *name, size_t size);
 
 /* Sets *out to the setting that counts for an option of a subcommand: a variable
  * (ZIMAGE_SUBCOMMAND_OPTION, ZIMAGE_OPTION), or else the file's last line, those in the
@@ -278,6 +283,10 @@ typedef struct {
  * found. folder: the models folder, which need not exist, borrowed until zi_user_registry_close;
  * NULL: ./models. *out needs no value before. False: *error (may be NULL) is set, *out is {0}. */
 bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
+
+/* path, with a leading ~ replaced by $HOME if that is set, and `end` appended; in new memory. NULL:
+ * out of memory. */
+char *zi_expand_home(const char *path, const char *end);
 
 /* Closes the registry and frees the strings of its options. *models (models is not NULL) becomes
  * {0}, for which the call does nothing. */

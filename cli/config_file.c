@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FILE = 1 << 20, MAX_PATH = 1 << 16 };
+enum { MAX_FILE = 1 << 20 };
 
 /* The file, read once per process; its strings live until the end. */
 static struct {
@@ -18,20 +18,9 @@ static struct {
     char *path, *text;
     zi_setting *settings;
     size_t count, capacity;
-    char *values[ZI_MAX_OPTIONS]; /* copies that options borrow */
-    size_t value_count;
 } config;
 
 /* ---- the file ---- */
-
-/* first/second in new memory; NULL: out of memory. */
-static char *join(const char *first, const char *second)
-{
-    zi_text text;
-    zi_text_init(&text, MAX_PATH);
-    zi_text_printf(&text, "%s/%s", first, second);
-    return zi_text_take(&text);
-}
 
 const char *zi_config_path(void)
 {
@@ -42,9 +31,9 @@ const char *zi_config_path(void)
     if (named)
         config.path = *named ? strdup(named) : NULL;
     else if (configs && configs[0] == '/') /* the specification ignores relative ones */
-        config.path = join(configs, "zimage/config");
+        config.path = zi_path_join(configs, "zimage/config");
     else if (home && *home)
-        config.path = join(home, ".config/zimage/config");
+        config.path = zi_path_join(home, ".config/zimage/config");
     return config.path;
 }
 
@@ -201,20 +190,20 @@ const zi_setting *zi_config_setting(size_t i)
 
 /* ---- finding a setting ---- */
 
-/* Writes ZIMAGE_OPTION or, with a subcommand, ZIMAGE_SUBCOMMAND_OPTION to name. */
-static void variable_name(const char *subcommand, const char *option, char *name, size_t size)
+const char *zi_variable_name(const char *subcommand, const char *option, char *name, size_t size)
 {
     snprintf(name, size, "ZIMAGE_%s%s%s", subcommand ? subcommand : "", subcommand ? "_" : "",
              option);
     for (char *c = name; *c; c++) *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+    return name;
 }
 
 bool zi_setting_find(const char *subcommand, const char *option, zi_setting *out)
 {
     static char name[128];
     for (int general = 0; general < 2; general++) {
-        variable_name(general ? NULL : subcommand, option, name, sizeof name);
-        const char *value = getenv(name);
+        const char *value =
+            getenv(zi_variable_name(general ? NULL : subcommand, option, name, sizeof name));
         if (!value || !*value) continue;
         *out = (zi_setting){.key = option, .value = value, .variable = name};
         return true;
@@ -351,27 +340,36 @@ bool zi_check_exclusive(const zi_command *command, zi_error *error)
     return true;
 }
 
-/* A copy of the setting's value for an option; of a path, with $HOME for a leading ~, as a shell
- * would. It lives until the process ends. NULL: out of memory. */
-static char *copy_value(const zi_option *option, const zi_setting *setting)
+/* Whether the option's argument is a path, or a name that may be one. */
+static bool is_path(const zi_option *option)
 {
-    static const char *const paths[] = {"FILE", "DIR", "PATH", "MODEL"};
-    const char *home = getenv("HOME"), *value = setting->value;
+    static const char *const paths[] = {"FILE", "DIR", "PATH", "MODEL", "SOURCE"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        if (option->kind == ZI_OPTION_TEXT && strstr(option->argument, paths[i]) &&
-            !setting->variable && home && !strncmp(value, "~/", 2))
-            return join(home, value + 2);
-    return strdup(value);
+        if (option->kind == ZI_OPTION_TEXT && strstr(option->argument, paths[i])) return true;
+    return false;
+}
+
+/* Replaces a leading ~ of the file's settings by $HOME, as a shell would, where the command has an
+ * option for a path. False: out of memory; *error is set. */
+static bool expand_paths(const zi_command *command, zi_error *error)
+{
+    for (size_t i = 0; i < config.count; i++) {
+        zi_setting *setting = &config.settings[i];
+        const zi_option *option = zi_option_find(command->options, setting->key);
+        if (!option || !is_path(option) || setting->value[0] != '~') continue;
+        char *value = zi_expand_home(setting->value, "");
+        if (!value) return zi_error_no_memory(error, strlen(setting->value));
+        free(setting->expanded);
+        setting->value = setting->expanded = value;
+    }
+    return true;
 }
 
 /* Sets an option by a setting. False: *error is set and names the line or variable. */
 static bool apply_setting(const zi_option *option, const zi_setting *setting, zi_error *error)
 {
     zi_error why = {0};
-    char *value = copy_value(option, setting);
-    if (!value) return zi_error_no_memory(error, strlen(setting->value));
-    if (config.value_count < ZI_MAX_OPTIONS) config.values[config.value_count++] = value;
-    if (zi_option_set(option, value, &why)) return true;
+    if (zi_option_set(option, setting->value, &why)) return true;
     if (setting->variable) {
         char origin[160];
         snprintf(origin, sizeof origin, "environment variable %s", setting->variable);
@@ -385,7 +383,7 @@ bool zi_settings_apply(const zi_command *command, const bool *given, zi_error *e
 {
     bool set[ZI_MAX_OPTIONS] = {false};
     if (!strcmp(command->name, "config") || !strcmp(command->name, "docs")) return true;
-    if (!zi_config_load(error)) return false;
+    if (!zi_config_load(error) || !expand_paths(command, error)) return false;
     /* Variables first: a setting of the file gives way to a variable that excludes it, too. */
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; command->options[i].name; i++) {

@@ -114,6 +114,11 @@ class Precedence(Configured):
             self.good(self.zimage("generate", "-p", "x", "--seed", "1", "-o", "out.png",
                                   env={**env, **more, "HOME": self.path("home")}))
             self.assertIn("Model: mine", png_infotext(self.read("out.png")))
+        self.write("home/.config/zimage/config", "[verify]\nagainst = ~/none\n[generate]\nmodel = ~\n")
+        for words in (["verify", MODEL], ["generate", "-p", "x"]):
+            result = self.zimage(*words, env={**env, "HOME": self.path("home")})
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(self.path("home"), result.stderr.decode())
 
     def test_another_file(self):
         self.configure(self.SMALL)
