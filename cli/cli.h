@@ -442,9 +442,9 @@ typedef struct {
     double printed; /* zi_monotonic_seconds() */
 } zi_progress_printer;
 
-/* Returns the state of a progress display for image `image` of `images`, both from 1; prints
- * nothing. The first stage counts as begun now. A bar is shown only where the terminal can. */
-zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, int images);
+/* Returns the state of a progress display for the first of `images` images; prints nothing. The
+ * first stage counts as begun now. A bar is shown only where the terminal can. */
+zi_progress_printer zi_progress_printer_start(bool bar, bool json, int images);
 
 /* Erases the bar and goes on with the first stage of the image of that number. */
 void zi_progress_printer_next_image(zi_progress_printer *printer, int image);

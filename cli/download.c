@@ -152,7 +152,7 @@ static bool run_download(download_args *args, zi_error *error)
     if (!zi_user_registry_open(args->models, &models, error)) return false;
     bool bar = !args->quiet && !args->json && zi_stderr_wants_bar();
     progress_state state = {.bar = bar, .json = args->json};
-    zi_progress_printer printer = zi_progress_printer_start(bar, args->json, 1, 1);
+    zi_progress_printer printer = zi_progress_printer_start(bar, args->json, 1);
     bool converts = args->has_layout || args->has_precision;
     args->download.hub = models.options.hub;
     args->download.progress = on_progress;

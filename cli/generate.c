@@ -246,6 +246,7 @@ static bool generate_image(generate_run *run, const zi_generate_job *job, int i,
     zi_progress_printer_next_image(&run->printer, job->first + i);
     if (!zi_choose_outputs(run->args, job, run->plan.images, i, &run->used, &paths, error))
         goto out;
+    report.path = paths.image;
     request.seed += (uint64_t)i;
     request.model_hash = run->model_hash;
     request.trace_path = paths.trace;
@@ -319,8 +320,7 @@ static void start_progress(generate_run *run)
 {
     const zi_generate_args *args = run->args;
     bool shown = !args->quiet && !args->json;
-    run->printer =
-        zi_progress_printer_start(shown && !args->verbose, args->json, 1, run->plan.images);
+    run->printer = zi_progress_printer_start(shown && !args->verbose, args->json, run->plan.images);
     run->printer.lines = shown && (args->verbose || zi_stderr_wants_lines());
 }
 

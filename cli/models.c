@@ -432,8 +432,7 @@ static bool import_model(models_args *args, zi_import_options *o, zi_error *erro
         zi_used_parts_free(&parts);
         return false;
     }
-    zi_progress_printer printer =
-        zi_progress_printer_start(!args->quiet && isatty(STDERR_FILENO), false, 1, 1);
+    zi_progress_printer printer = zi_progress_printer_start(!args->quiet, false, 1);
     o->progress = zi_progress_printer_update;
     o->remark = args->quiet ? NULL : zi_progress_printer_remark;
     o->user = &printer;

@@ -106,18 +106,24 @@ static void print_iterm2(const char *text, size_t size, FILE *stream)
     fprintf(stream, "\033]1337;File=inline=1;size=%zu;preserveAspectRatio=1:%s\a\n", size, text);
 }
 
-/* Prints the image in one of the two protocols that take files. Without memory nothing. */
-static void print_file(int protocol, const zi_image *image, FILE *stream)
+char *zi_png_base64(const zi_image *image, size_t *size)
 {
     zi_save_options save = {.format = ZI_FORMAT_PNG};
     uint8_t *png = NULL;
+    if (!zi_image_encode(image, &save, &png, size, NULL)) return NULL;
+    char *text = zi_base64_encode(png, *size);
+    zi_free(png);
+    return text;
+}
+
+/* Prints the image in one of the two protocols that take files. Without memory nothing. */
+static void print_file(int protocol, const zi_image *image, FILE *stream)
+{
     size_t size;
-    if (!zi_image_encode(image, &save, &png, &size, NULL)) return;
-    char *text = zi_base64_encode(png, size);
+    char *text = zi_png_base64(image, &size);
     if (text && protocol == ZI_SHOW_KITTY) print_kitty(text, stream);
     if (text && protocol == ZI_SHOW_ITERM2) print_iterm2(text, size, stream);
     free(text);
-    zi_free(png);
 }
 
 /* ---- the image ---- */
