@@ -154,6 +154,7 @@ typedef struct {
     const char *section;     /* the subcommand that it is for; NULL: all that have the option */
     const char *variable;    /* the environment variable; NULL: a line of the file */
     int line;                /* in the file */
+    char *expanded;          /* the value, if it had a ~; owned by the module; else NULL */
 } zi_setting;
 
 /* The path of the configuration file: ZIMAGE_CONFIG, else zimage/config in XDG_CONFIG_HOME or
@@ -168,6 +169,10 @@ bool zi_config_load(zi_error *error) ZI_CHECKED;
  * zi_config_load. */
 const zi_setting *zi_config_setting(size_t i);
 
+/* Writes the name of the variable of an option, ZIMAGE_OPTION or, with a subcommand (else NULL),
+ * ZIMAGE_SUBCOMMAND_OPTION, cut to size bytes, to name. Returns name. */
+const char *zi_variable_name(const char *subcommand, const char *option, char *name, size_t size);
+
 /* Sets *out to the setting that counts for an option of a subcommand: a variable
  * (ZIMAGE_SUBCOMMAND_OPTION, ZIMAGE_OPTION), or else the file's last line, those in the
  * subcommand's section first. Valid until the next call. False: there is none. */
@@ -177,6 +182,17 @@ bool zi_setting_find(const char *subcommand, const char *option, zi_setting *out
  * A setting gives way to a given option that excludes it, as --width does --aspect. False: *error
  * is set; the file cannot be read, or a setting is wrong. */
 bool zi_settings_apply(const zi_command *command, const bool *given, zi_error *error) ZI_CHECKED;
+
+/* Sets *out to the setting of another option for which the command ignores this one, since the two
+ * exclude each other. Valid until the next call, or that of zi_setting_find. False: there is none,
+ * and *out may be changed. */
+bool zi_setting_find_excluding(const zi_command *command, const zi_setting *setting,
+                               zi_setting *out);
+
+/* Fails if two options of the command that exclude each other, which are no numbers, are both in
+ * effect, as after zi_options_parse; leaves pairs alone for which commands have own messages.
+ * False: *error is set. */
+bool zi_check_exclusive(const zi_command *command, zi_error *error) ZI_CHECKED;
 
 /* ---- options of generation parameters (parameters.c) ---- */
 
@@ -267,6 +283,10 @@ typedef struct {
  * found. folder: the models folder, which need not exist, borrowed until zi_user_registry_close;
  * NULL: ./models. *out needs no value before. False: *error (may be NULL) is set, *out is {0}. */
 bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
+
+/* path, with a leading ~ replaced by $HOME if that is set, and `end` appended; in new memory. NULL:
+ * out of memory. */
+char *zi_expand_home(const char *path, const char *end);
 
 /* Closes the registry and frees the strings of its options. *models (models is not NULL) becomes
  * {0}, for which the call does nothing. */
@@ -422,9 +442,9 @@ typedef struct {
     double printed; /* zi_monotonic_seconds() */
 } zi_progress_printer;
 
-/* Returns the state of a progress display for image `image` of `images`, both from 1; prints
- * nothing. The first stage counts as begun now. A bar is shown only where the terminal can. */
-zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, int images);
+/* Returns the state of a progress display for the first of `images` images; prints nothing. The
+ * first stage counts as begun now. A bar is shown only where the terminal can. */
+zi_progress_printer zi_progress_printer_start(bool bar, bool json, int images);
 
 /* Erases the bar and goes on with the first stage of the image of that number. */
 void zi_progress_printer_next_image(zi_progress_printer *printer, int image);

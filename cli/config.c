@@ -4,7 +4,6 @@
 #include "base/text.h"
 
 #include <cJSON.h>
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +21,7 @@ typedef struct {
 /* Values that are not shown. */
 static bool is_secret(const char *option)
 {
-    return !strcmp(option, "api-key") || !strcmp(option, "token");
+    return !strcmp(option, "api-key");
 }
 
 /* ---- checking a setting ---- */
@@ -65,7 +64,9 @@ static void check_command(void *user, const char *summary, const zi_command *com
     if (!option) return;
     row->known = true;
     check->uses++;
-    if (zi_setting_find(command->name, option->name, &winner) && !is_same(&winner, &row->setting)) {
+    bool lost =
+        zi_setting_find(command->name, option->name, &winner) && !is_same(&winner, &row->setting);
+    if (lost || zi_setting_find_excluding(command, &row->setting, &winner)) {
         check->lost++;
         origin(&winner, row->winner, sizeof row->winner);
     }
@@ -85,34 +86,24 @@ static void check_row(config_row *row)
 
 /* A search for the option that a variable named ZIMAGE_... or ZIMAGE_SUBCOMMAND_... sets. */
 typedef struct {
-    const char *rest; /* the name behind ZIMAGE_ */
+    const char *name;
     char key[100], section[40];
 } variable_search;
-
-/* Whether the variable's text is the name, in upper case and with underscores; *end: what follows
- * it. */
-static bool has_prefix(const char *text, const char *name, const char **end)
-{
-    for (; *name; name++, text++)
-        if (*text != (*name == '-' ? '_' : toupper((unsigned char)*name))) return false;
-    *end = text;
-    return true;
-}
 
 /* A zi_command_visitor; user: a variable_search. */
 static void match_variable(void *user, const char *summary, const zi_command *command)
 {
     variable_search *search = user;
-    const char *rest, *end;
+    char name[128];
     (void)summary;
-    bool named = has_prefix(search->rest, command->name, &rest) && *rest == '_';
     for (const zi_option *option = command->options; option->name; option++) {
-        if (named && has_prefix(rest + 1, option->name, &end) && !*end) {
-            snprintf(search->key, sizeof search->key, "%s", option->name);
-            snprintf(search->section, sizeof search->section, "%s", command->name);
-        } else if (!search->section[0] && has_prefix(search->rest, option->name, &end) && !*end) {
-            snprintf(search->key, sizeof search->key, "%s", option->name);
-        }
+        bool own =
+            !strcmp(search->name, zi_variable_name(command->name, option->name, name, sizeof name));
+        bool general =
+            !search->section[0] &&
+            !strcmp(search->name, zi_variable_name(NULL, option->name, name, sizeof name));
+        if (own || general) snprintf(search->key, sizeof search->key, "%s", option->name);
+        if (own) snprintf(search->section, sizeof search->section, "%s", command->name);
     }
 }
 
@@ -182,7 +173,7 @@ static void show_variables(cJSON *list, int *wrong)
         char name[128];
         snprintf(name, sizeof name, "%.*s", (int)(equals - *at), *at);
         if (!strcmp(name, "ZIMAGE_CONFIG")) continue;
-        variable_search search = {.rest = name + 7};
+        variable_search search = {.name = name};
         zi_visit_commands(match_variable, &search);
         config_row row = {.setting = {.key = search.key,
                                       .value = equals + 1,

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FILE = 1 << 20, MAX_PATH = 1 << 16 };
+enum { MAX_FILE = 1 << 20 };
 
 /* The file, read once per process; its strings live until the end. */
 static struct {
@@ -18,20 +18,9 @@ static struct {
     char *path, *text;
     zi_setting *settings;
     size_t count, capacity;
-    char *values[ZI_MAX_OPTIONS]; /* copies that options borrow */
-    size_t value_count;
 } config;
 
 /* ---- the file ---- */
-
-/* first/second in new memory; NULL: out of memory. */
-static char *join(const char *first, const char *second)
-{
-    zi_text text;
-    zi_text_init(&text, MAX_PATH);
-    zi_text_printf(&text, "%s/%s", first, second);
-    return zi_text_take(&text);
-}
 
 const char *zi_config_path(void)
 {
@@ -42,9 +31,9 @@ const char *zi_config_path(void)
     if (named)
         config.path = *named ? strdup(named) : NULL;
     else if (configs && configs[0] == '/') /* the specification ignores relative ones */
-        config.path = join(configs, "zimage/config");
+        config.path = zi_path_join(configs, "zimage/config");
     else if (home && *home)
-        config.path = join(home, ".config/zimage/config");
+        config.path = zi_path_join(home, ".config/zimage/config");
     return config.path;
 }
 
@@ -201,20 +190,20 @@ const zi_setting *zi_config_setting(size_t i)
 
 /* ---- finding a setting ---- */
 
-/* Writes ZIMAGE_OPTION or, with a subcommand, ZIMAGE_SUBCOMMAND_OPTION to name. */
-static void variable_name(const char *subcommand, const char *option, char *name, size_t size)
+const char *zi_variable_name(const char *subcommand, const char *option, char *name, size_t size)
 {
     snprintf(name, size, "ZIMAGE_%s%s%s", subcommand ? subcommand : "", subcommand ? "_" : "",
              option);
     for (char *c = name; *c; c++) *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+    return name;
 }
 
 bool zi_setting_find(const char *subcommand, const char *option, zi_setting *out)
 {
     static char name[128];
     for (int general = 0; general < 2; general++) {
-        variable_name(general ? NULL : subcommand, option, name, sizeof name);
-        const char *value = getenv(name);
+        const char *value =
+            getenv(zi_variable_name(general ? NULL : subcommand, option, name, sizeof name));
         if (!value || !*value) continue;
         *out = (zi_setting){.key = option, .value = value, .variable = name};
         return true;
@@ -232,46 +221,155 @@ bool zi_setting_find(const char *subcommand, const char *option, zi_setting *out
 
 /* ---- applying settings ---- */
 
-/* Pairs of options of which only one makes sense: a setting gives way to the other one. */
-static const char *const exclusive[][2] = {
-    {"aspect", "width"},  {"aspect", "height"},        {"prompt", "prompts"},
-    {"quiet", "verbose"}, {"prompt", "random-prompt"}, {"prompts", "random-prompt"},
-    {"local-dir", "to"},  {"local-dir", "precision"},  {"no-clobber", "overwrite"},
-};
+typedef struct {
+    const char *option, *value; /* value: of a text or choice; NULL: any */
+} exclusive_side;
 
-/* Whether an option that excludes the one of that name was given. */
-static bool is_excluded(const zi_command *command, const bool *given, const char *name)
+/* Pairs of options, or of their values, of which only one makes sense: a setting gives way to the
+ * other one. */
+static const struct {
+    exclusive_side sides[2];
+    bool own_check; /* zi_check_exclusive leaves the pair to the command */
+} exclusive[] = {
+    {{{"random-prompt", NULL}, {"prompt", NULL}}, false},
+    {{{"prompts", NULL}, {"prompt", NULL}}, false},
+    {{{"prompts", NULL}, {"random-prompt", NULL}}, false},
+    {{{"no-clobber", NULL}, {"overwrite", NULL}}, false},
+    {{{"verbose", NULL}, {"quiet", NULL}}, false},
+    {{{"preview", "kitty"}, {"json", NULL}}, false},
+    {{{"preview", "iterm2"}, {"json", NULL}}, false},
+    {{{"preview", "sixel"}, {"json", NULL}}, false},
+    {{{"output", "-"}, {"json", NULL}}, true},
+    {{{"aspect", NULL}, {"width", NULL}}, true},
+    {{{"aspect", NULL}, {"height", NULL}}, true},
+    {{{"local-dir", NULL}, {"to", NULL}}, true},
+    {{{"local-dir", NULL}, {"precision", NULL}}, true},
+    {{{"link", NULL}, {"move", NULL}}, true},
+    {{{"link", NULL}, {"to", NULL}}, true},
+    {{{"link", NULL}, {"precision", NULL}}, true},
+    {{{"move", NULL}, {"to", NULL}}, true},
+    {{{"move", NULL}, {"precision", NULL}}, true},
+};
+enum { EXCLUSIVE = sizeof exclusive / sizeof *exclusive };
+
+/* Whether the option excludes another one by what it is: a flag is on, a text is set and `value`
+ * (NULL: any), a choice is `value`. Other kinds always do. */
+static bool has_effect(const zi_option *option, const char *value)
 {
-    for (size_t i = 0; i < sizeof exclusive / sizeof *exclusive; i++)
+    int index;
+    zi_option choice = *option;
+    choice.value = &index;
+    choice.given = NULL;
+    if (option->kind == ZI_OPTION_FLAG) return *(const bool *)option->value;
+    if (option->kind == ZI_OPTION_TEXT) {
+        const char *text = *(const char *const *)option->value;
+        return text && (!value || !strcmp(text, value));
+    }
+    return !value || (zi_option_set(&choice, value, NULL) && *(const int *)option->value == index);
+}
+
+/* Whether an option that is set (set [i] is for option i) excludes that value of this one. */
+static bool is_excluded(const zi_command *command, const bool *set, const char *name,
+                        const char *value)
+{
+    for (int i = 0; i < EXCLUSIVE; i++)
         for (int k = 0; k < 2; k++) {
-            if (strcmp(exclusive[i][k], name) != 0) continue;
-            const zi_option *other = zi_option_find(command->options, exclusive[i][1 - k]);
-            if (other && given[other - command->options]) return true;
+            const exclusive_side *side = &exclusive[i].sides[k],
+                                 *other = &exclusive[i].sides[1 - k];
+            if (strcmp(side->option, name) != 0) continue;
+            if (side->value && strcmp(side->value, value) != 0) continue;
+            const zi_option *option = zi_option_find(command->options, other->option);
+            if (option && set[option - command->options] && has_effect(option, other->value))
+                return true;
         }
     return false;
 }
 
-/* A copy of the setting's value for an option; of a path, with $HOME for a leading ~, as a shell
- * would. It lives until the process ends. NULL: out of memory. */
-static char *copy_value(const zi_option *option, const zi_setting *setting)
+/* Whether a setting's text makes the option exclude another one: for a flag it means yes, for other
+ * kinds it is `value` (NULL: any). */
+static bool text_has_effect(const zi_option *option, const char *text, const char *value)
 {
-    static const char *const paths[] = {"FILE", "DIR", "PATH", "MODEL"};
-    const char *home = getenv("HOME"), *value = setting->value;
+    bool flag = false;
+    zi_option copy = *option;
+    copy.value = &flag;
+    copy.given = NULL;
+    if (option->kind == ZI_OPTION_FLAG) return zi_option_set(&copy, text, NULL) && flag;
+    return !value || !strcmp(text, value);
+}
+
+/* Whether zi_settings_apply takes the setting `other` of an option before one of another option:
+ * variables come before the file, and of its lines those whose option is the first in the table. */
+static bool comes_before(const zi_option *other_option, const zi_setting *other,
+                         const zi_option *option, const zi_setting *setting)
+{
+    if (other->variable || setting->variable) return other->variable && !setting->variable;
+    return other_option < option;
+}
+
+bool zi_setting_find_excluding(const zi_command *command, const zi_setting *setting,
+                               zi_setting *out)
+{
+    const zi_option *option = zi_option_find(command->options, setting->key);
+    for (int i = 0; option && i < 2 * EXCLUSIVE; i++) {
+        const exclusive_side *side = &exclusive[i / 2].sides[i % 2];
+        const exclusive_side *other = &exclusive[i / 2].sides[1 - i % 2];
+        const zi_option *other_option = zi_option_find(command->options, other->option);
+        if (strcmp(side->option, setting->key) != 0 || !other_option ||
+            !text_has_effect(option, setting->value, side->value))
+            continue;
+        if (zi_setting_find(command->name, other->option, out) &&
+            text_has_effect(other_option, out->value, other->value) &&
+            comes_before(other_option, out, option, setting))
+            return true;
+    }
+    return false;
+}
+
+bool zi_check_exclusive(const zi_command *command, zi_error *error)
+{
+    for (int i = 0; i < EXCLUSIVE; i++) {
+        const exclusive_side *sides = exclusive[i].sides;
+        const zi_option *first = zi_option_find(command->options, sides[0].option);
+        const zi_option *second = zi_option_find(command->options, sides[1].option);
+        if (exclusive[i].own_check || !first || !second) continue;
+        if (has_effect(first, sides[0].value) && has_effect(second, sides[1].value))
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, sides[0].option,
+                                "cannot be used with --%s; leave one of the two out",
+                                sides[1].option);
+    }
+    return true;
+}
+
+/* Whether the option's argument is a path, or a name that may be one. */
+static bool is_path(const zi_option *option)
+{
+    static const char *const paths[] = {"FILE", "DIR", "PATH", "MODEL", "SOURCE"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        if (option->kind == ZI_OPTION_TEXT && strstr(option->argument, paths[i]) &&
-            !setting->variable && home && !strncmp(value, "~/", 2))
-            return join(home, value + 2);
-    return strdup(value);
+        if (option->kind == ZI_OPTION_TEXT && strstr(option->argument, paths[i])) return true;
+    return false;
+}
+
+/* Replaces a leading ~ of the file's settings by $HOME, as a shell would, where the command has an
+ * option for a path. False: out of memory; *error is set. */
+static bool expand_paths(const zi_command *command, zi_error *error)
+{
+    for (size_t i = 0; i < config.count; i++) {
+        zi_setting *setting = &config.settings[i];
+        const zi_option *option = zi_option_find(command->options, setting->key);
+        if (!option || !is_path(option) || setting->value[0] != '~') continue;
+        char *value = zi_expand_home(setting->value, "");
+        if (!value) return zi_error_no_memory(error, strlen(setting->value));
+        free(setting->expanded);
+        setting->value = setting->expanded = value;
+    }
+    return true;
 }
 
 /* Sets an option by a setting. False: *error is set and names the line or variable. */
 static bool apply_setting(const zi_option *option, const zi_setting *setting, zi_error *error)
 {
     zi_error why = {0};
-    char *value = copy_value(option, setting);
-    if (!value) return zi_error_no_memory(error, strlen(setting->value));
-    if (config.value_count < ZI_MAX_OPTIONS) config.values[config.value_count++] = value;
-    if (zi_option_set(option, value, &why)) return true;
+    if (zi_option_set(option, setting->value, &why)) return true;
     if (setting->variable) {
         char origin[160];
         snprintf(origin, sizeof origin, "environment variable %s", setting->variable);
@@ -285,16 +383,16 @@ bool zi_settings_apply(const zi_command *command, const bool *given, zi_error *e
 {
     bool set[ZI_MAX_OPTIONS] = {false};
     if (!strcmp(command->name, "config") || !strcmp(command->name, "docs")) return true;
-    if (!zi_config_load(error)) return false;
+    if (!zi_config_load(error) || !expand_paths(command, error)) return false;
     /* Variables first: a setting of the file gives way to a variable that excludes it, too. */
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; command->options[i].name; i++) {
             zi_setting setting;
             const zi_option *option = &command->options[i];
-            if (given[i] || set[i] || is_excluded(command, given, option->name) ||
-                !zi_setting_find(command->name, option->name, &setting) ||
+            if (given[i] || set[i] || !zi_setting_find(command->name, option->name, &setting) ||
                 (setting.variable != NULL) == (pass > 0) ||
-                (pass && is_excluded(command, set, option->name)))
+                is_excluded(command, given, option->name, setting.value) ||
+                (pass && is_excluded(command, set, option->name, setting.value)))
                 continue;
             if (!apply_setting(option, &setting, error)) return false;
             set[i] = true;

@@ -83,8 +83,7 @@ static int convert_model(const zi_command *command, const char *folder, zi_conve
         return zi_report_error(command, &error);
     }
     if (parts.found.note) zi_print_note(quiet, "%s", parts.found.note);
-    zi_progress_printer printer =
-        zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
+    zi_progress_printer printer = zi_progress_printer_start(!quiet, false, 1);
     options->progress = zi_progress_printer_update;
     options->remark = quiet ? NULL : zi_progress_printer_remark;
     options->user = &printer;

@@ -152,7 +152,7 @@ static bool run_download(download_args *args, zi_error *error)
     if (!zi_user_registry_open(args->models, &models, error)) return false;
     bool bar = !args->quiet && !args->json && zi_stderr_wants_bar();
     progress_state state = {.bar = bar, .json = args->json};
-    zi_progress_printer printer = zi_progress_printer_start(bar, args->json, 1, 1);
+    zi_progress_printer printer = zi_progress_printer_start(bar, args->json, 1);
     bool converts = args->has_layout || args->has_precision;
     args->download.hub = models.options.hub;
     args->download.progress = on_progress;
@@ -185,7 +185,7 @@ static bool run_download(download_args *args, zi_error *error)
 }
 
 /* Fails for options that would have no effect: --local-dir with a conversion, and --name and
- * --models without one. */
+ * --models without one, where these two are on the command line. Settings of them are ignored. */
 static bool check_options(const download_args *args, zi_error *error)
 {
     bool converts = args->has_layout || args->has_precision;
@@ -193,11 +193,11 @@ static bool check_options(const download_args *args, zi_error *error)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "local-dir",
                             "cannot be used with --to or --precision, since converted models go to "
                             "the models folder; leave it out, or choose that folder with --models");
-    if (!converts && args->import.name)
+    if (!converts && zi_option_on_command_line("name"))
         return zi_error_set(
             error, ZI_ERROR_INVALID_ARGUMENT, "name",
             "applies only to converted models; add --to or --precision, or leave --name out");
-    if (!converts && args->models)
+    if (!converts && zi_option_on_command_line("models"))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "models",
                             "applies only to converted models; add --to or --precision, or name "
                             "the folder of the original files with --local-dir");

@@ -92,39 +92,14 @@ static bool choose_seed(zi_generation *generation, zi_error *error)
     return true;
 }
 
-/* Fails if two options of the call exclude each other. */
-static bool check_exclusive(const zi_generate_args *args, zi_error *error)
-{
-    const char *prompt = args->generation.request.prompt;
-    const struct {
-        bool both;
-        const char *option, *other;
-    } pairs[] = {
-        {args->random && prompt && *prompt, "random-prompt", "prompt"},
-        {args->prompts && prompt, "prompts", "prompt"},
-        {args->prompts && args->random, "prompts", "random-prompt"},
-        {args->no_clobber && args->overwrite, "no-clobber", "overwrite"},
-        {args->quiet && args->verbose, "verbose", "quiet"},
-        {args->json && args->show > ZI_SHOW_ON, "preview", "json"},
-    };
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        if (pairs[i].both)
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, pairs[i].option,
-                                "cannot be used with --%s; leave one of the two out",
-                                pairs[i].other);
-    return true;
-}
-
 /* Checks a job as far as it does not depend on the model: prompt, aspect, seeds, names and the
- * ranges of all parameters. With --random-prompt the request's prompt, empty or not given, becomes
- * NULL; all else stays. images: of the whole run. False: *error is set. */
+ * ranges of all parameters. images: of the whole run. False: *error is set. */
 static bool check_job(const zi_generate_args *args, zi_generate_job *job, int images,
                       zi_error *error)
 {
     double w, h;
     zi_generation *g = &job->generation, checked;
     zi_request *r = &g->request;
-    if (args->random) r->prompt = NULL;
     if (!args->random && !r->prompt)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is missing%s",
                             job->line ? "; add \"prompt\": \"TEXT\" to the JSON object"
@@ -239,7 +214,7 @@ static bool generate_and_save(generate_run *run, zi_image_report *report, zi_req
     double saving = zi_monotonic_seconds();
     if (!zi_write_image(run->args, image, path, infotext, error)) goto out;
     report->timings.save = zi_monotonic_seconds() - saving;
-    zi_show_image(run->args, image);
+    zi_show_image(run->args, image, !path);
     ok = zi_print_result(report, path, image, zi_monotonic_seconds() - began, error);
 out:
     free(infotext);
@@ -271,6 +246,7 @@ static bool generate_image(generate_run *run, const zi_generate_job *job, int i,
     zi_progress_printer_next_image(&run->printer, job->first + i);
     if (!zi_choose_outputs(run->args, job, run->plan.images, i, &run->used, &paths, error))
         goto out;
+    report.path = paths.image;
     request.seed += (uint64_t)i;
     request.model_hash = run->model_hash;
     request.trace_path = paths.trace;
@@ -344,8 +320,7 @@ static void start_progress(generate_run *run)
 {
     const zi_generate_args *args = run->args;
     bool shown = !args->quiet && !args->json;
-    run->printer =
-        zi_progress_printer_start(shown && !args->verbose, args->json, 1, run->plan.images);
+    run->printer = zi_progress_printer_start(shown && !args->verbose, args->json, run->plan.images);
     run->printer.lines = shown && (args->verbose || zi_stderr_wants_lines());
 }
 
@@ -354,7 +329,9 @@ static void start_progress(generate_run *run)
  * finished stay. */
 static bool run_generate(generate_run *run, zi_generate_args *args, zi_error *error)
 {
-    if (!check_exclusive(args, error) || !zi_read_prompt(args, error) ||
+    const char **prompt = &args->generation.request.prompt;
+    if (args->random && *prompt && !**prompt) *prompt = NULL;
+    if (!zi_check_exclusive(args->command, error) || !zi_read_prompt(args, error) ||
         !zi_take_settings(args, error) || !zi_plan_read(args, &run->plan, error) ||
         !zi_resolve_parts(args->models, &args->load, &args->parts, error) ||
         !for_each_job(run, step_prepare, error) ||
@@ -396,11 +373,6 @@ int cmd_generate(int argc, char **argv)
     int code;
     args.command = &command;
     if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
-    if (zi_output_is_stdout(args.output) && zi_option_on_command_line("output") &&
-        !zi_option_on_command_line("json")) {
-        args.json = false; /* a setting gives way to the command line */
-        zi_set_json_messages(false);
-    }
     zi_interrupt_install();
     generate_run run = {.args = &args};
     bool ok = run_generate(&run, &args, &error);

@@ -98,6 +98,10 @@ bool zi_prepare_prompt(const zi_generate_args *args, zi_generate_job *job, zi_en
 /* Whether the output is standard output. */
 bool zi_output_is_stdout(const char *output);
 
+/* The format of an image in the file at path (NULL: standard output): that of the extension, else
+ * the one of --format. */
+zi_format zi_output_format(const zi_generate_args *args, const char *path);
+
 /* Checks the options that are about outputs, as far as they do not depend on the images: patterns,
  * formats, and what standard output cannot do. images: of the whole run. */
 bool zi_check_output_options(const zi_generate_args *args, const char *output, int images,
@@ -151,6 +155,7 @@ typedef struct {
     const zi_generate_args *args;
     const zi_generate_job *job;
     const zi_model *model;
+    const char *path;          /* of the image; NULL: standard output */
     const char *parts_note;    /* which components were found elsewhere; NULL: none */
     const zi_request *request; /* of the image: with its seed */
     zi_request used;           /* the request with the model's defaults */
@@ -184,13 +189,17 @@ bool zi_print_result(const zi_image_report *report, const char *path, const zi_i
 
 /* ---- images in the terminal (preview.c, sixel.c) ---- */
 
-/* Shows the image in the terminal, scaled to fit, if --preview and the terminal say so. Failures
- * are ignored: the image is in its file. */
-void zi_show_image(const zi_generate_args *args, const zi_image *image);
+/* Shows the image in the terminal, scaled to fit, if --preview and the terminal say so. on_stdout:
+ * standard output has the image file, so it is shown on standard error. Failures are ignored: the
+ * image is in its file. */
+void zi_show_image(const zi_generate_args *args, const zi_image *image, bool on_stdout);
 
 /* The image reduced to at most max_width x max_height pixels, each the mean of those that it
  * covers; zi_image_free. NULL: out of memory. An image that fits is copied. */
 zi_image *zi_image_reduce(const zi_image *image, int max_width, int max_height);
+
+/* The image as a PNG file of *size bytes in base64, for free(). NULL: out of memory. */
+char *zi_png_base64(const zi_image *image, size_t *size);
 
 /* Writes the image as sixels, in 252 colours with error diffusion. Without memory nothing. */
 void zi_print_sixels(const zi_image *image, FILE *stream);

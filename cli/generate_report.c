@@ -1,14 +1,11 @@
 /* zimage generate: notes, events and times. */
 #include "generate.h"
 
-#include "server/base64.h"
-
 #include <cJSON.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* ---- notes ---- */
 
@@ -23,13 +20,10 @@ static void print_size_note(const zi_generate_args *args, const char *field,
                       field, size->all, size->used);
 }
 
-/* Prints notes, unless --quiet, on options of the call that have no effect. */
-static void print_options_note(const zi_generate_args *args)
+/* Prints notes, unless --quiet, on options of the call that have no effect on the image at path. */
+static void print_options_note(const zi_generate_args *args, const char *path)
 {
-    bool png =
-        !args->output || zi_output_is_stdout(args->output)
-            ? args->format == 0
-            : !strcasecmp(strrchr(args->output, '.') ? strrchr(args->output, '.') : "", ".png");
+    bool png = zi_output_format(args, path) == ZI_FORMAT_PNG;
     if (!args->enhance && (args->llm || args->template))
         zi_print_note(args->quiet, "--%s has no effect without --enhance",
                       args->llm ? "llm" : "template");
@@ -58,7 +52,7 @@ static void print_notes(const zi_image_report *report)
         if (warning) zi_print_note(args->quiet, "%s", warning);
         zi_print_request_notes(args->quiet, &g->request, report->model);
     }
-    if (report->first_of_run) print_options_note(args);
+    if (report->first_of_run) print_options_note(args, report->path);
     if (!report->first_of_job) return;
     print_size_note(args, "prompt", &report->prompt);
     print_size_note(args, "negative prompt", &report->negative);
@@ -95,19 +89,16 @@ static void print_start(const zi_image_report *report)
 void zi_on_preview(void *user, int step, const zi_image *image)
 {
     const zi_image_report *report = user;
-    zi_save_options save = {.format = ZI_FORMAT_PNG};
-    uint8_t *png = NULL;
     size_t size;
-    if (!zi_image_encode(image, &save, &png, &size, NULL)) return;
-    char *text = zi_base64_encode(png, size);
+    char *text = zi_png_base64(image, &size);
+    if (!text) return;
     cJSON *event = zi_new_image_event(report->printer, "preview");
     cJSON_AddNumberToObject(event, "step", step);
     cJSON_AddNumberToObject(event, "width", image->width);
     cJSON_AddNumberToObject(event, "height", image->height);
-    cJSON_AddStringToObject(event, "png", text ? text : "");
+    cJSON_AddStringToObject(event, "png", text);
     (void)!zi_print_json_event(event, NULL);
     free(text);
-    zi_free(png);
 }
 
 /* ---- times ---- */

@@ -357,10 +357,11 @@ static bool migrate_models(models_args *args, const char *name, zi_error *error)
     return ok;
 }
 
-/* Fails when --dry-run is given for another action than migrate: it would not be dry. */
-static bool check_dry_run(const models_args *args, const char *action, zi_error *error)
+/* Fails when --dry-run is on the command line of another action than migrate: it would not be dry.
+ * A setting of it is ignored there. */
+static bool check_dry_run(const char *action, zi_error *error)
 {
-    return !args->dry_run || !strcmp(action, "migrate") ||
+    return !zi_option_on_command_line("dry-run") || !strcmp(action, "migrate") ||
            zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "dry-run",
                         "applies only to models migrate, not to models %s; leave it out", action);
 }
@@ -409,8 +410,7 @@ int cmd_models(int argc, char **argv)
     }
     if (!zi_user_registry_open(args.folder, &args.models, &error))
         return zi_report_error(&command, &error);
-    bool ok =
-        check_dry_run(&args, words[0], &error) && actions[action].run(&args, words[1], &error);
+    bool ok = check_dry_run(words[0], &error) && actions[action].run(&args, words[1], &error);
     zi_user_registry_close(&args.models);
     return ok ? 0 : zi_report_error(&command, &error);
 }
@@ -432,8 +432,7 @@ static bool import_model(models_args *args, zi_import_options *o, zi_error *erro
         zi_used_parts_free(&parts);
         return false;
     }
-    zi_progress_printer printer =
-        zi_progress_printer_start(!args->quiet && isatty(STDERR_FILENO), false, 1, 1);
+    zi_progress_printer printer = zi_progress_printer_start(!args->quiet, false, 1);
     o->progress = zi_progress_printer_update;
     o->remark = args->quiet ? NULL : zi_progress_printer_remark;
     o->user = &printer;
@@ -480,11 +479,12 @@ int cmd_import(int argc, char **argv)
     o.convert = has_layout || has_precision;
     o.layout = has_layout ? (zi_layout_kind)(ZI_LAYOUT_MLX + layout) : ZI_LAYOUT_SAME;
     o.precision = (zi_precision)precision;
+    if (!o.convert) o.reference = NULL;
     if (link + move + o.convert > 1)
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                      "--link, --move and conversion (--to, --precision) cannot be used together; "
                      "keep one of the three");
-    else if (o.reference && !o.convert)
+    else if (!o.convert && zi_option_on_command_line("reference"))
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "reference",
                      "applies only to an import with conversion; add --to or --precision, or leave "
                      "--reference out");

@@ -204,6 +204,12 @@ static int format_of_name(const char *path)
     return i;
 }
 
+zi_format zi_output_format(const zi_generate_args *args, const char *path)
+{
+    int named = path ? format_of_name(path) : FORMATS;
+    return formats[named < FORMATS ? named : args->format].format;
+}
+
 /* Checks that path ends in the extension of an image format, and of no other one than --format. The
  * library checks that only after generation. */
 static bool check_extension(const zi_generate_args *args, const char *path, zi_error *error)
@@ -302,9 +308,8 @@ static bool write_stdout(const uint8_t *data, size_t size, zi_error *error)
 bool zi_write_image(const zi_generate_args *args, const zi_image *image, const char *path,
                     const char *infotext, zi_error *error)
 {
-    zi_save_options save = {.quality = args->quality, .infotext = infotext};
-    int named = path ? format_of_name(path) : FORMATS;
-    save.format = formats[named < FORMATS ? named : args->format].format;
+    zi_save_options save = {
+        .format = zi_output_format(args, path), .quality = args->quality, .infotext = infotext};
     if (path && !args->no_clobber) return zi_image_save(image, path, &save, error);
     uint8_t *data = NULL;
     size_t size;

@@ -36,9 +36,10 @@ static bool lists_sixels(const char *answer)
     return false;
 }
 
-/* Asks the terminal for its attributes and waits for the answer. Does not ask, and returns false,
- * as a background job, or when something was typed that would be read as the answer. */
-static bool terminal_has_sixels(void)
+/* Asks the terminal of the stream for its attributes and waits for the answer. Does not ask, and
+ * returns false, as a background job, or when something was typed that would be read as the answer.
+ */
+static bool terminal_has_sixels(FILE *stream)
 {
     struct termios before, raw;
     struct pollfd wait = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -53,8 +54,8 @@ static bool terminal_has_sixels(void)
     raw.c_cc[VTIME] = 0;
     if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) != 0) return false;
     if (poll(&wait, 1, 0) == 0) {
-        fputs("\033[c", stderr);
-        fflush(stderr);
+        fputs("\033[c", stream);
+        fflush(stream);
         while (size < sizeof answer - 1 && !strchr(answer, 'c') && poll(&wait, 1, ANSWER_MS) > 0) {
             ssize_t got = read(STDIN_FILENO, answer + size, sizeof answer - 1 - size);
             if (got <= 0) break;
@@ -66,9 +67,9 @@ static bool terminal_has_sixels(void)
     return lists_sixels(answer);
 }
 
-/* The protocol of the terminal, by its variables or by asking; ZI_SHOW_OFF: none. Within tmux or
- * screen only sixels can work, if the terminal says so. */
-static int detect_protocol(void)
+/* The protocol of the stream's terminal, by its variables or by asking; ZI_SHOW_OFF: none. Within
+ * tmux or screen only sixels can work, if the terminal says so. */
+static int detect_protocol(FILE *stream)
 {
     const char *term = env("TERM"), *program = env("TERM_PROGRAM");
     bool nested = *env("TMUX") || !strncmp(term, "screen", 6) || !strncmp(term, "tmux", 4);
@@ -80,7 +81,7 @@ static int detect_protocol(void)
             !strcmp(env("LC_TERMINAL"), "iTerm2"))
             return ZI_SHOW_ITERM2;
     }
-    return terminal_has_sixels() ? ZI_SHOW_SIXEL : ZI_SHOW_OFF;
+    return terminal_has_sixels(stream) ? ZI_SHOW_SIXEL : ZI_SHOW_OFF;
 }
 
 /* ---- protocols ---- */
@@ -105,18 +106,24 @@ static void print_iterm2(const char *text, size_t size, FILE *stream)
     fprintf(stream, "\033]1337;File=inline=1;size=%zu;preserveAspectRatio=1:%s\a\n", size, text);
 }
 
-/* Prints the image in one of the two protocols that take files. Without memory nothing. */
-static void print_file(int protocol, const zi_image *image, FILE *stream)
+char *zi_png_base64(const zi_image *image, size_t *size)
 {
     zi_save_options save = {.format = ZI_FORMAT_PNG};
     uint8_t *png = NULL;
+    if (!zi_image_encode(image, &save, &png, size, NULL)) return NULL;
+    char *text = zi_base64_encode(png, *size);
+    zi_free(png);
+    return text;
+}
+
+/* Prints the image in one of the two protocols that take files. Without memory nothing. */
+static void print_file(int protocol, const zi_image *image, FILE *stream)
+{
     size_t size;
-    if (!zi_image_encode(image, &save, &png, &size, NULL)) return;
-    char *text = zi_base64_encode(png, size);
+    char *text = zi_png_base64(image, &size);
     if (text && protocol == ZI_SHOW_KITTY) print_kitty(text, stream);
     if (text && protocol == ZI_SHOW_ITERM2) print_iterm2(text, size, stream);
     free(text);
-    zi_free(png);
 }
 
 /* ---- the image ---- */
@@ -164,19 +171,19 @@ static int pixel_width(int fd)
     return width < MAX_SIDE ? width : MAX_SIDE;
 }
 
-void zi_show_image(const zi_generate_args *args, const zi_image *image)
+void zi_show_image(const zi_generate_args *args, const zi_image *image, bool on_stdout)
 {
     int protocol = args->show;
-    FILE *stream = zi_output_is_stdout(args->output) ? stderr : stdout;
+    FILE *stream = on_stdout ? stderr : stdout;
     if (protocol == ZI_SHOW_OFF || args->json) return;
     if (protocol == ZI_SHOW_AUTO &&
-        (args->quiet || stream == stderr || !zi_terminal_has_escapes(STDOUT_FILENO) ||
-         !zi_terminal_has_escapes(STDERR_FILENO)))
+        (args->quiet || on_stdout || !zi_terminal_has_escapes(STDOUT_FILENO)))
         return;
     if (protocol == ZI_SHOW_AUTO || protocol == ZI_SHOW_ON) {
         static int detected = -1;
         if (detected < 0)
-            detected = zi_terminal_has_escapes(fileno(stream)) ? detect_protocol() : ZI_SHOW_OFF;
+            detected =
+                zi_terminal_has_escapes(fileno(stream)) ? detect_protocol(stream) : ZI_SHOW_OFF;
         protocol = detected;
         if (protocol == ZI_SHOW_OFF) {
             if (args->show == ZI_SHOW_ON)

@@ -122,13 +122,13 @@ static void report_steps(zi_progress_printer *printer, const zi_progress *progre
     printer->step_began = printer->called;
 }
 
-zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, int images)
+zi_progress_printer zi_progress_printer_start(bool bar, bool json, int images)
 {
     double now = zi_monotonic_seconds();
     return (zi_progress_printer){
         .bar = bar && zi_stderr_wants_bar(),
         .json = json,
-        .image = image,
+        .image = 1,
         .images = images,
         .began = now,
         .called = now,

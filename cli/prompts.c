@@ -30,7 +30,7 @@ static bool read_stdin(size_t max, char **out, zi_error *error)
     zi_text text;
     zi_text_init(&text, max);
     if (isatty(STDIN_FILENO)) zi_print_note(false, "type the prompt, then press Enter and Ctrl-D");
-    for (;;) {
+    while (!text.failed) {
         ssize_t got = read(STDIN_FILENO, buffer, sizeof buffer);
         if (zi_interrupted()) {
             zi_text_free(&text);
@@ -46,7 +46,9 @@ static bool read_stdin(size_t max, char **out, zi_error *error)
         zi_text_append(&text, buffer, (size_t)got);
     }
     size_t size = text.size;
+    bool too_long = text.too_long;
     *out = zi_text_take(&text);
+    if (!*out && !too_long) return zi_error_no_memory(error, size);
     if (!*out)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, "standard input",
                             "has more than %zu bytes, which is too long; send a shorter text", max);
@@ -111,7 +113,8 @@ bool zi_read_prompt(zi_generate_args *args, zi_error *error)
     const char *name = prompt[0] == '@' ? prompt + 1 : prompt;
     zi_error why = {0};
     if (!read_text(name, MAX_PROMPT, &args->prompt_text, &why)) {
-        if (why.code == ZI_ERROR_NOT_FOUND || why.code == ZI_ERROR_UNSUPPORTED)
+        if (prompt[0] == '@' &&
+            (why.code == ZI_ERROR_NOT_FOUND || why.code == ZI_ERROR_UNSUPPORTED))
             return zi_error_set(error, why.code, "prompt",
                                 "%s; @FILE reads the prompt from a file, so begin a prompt with @@ "
                                 "if it shall begin with @",

@@ -40,9 +40,7 @@ static bool is_true(const char *value)
     return false;
 }
 
-/* path, with a leading ~ replaced by $HOME if that is set, and `end` appended; in new memory. NULL:
- * out of memory. */
-static char *expand_home(const char *path, const char *end)
+char *zi_expand_home(const char *path, const char *end)
 {
     const char *home = getenv("HOME");
     bool tilde = path[0] == '~' && (path[1] == '/' || !path[1]);
@@ -59,9 +57,9 @@ static char *hub_home_path(const char *end)
 {
     const char *home = getenv("HF_HOME"), *caches = getenv("XDG_CACHE_HOME");
     char within[128];
-    if (home && *home) return expand_home(home, end);
+    if (home && *home) return zi_expand_home(home, end);
     snprintf(within, sizeof within, "/huggingface%s", end);
-    return expand_home(caches && *caches ? caches : "~/.cache", within);
+    return zi_expand_home(caches && *caches ? caches : "~/.cache", within);
 }
 
 /* The folder of the hub's cache, from the environment or the default one, in new memory. NULL: out
@@ -70,7 +68,7 @@ static char *hub_cache_path(void)
 {
     static const char *const names[] = {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", NULL};
     const char *cache = first_env(names);
-    return cache ? expand_home(cache, "") : hub_home_path("/hub");
+    return cache ? zi_expand_home(cache, "") : hub_home_path("/hub");
 }
 
 /* The hub's access token in new memory, from HF_TOKEN, HUGGING_FACE_HUB_TOKEN or else the first
@@ -84,7 +82,7 @@ static char *read_token(void)
     if (token) {
         text = strdup(token);
     } else {
-        path = file && *file ? expand_home(file, "") : hub_home_path("/token");
+        path = file && *file ? zi_expand_home(file, "") : hub_home_path("/token");
         if (path && zi_is_file(path) && !zi_file_read(path, MAX_TOKEN, &text, &size, NULL))
             text = NULL;
     }
@@ -141,8 +139,8 @@ static char *inspections_path(void)
 {
     const char *caches = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     static const char file[] = "/zimage/inspections.json";
-    if (caches && *caches) return expand_home(caches, file);
-    return home && *home ? expand_home("~/.cache", file) : NULL;
+    if (caches && *caches) return zi_expand_home(caches, file);
+    return home && *home ? zi_expand_home("~/.cache", file) : NULL;
 }
 
 /* ---- the demo model ---- */

@@ -58,14 +58,6 @@ static const struct {
 } renamed_fields[] = {
     {"layout", "to"}, {"shard_bytes", "shard-size"}, {"weights", "precision"}, {"key", "api-key"}};
 
-/* Whether the command has an option of that long name, without dashes. */
-static bool has_option(const zi_command *command, const char *name)
-{
-    for (const zi_option *o = command->options; o->name; o++)
-        if (!strcmp(o->name, name)) return true;
-    return false;
-}
-
 /* Writes to out, cut to size bytes, the name, without dashes, of the option that sets a field of
  * the library: the one in renamed_fields, else the field with hyphens for underscores. False: the
  * command has no such option; out is written all the same. */
@@ -76,7 +68,7 @@ static bool find_option_name(const zi_command *command, const char *field, char 
     snprintf(out, size, "%s", field);
     for (char *c = out; *c; c++)
         if (*c == '_') *c = '-';
-    return has_option(command, out);
+    return zi_option_find(command->options, out) != NULL;
 }
 
 /* Appends a hint, dashes ("--", or "" for no option) followed by `what`, after "; see " or, if it
@@ -92,7 +84,7 @@ void zi_append_error_hints(zi_text *line, const zi_command *command, const zi_er
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
         if (hints[i].code != error->code || strcmp(hints[i].subject, error->subject) != 0) continue;
         for (int k = 0; k < MAX_HINT_OPTIONS && hints[i].options[k]; k++)
-            if (has_option(command, hints[i].options[k]))
+            if (zi_option_find(command->options, hints[i].options[k]))
                 append_hint(line, &count, "--", hints[i].options[k]);
         if (hints[i].other) append_hint(line, &count, "", hints[i].other);
     }

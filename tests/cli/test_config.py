@@ -79,6 +79,25 @@ class Precedence(Configured):
         self.configure(self.SMALL + "json = yes\n")
         self.assertTrue(self.good(self.run_with("generate", "-m", MODEL, "-p", "x", "--seed", "1", "-o", "-"))
                         .stdout.startswith(b"\x89PNG"))
+        self.assertIn(b"\x1b_G", self.good(self.run_with(*words, "-p", "x", "--preview", "kitty")).stdout)
+        for setting in ("output = -\n", "preview = sixel\n"):
+            self.configure(self.SMALL + setting)
+            lines = self.good(self.run_with("generate", "-m", MODEL, "-p", "x", "--seed", "1", "--json")).stdout.splitlines()
+            self.assertEqual(json.loads(lines[-1])["event"], "done")
+        self.configure(self.SMALL + "verbose = yes\n")
+        self.assertIn(b"step 1 of 3", self.good(self.run_with(*words, "-p", "x", variables={"ZIMAGE_QUIET": "no"})).stderr)
+        self.configure("link = yes\nprecision = q8\n")
+        moved = self.good(self.run_with("import", self.copy_model(), "--move")).stdout.decode().strip()
+        self.assertEqual((os.path.islink(self.path(moved)), os.path.exists(self.path("model"))), (False, False))
+
+    def test_what_has_no_effect_is_ignored(self):
+        """Settings that many subcommands share, where one has no use for them in this call."""
+        self.configure("models = mine\nname = mine\nreference = nowhere\n")
+        hub = self.run_with("download", "a/b")
+        self.assertEqual(hub.returncode, 1)  # nobody listens there
+        self.assertIn(b"127.0.0.1", hub.stderr)
+        self.good(self.run_with("import", MODEL, "--link"))
+        self.assertEqual(self.run_with("models", "list", variables={"ZIMAGE_DRY_RUN": "yes"}).returncode, 0)
 
     def test_json(self):
         self.configure(self.SMALL + "json = yes\n")
@@ -95,6 +114,11 @@ class Precedence(Configured):
             self.good(self.zimage("generate", "-p", "x", "--seed", "1", "-o", "out.png",
                                   env={**env, **more, "HOME": self.path("home")}))
             self.assertIn("Model: mine", png_infotext(self.read("out.png")))
+        self.write("home/.config/zimage/config", "[verify]\nagainst = ~/none\n[generate]\nmodel = ~\n")
+        for words in (["verify", MODEL], ["generate", "-p", "x"]):
+            result = self.zimage(*words, env={**env, "HOME": self.path("home")})
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(self.path("home"), result.stderr.decode())
 
     def test_another_file(self):
         self.configure(self.SMALL)
@@ -109,16 +133,15 @@ class Precedence(Configured):
 class Wrong(Configured):
     """One clear line, which names the file and the line in it."""
 
-    def refuses_file(self, words, text, *args):
+    def refuses_file(self, words, text):
         self.configure(text)
-        result = self.run_with(*(args or ("generate", "-m", MODEL, "-p", "x", "--seed", "1")))
-        self.refused(result, 1, *words)
+        self.refused(self.run_with("generate", "-m", MODEL, "-p", "x", "--seed", "1"), 1, *words)
 
     def test_lines(self):
         for number, words, text in (
             (2, ["'stepz'", "no option"], "# first\nstepz = 3\n"),
             (1, ["the line has no =; write OPTION = VALUE"], "steps 3\n"),
-            (1, ["no option of generate"], "[generate]port = 3".replace("]", "]\n")),
+            (2, ["no option of generate"], "[generate]\nport = 3\n"),
             (1, ["]"], "[generate\n"),
             (2, ["no subcommand", "paint"], "[paint]\nsteps = 3\n"),
             (1, ["steps", "'many'"], "steps = many\n"),
@@ -128,8 +151,7 @@ class Wrong(Configured):
             (1, ["enhance", "'often' is not possible; write yes, no or try"], "enhance = often\n"),
         ):
             with self.subTest(text):
-                number += text.startswith("[generate]")
-                self.refuses_file(["conf/zimage/config: line " + str(number), *words], text)
+                self.refuses_file([f"conf/zimage/config: line {number}: ", *words], text)
 
     def test_files(self):
         self.refuses_file(["conf/zimage/config", "UTF-8"], b"steps = \xff\n")
@@ -184,6 +206,16 @@ class Show(Configured):
         rows = self.settings()
         self.assertEqual(rows[0]["overridden_by"], "line 3")
         self.assertNotIn("overridden_by", rows[1])
+
+    def test_what_gives_way_to_what_excludes_it(self):
+        self.configure("aspect = 1:2\npreview = on\n[generate]\nquiet = yes\nverbose = yes\n")
+        rows = self.settings(variables={"ZIMAGE_WIDTH": "64", "ZIMAGE_JSON": "yes"})
+        self.assertEqual([row.get("overridden_by") for row in rows], ["ZIMAGE_WIDTH", None, "line 5", None, None, None])
+        self.configure("preview = kitty\noverwrite = yes\noutput = -\n")
+        rows = self.settings(variables={"ZIMAGE_GENERATE_JSON": "yes", "ZIMAGE_NO_CLOBBER": "no"})
+        self.assertEqual([row.get("overridden_by") for row in rows[:3]], ["ZIMAGE_GENERATE_JSON", None, None])
+        self.configure("[generate]\noutput = -\n")
+        self.assertEqual(self.settings(variables={"ZIMAGE_JSON": "yes"})[0]["overridden_by"], "ZIMAGE_JSON")
 
     def test_nothing_configured(self):
         self.assertEqual(self.settings(), [])

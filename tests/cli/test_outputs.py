@@ -53,6 +53,13 @@ class Names(Case):
         self.assertEqual(self.good(self.generate("--quality", "50")).stderr,
                          b"zimage: --quality has no effect on PNG files; it applies to .jpg and .webp\n")
         self.assertEqual(self.good(self.generate("--quality", "50", output="a.jpg")).stderr, b"")
+        self.assertIn(b"no effect on PNG", self.good(self.generate("--quality", "50", "--format", "png", output="plain")).stderr)
+        self.assertEqual(self.good(self.generate("--quality", "50", "--format", "jpeg", output="plain")).stderr, b"")
+        self.write("list", '{"prompt": "x", "output": "b.jpg"}')
+        call = ["generate", "-m", MODEL, "-W64", "-H64", "-s1", "--seed", "1", "--quality", "50", "--prompts", "list", "-o"]
+        self.assertEqual(self.good(self.zimage(*call, "c.png")).stderr, b"")
+        self.write("list", '{"prompt": "x", "output": "b.png"}')
+        self.assertIn(b"no effect on PNG", self.good(self.zimage(*call, "c.jpg")).stderr)
 
 
 class StandardOutput(Case):

@@ -110,6 +110,14 @@ class Forced(Case):
         self.assertTrue(result.stdout.startswith(b"\x89PNG"))
         self.assertIn(b"\x1b_G", result.stderr)
 
+    def test_beside_an_image_that_a_line_sends_to_standard_output(self):
+        self.write("list", '{"prompt": "x", "output": "-"}\n')
+        result = self.good(self.zimage("generate", "-m", MODEL, "-W96", "-H64", "-s1", "--seed", "1", "--prompts", "list",
+                                       "--preview", "kitty"))
+        self.assertEqual(png_size(result.stdout), (96, 64))
+        self.assertNotIn(b"\x1b_G", result.stdout)
+        self.assertIn(b"\x1b_G", result.stderr)
+
     def test_not_with_json(self):
         result = self.zimage(*CALL, "--preview", "kitty", "--json")
         self.assertEqual(result.returncode, 2)
@@ -117,14 +125,14 @@ class Forced(Case):
 
 
 class Detected(Case):
-    def seen(self, *args, answer=None, typed=b"", **variables):
-        """What the terminal shows; answer: to the question what it is."""
+    def seen(self, *args, answer=None, typed=b"", log=None, **variables):
+        """What the terminal shows; answer: to the question what it is; log: a file for standard error."""
         master, terminal = self.open_terminal()
         env = {name: value for name, value in os.environ.items() if name not in DETECTED}
         if typed:
             os.write(master, typed)
         process = subprocess.Popen([ZIMAGE, *CALL, *args], cwd=self.dir, env={**env, "TERM": "xterm", **variables},
-                                   stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+                                   stdin=terminal, stdout=terminal, stderr=log or terminal, start_new_session=True,
                                    preexec_fn=self.control)
         shown, asked = b"", False
         while process.poll() is None or select.select([master], [], [], 0.1)[0]:
@@ -161,6 +169,14 @@ class Detected(Case):
             self.assertEqual(b"\x1bPq" in shown, has, answer)
             self.assertLess(time.monotonic() - begun, 10)
             self.assertIn(b"out.png\r\n", shown)
+
+    def test_the_question_goes_where_the_image_goes(self):
+        for args in (["--preview", "on"], []):
+            with open(self.path("log"), "wb") as log:
+                shown, asked = self.seen(*args, answer=b"\x1b[?62;4;6c", log=log)
+            self.assertTrue(asked)
+            self.assertIn(b"\x1bPq", shown)
+            self.assertNotIn(b"\x1b", self.read("log"))
 
     def test_in_tmux_only_by_asking(self):
         shown, asked = self.seen(KITTY_WINDOW_ID="1", TMUX="x", answer=b"\x1b[?1;2;4c")

@@ -58,9 +58,19 @@ class Sources(Prompting):
         self.refused(self.call("--seed", "1", "-p", "-", "-o", "out.png", stdin=b"\0"), 1, "standard input: has a zero byte", "UTF-8")
         self.assertNotIn("out.png", self.files())
 
+    def test_too_much_on_standard_input(self):
+        """More never comes to an end there."""
+        with open("/dev/zero", "rb") as endless:
+            result = subprocess.run([ZIMAGE, "generate", *SMALL, "-p", "-"], cwd=self.dir, stdin=endless, timeout=60,
+                                    capture_output=True)
+        self.refused(result, 1, "standard input: has more than 1048576 bytes, which is too long; send a shorter text")
+        self.assertNotIn(b"@", result.stderr)
+        self.write("long", b"a" * (2 << 20))
+        self.refused(self.call("-p", "@long"), 1, "long", "@@")
+
     def test_one_source_only(self):
         self.write("list", "a\n")
-        self.refused(self.call("--prompts", "list", "-p", "x"), 2, "--prompts", "--prompt")
+        self.refused(self.call("--prompts", "list", "-p", "x"), 2, "--prompts: ", "cannot be used with --prompt;")
         self.refused(self.call("--prompts", "list", "--random-prompt"), 2, "--prompts", "--random-prompt")
 
 

@@ -19,7 +19,6 @@ static void apply(void *user, const char *summary, const zi_command *command)
     (void)user;
     (void)summary;
     fuzz_ok(zi_settings_apply(command, given, &error), &error);
-    while (config.value_count) free(config.values[--config.value_count]);
 }
 
 static void read_config(void)
@@ -28,6 +27,7 @@ static void read_config(void)
     if (fuzz_ok(zi_config_load(&error), &error)) zi_visit_commands(apply, NULL);
     free(config.path);
     free(config.text);
+    for (size_t i = 0; i < config.count; i++) free(config.settings[i].expanded);
     free(config.settings);
     memset(&config, 0, sizeof config);
 }
