@@ -424,15 +424,16 @@ bool zi_packing_set(const zi_piece_set *set, const zi_pieces *all, size_t group,
                    *factor = set->role[ZI_ROLE_TENSOR_SCALE];
     const zi_piece *mlx = set->role[ZI_ROLE_GROUP_SCALES] ? set->role[ZI_ROLE_GROUP_SCALES]
                                                           : set->role[ZI_ROLE_GROUP_BIASES];
+    const zi_piece *comfyui = scale ? scale : factor;
     zi_layer_format format;
     if (!read_format(set, &format, error)) return false;
-    if (mlx && scale)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(scale),
-                               scale->tensor->name,
+    if (mlx && comfyui)
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(comfyui),
+                               comfyui->tensor->name,
                                "tensors %s and %s belong to the same weight, but a weight has "
                                "either scales of ComfyUI (as the first) or of MLX (as the second): "
                                "the file was made wrongly; use another quantization of this model",
-                               scale->tensor->name, mlx->tensor->name);
+                               comfyui->tensor->name, mlx->tensor->name);
     if (mlx && format.kind)
         return zi_error_set_in(
             error, ZI_ERROR_BAD_FORMAT, zi_piece_file(mlx), mlx->tensor->name,
@@ -441,10 +442,8 @@ bool zi_packing_set(const zi_piece_set *set, const zi_pieces *all, size_t group,
             "file was made wrongly; use another quantization of this model",
             weight->tensor->name);
     if (mlx) return set_mlx(set, group, zi_implied_columns(all, weight->name), entry, error);
-    if (format.kind == ZI_QUANTIZATION_NVFP4 || format.kind == ZI_QUANTIZATION_MXFP8)
-        return set_blocks(set, all, format.kind, entry, error);
     if (scale && !format.kind && !check_declared(weight, scale, error)) return false;
-    if (factor)
+    if (factor && format.kind != ZI_QUANTIZATION_NVFP4)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_piece_file(factor),
                                factor->tensor->name,
                                "tensor %s is a scale of the NVFP4 format, but the file does not "
@@ -452,6 +451,8 @@ bool zi_packing_set(const zi_piece_set *set, const zi_pieces *all, size_t group,
                                "metadata _quantization_metadata would say it); use an NVFP4 file "
                                "that was made for ComfyUI, or the bf16 or fp8 file of this model",
                                factor->tensor->name, weight->tensor->name);
+    if (format.kind == ZI_QUANTIZATION_NVFP4 || format.kind == ZI_QUANTIZATION_MXFP8)
+        return set_blocks(set, all, format.kind, entry, error);
     return scale ? set_scale(weight, scale, entry, error) &&
                        set_rotation(weight, format.rotation, entry, error)
                  : check_type_without_scales(weight, error);
