@@ -42,9 +42,9 @@ static inline size_t zi_matrix_row_bytes(const zi_matrix *matrix)
                         : zi_dtype_bytes(matrix->type, columns);
 }
 
-/* Where the scale of a row and group lies among swizzled scales of rows of `groups` groups: in
- * tiles of 128 rows and 4 groups, as Nvidia's matrix units read them. Scales of missing rows and
- * groups fill the last tiles up. */
+/* Returns the index of the scale of a row and group among swizzled scales of rows of `groups`
+ * groups. These lie in tiles of 128 rows and 4 groups, as Nvidia's matrix units read them. Scales
+ * of missing rows and groups fill the last tiles up. */
 static inline size_t zi_swizzled_place(size_t row, size_t group, size_t groups)
 {
     size_t tile = row / 128 * ((groups + 3) / 4) + group / 4;
