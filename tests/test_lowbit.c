@@ -438,7 +438,7 @@ static void make_problem(problem *p, const kind *k, size_t T, size_t N, size_t K
     size_t bytes = k->bits ? padded * (size_t)k->bits / 8 : K;
     size_t groups = k->group ? padded / k->group : 0;
     size_t stored =
-        k->swizzled ? (FIRST_ROW + N + 127) / 128 * 128 * ((groups + 3) / 4 * 4) : N * groups;
+        k->swizzled ? zi_swizzled_rows(FIRST_ROW + N) * zi_swizzled_groups(groups) : N * groups;
     p->data = malloc(N * bytes + 1);
     p->scales = malloc(stored * 4 + 1);
     p->biases = malloc(stored * 4 + 1);

@@ -1,4 +1,5 @@
 #include "io/packing.h"
+#include "base/matrix.h"
 #include "io/sides.h"
 
 #include <stdio.h>
@@ -288,14 +289,13 @@ static bool set_factor(const zi_piece_set *set, zi_entry *entry, zi_error *error
     return true;
 }
 
-/* Replaces the entry's sides, which are multiples of `padding`, by those that other tensors imply,
+/* Replaces the entry's sides, which are multiples of its group, by those that other tensors imply,
  * if these are the same when they are padded. The rows of a slice are not padded. */
-static void remove_padding(const zi_pieces *all, const zi_piece *weight, size_t padding,
-                           zi_entry *entry)
+static void remove_padding(const zi_pieces *all, const zi_piece *weight, zi_entry *entry)
 {
+    size_t padding = entry->group;
     size_t rows = weight->slices == 1 ? zi_implied_rows(all, weight->name) : 0;
     size_t columns = zi_implied_columns(all, weight->name);
-    entry->padding = padding;
     if (rows && rows <= entry->shape[0] && round_up(rows, padding) == entry->shape[0])
         entry->shape[0] = entry->rows = rows;
     if (columns && columns <= entry->shape[1] && round_up(columns, padding) == entry->shape[1])
@@ -308,7 +308,8 @@ static bool check_swizzled(const zi_piece *weight, const zi_piece *scales, size_
                            size_t group, zi_dtype type, zi_error *error)
 {
     const zi_tensor *s = scales->tensor;
-    size_t rows = round_up(weight->tensor->shape[0], 128), wide = round_up(columns / group, 4);
+    size_t rows = zi_swizzled_rows(weight->tensor->shape[0]);
+    size_t wide = zi_swizzled_groups(columns / group);
     char wanted[160];
     bool mxfp8 = type == ZI_F8_E8M0; /* else NVFP4 */
     if (s->type != type && !(s->type == ZI_U8 && mxfp8)) {
@@ -354,7 +355,7 @@ static bool set_blocks(const zi_piece_set *set, const zi_pieces *all, zi_quantiz
     entry->swizzled = true;
     entry->scales = (zi_rows){scales->tensor, scales->tensor->data, scales->tensor->count};
     entry->shape[1] = entry->padded_columns = columns;
-    remove_padding(all, weight, group, entry);
+    remove_padding(all, weight, entry);
     return true;
 }
 
