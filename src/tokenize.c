@@ -19,7 +19,7 @@ bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, i
     if (!ZI_CHECK_RESERVED(options, error)) return false;
     if (!options->path && !options->text_encoder && !options->reference)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
-                               "no model was named");
+                               "no model was named; name a model folder or file");
     zi_tokenizer *tokenizer = NULL;
     if (!zi_assembly_tokenizer(options, NULL, &tokenizer, error)) return false;
     bool ok = chat ? zi_tokenizer_encode_chat(tokenizer, text, ZI_PROMPT_TOKENS, ids, count, error)

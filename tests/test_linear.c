@@ -102,30 +102,6 @@ static void check_exact(const problem *p, const float *y)
     }
 }
 
-/* Inputs are rounded to whole shares of the most of their unit; all else is exact but for f32
- * rounding, of numbers from 0 to 255 with a bias. */
-static void check_fast(const zi_kernels *kernels, const problem *p, size_t unit, const float *y)
-{
-    size_t N = p->w.rows, K = p->w.columns;
-    for (size_t i = 0; i < p->T * N; i++) {
-        const float *x = p->x + i / N * K, *w = p->values + i % N * K;
-        double sum = 0, magnitudes = 0;
-        for (size_t g = 0; g < K; g += unit) {
-            float top, most = zi_test_quantization_max(kernels, x + g, unit, &top), largest = 0;
-            for (size_t k = g; k < g + unit; k++) largest = fmaxf(largest, fabsf(w[k]));
-            for (size_t k = g; k < g + unit; k++) {
-                double rounded = rintf(x[k] * (top / most)) * (double)(most / top);
-                sum += rounded * w[k];
-                magnitudes += fabs(rounded) * 2 * largest;
-            }
-        }
-        if (!CHECK_MSG(fabs(y[i] - sum) <= 1e-5 * magnitudes + 1e-30,
-                       "%s K %zu: fast y[%zu] is %g, not %g", zi_dtype_name(p->w.type), K, i, y[i],
-                       sum))
-            return;
-    }
-}
-
 static const struct {
     zi_dtype type;
     size_t unit; /* of fast products; 0: they are exact, too */
@@ -164,7 +140,8 @@ static void run_product(zi_fixture *fixture, const problem *p, size_t unit, floa
     } else {
         *before = memcpy(malloc(bytes), y, bytes);
         if (fast && unit && K % unit == 0)
-            check_fast(&fixture->kernels, p, unit, y);
+            zi_test_check_fast(&fixture->kernels, zi_dtype_name(p->w.type),
+                               &(zi_test_product){p->x, p->values, p->T, N, K, unit, 0}, y);
         else
             check_exact(p, y);
     }

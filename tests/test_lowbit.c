@@ -379,7 +379,7 @@ static void rounding_to_bytes(void)
 /* ---- products ---- */
 
 /* One kind of stored matrix, and what a value may lose in fast products, as a share of the largest
- * in its unit of 64 (0: integers, nothing). */
+ * that its unit of 64 could have (0: integers, nothing). */
 typedef struct {
     const char *what;
     zi_codes codes;
@@ -408,6 +408,9 @@ static const kind kinds[] = {
     {"ConvRot 256", ZI_CODES_INTEGER, 0, 0, ZI_F32, false, false, 256, 0},
 };
 
+/* The largest that a unit of values could have is less than LOSS times the largest it has. */
+static const double LOSS = 1.6;
+
 enum { KINDS = sizeof kinds / sizeof *kinds, FIRST_ROW = 130 };
 
 /* A matrix with random codes under scales of about 1 / 16. */
@@ -435,7 +438,7 @@ static void make_problem(problem *p, const kind *k, size_t T, size_t N, size_t K
     size_t bytes = k->bits ? padded * (size_t)k->bits / 8 : K;
     size_t groups = k->group ? padded / k->group : 0;
     size_t stored =
-        k->swizzled ? (FIRST_ROW + N + 127) / 128 * 128 * ((groups + 3) / 4 * 4) : N * groups;
+        k->swizzled ? zi_swizzled_rows(FIRST_ROW + N) * zi_swizzled_groups(groups) : N * groups;
     p->data = malloc(N * bytes + 1);
     p->scales = malloc(stored * 4 + 1);
     p->biases = malloc(stored * 4 + 1);
@@ -495,8 +498,7 @@ static zi_weight weight_of(zi_fixture *fixture, const zi_matrix *m)
     return w;
 }
 
-/* Checks y [T, N] against products in double. Fast ones may round each input by half of 1/63 of the
- * most in its unit (which sums of four limit in some tiers), each weight by the kind's loss. */
+/* Checks y [T, N] against products in double: each exact one for itself, all fast ones together. */
 static void check_product(const kind *k, const problem *p, size_t T, bool fast, const float *y)
 {
     size_t N = p->w.rows, K = p->w.columns;
@@ -518,13 +520,36 @@ static void check_product(const kind *k, const problem *p, size_t T, bool fast, 
               "%s K %zu: fast is off by %g", k->what, K, sqrt(error / norm));
 }
 
+/* Values of a kind that are quantized as one in fast products; 0: these are exact, too. */
+static size_t unit_of(const kind *k, size_t K)
+{
+    if (k->bits && k->codes == ZI_CODES_INTEGER) return k->group < 64 ? k->group : 64;
+    return K % 64 == 0 ? 64 : 0;
+}
+
+/* Checks each of the fast products y [T, N], of rotated values and inputs for rotated kinds. The
+ * bound for E2M1 and E4M3 is loose: it allows all weights their largest rounding error at once. */
+static void check_fast(const zi_kernels *kernels, const kind *k, const problem *p, size_t T,
+                       const float *y)
+{
+    size_t N = p->w.rows, K = p->w.columns;
+    float *x = malloc(T * K * sizeof *x), *w = malloc(N * K * sizeof *w);
+    memcpy(x, p->x, T * K * sizeof *x);
+    if (k->rotation) zi_rotate(x, T * K, k->rotation);
+    for (size_t i = 0; i < N; i++) zi_matrix_stored_values(&p->w, i, 0, K, w + i * K);
+    zi_test_check_fast(kernels, k->what,
+                       &(zi_test_product){x, w, T, N, K, unit_of(k, K), k->loss * LOSS}, y);
+    free(x);
+    free(w);
+}
+
 /* What fast products lose beside the rounding of inputs: a weight that integers hold gives the same
  * product as its 8-bit equivalent. Here: x = one unit vector after the other gives the values. */
 static void check_fast_values(zi_fixture *fixture, const kind *k, const problem *p)
 {
     enum { UNITS = 64 };
     size_t N = p->w.rows, K = p->w.columns;
-    if (k->rotation || K % 64 || K < UNITS) return;
+    if (k->rotation || K % 64) return;
     zi_fixture_position mark = zi_fixture_mark(fixture);
     zi_weight w = weight_of(fixture, &p->w);
     float *x = zi_fixture_alloc(fixture, UNITS * K, sizeof *x);
@@ -538,7 +563,7 @@ static void check_fast_values(zi_fixture *fixture, const kind *k, const problem 
         for (size_t i = 0; i < UNITS; i++) most = fmaxf(most, fabsf(p->values[n * K + i]));
         for (size_t i = 0; i < UNITS; i++)
             if (!CHECK_MSG(fabsf(y[i * N + n] - p->values[n * K + i]) <=
-                               (float)(k->loss * 1.6 + 1e-5) * most,
+                               (float)(k->loss * LOSS + 1e-5) * most,
                            "%s: weight %zu, %zu counts as %g, not %g", k->what, n, i, y[i * N + n],
                            p->values[n * K + i]))
                 return;
@@ -568,8 +593,10 @@ static void run_product(zi_fixture *fixture, const kind *k, const problem *p, si
         CHECK_MSG(memcmp(*before, y, bytes) == 0, "%s K %zu: other bits by threads", k->what, K);
     } else {
         *before = memcpy(malloc(bytes), y, bytes);
-        check_product(k, p, T, fixture->exec->fast, y);
-        if (fixture->exec->fast) check_fast_values(fixture, k, p);
+        bool fast = fixture->exec->fast && unit_of(k, K);
+        check_product(k, p, T, fast, y);
+        if (fast) check_fast(&fixture->kernels, k, p, T, y);
+        if (fast) check_fast_values(fixture, k, p);
     }
     const int32_t row = (int32_t)N - 1;
     zi_view embedded = zi_fixture_view(fixture, NULL, 1, K);

@@ -105,7 +105,7 @@ typedef struct {
     size_t group; /* 16, 32, 64 or 128 */
     zi_view scales, biases;
     size_t padded_columns; /* of a row in memory, whole groups; 0: as many as columns */
-    bool swizzled;         /* scales lie in tiles of 128 x 4, see matrix.c, of which row 0 of this
+    bool swizzled;         /* scales lie in tiles of 128 x 4, see matrix.h, of which row 0 of this
                               weight is row first_row; otherwise [rows, groups] */
     size_t first_row;
     size_t rotation; /* a power of four; 0: not rotated */

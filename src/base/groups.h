@@ -4,7 +4,8 @@
 
 #include "base/dtype.h"
 
-/* What a code stands for before its group's scale is applied, and how codes lie in a row. */
+/* A kind of codes: it says what a code stands for before its group's scale is applied, and how
+ * codes lie in a row. */
 typedef enum {
     ZI_CODES_INTEGER,   /* an integer from 0 on, of 2 to 6 or 8 bits, in one stream of bits, lowest
                            bits first */
@@ -23,7 +24,7 @@ void zi_codes_unpack(zi_codes codes, int bits, const uint8_t *row, size_t from, 
 /* Converts n unpacked codes to the values that they stand for, without scale. Exact. */
 void zi_codes_values(zi_codes codes, const uint8_t *q, size_t n, float *out);
 
-/* Rounds n floats (codes E2M1 or E4M3, unpacked in q; n at most 64), of which each `group` share
+/* Rounds n floats (codes E2M1 or E4M3, unpacked in q), of which each `group` share
  * one of `scales`, to bytes in place, which share *scale and *bias: a value is about q * *scale +
  * *bias. Exact for E2M1 under scales that are powers of two within a factor of 8. Otherwise an
  * error is at most 1/190 of the largest value that the n could have. A NaN or infinity among the

@@ -42,12 +42,23 @@ static inline size_t zi_matrix_row_bytes(const zi_matrix *matrix)
                         : zi_dtype_bytes(matrix->type, columns);
 }
 
-/* Where the scale of a row and group lies among swizzled scales of rows of `groups` groups: in
- * tiles of 128 rows and 4 groups, as Nvidia's matrix units read them. Scales of missing rows and
- * groups fill the last tiles up. */
+/* Return the sides of a tensor of swizzled scales: its tiles are whole. */
+static inline size_t zi_swizzled_rows(size_t rows)
+{
+    return (rows + 127) / 128 * 128;
+}
+
+static inline size_t zi_swizzled_groups(size_t groups)
+{
+    return (groups + 3) / 4 * 4;
+}
+
+/* Returns the index of the scale of a row and group among swizzled scales of rows of `groups`
+ * groups. These lie in tiles of 128 rows and 4 groups, as Nvidia's matrix units read them. Scales
+ * of missing rows and groups fill the last tiles up. */
 static inline size_t zi_swizzled_place(size_t row, size_t group, size_t groups)
 {
-    size_t tile = row / 128 * ((groups + 3) / 4) + group / 4;
+    size_t tile = row / 128 * (zi_swizzled_groups(groups) / 4) + group / 4;
     return tile * 512 + row % 32 * 16 + row % 128 / 32 * 4 + group % 4;
 }
 

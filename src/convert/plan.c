@@ -1,4 +1,5 @@
 #include "convert/plan.h"
+#include "base/matrix.h"
 #include "convert/block_types.h"
 #include "io/formats.h"
 #include "io/layout.h"
@@ -362,8 +363,8 @@ static void set_companion_shape(zi_write_item *item)
                  : item->role == ZI_ROLE_SCALE ? ZI_F32
                                                : storage->type;
     item->dims = item->role == ZI_ROLE_SCALE && !storage->group && !storage->by_row ? 0 : 2;
-    item->shape[0] = storage->swizzled ? (item->rows + 127) / 128 * 128 : item->rows;
-    item->shape[1] = storage->swizzled ? (groups + 3) / 4 * 4 : groups;
+    item->shape[0] = storage->swizzled ? zi_swizzled_rows(item->rows) : item->rows;
+    item->shape[1] = storage->swizzled ? zi_swizzled_groups(groups) : groups;
     if (item->role == ZI_ROLE_TENSOR_SCALE) {
         item->type = entry->factor.tensor->type;
         item->dims = 0;

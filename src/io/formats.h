@@ -16,7 +16,7 @@ typedef enum {
     ZI_QUANTIZATIONS
 } zi_quantization;
 
-/* What is declared of one layer. */
+/* The format that a file declares for one layer. */
 typedef struct {
     zi_quantization kind;
     size_t rotation; /* "convrot_groupsize" of a rotated layer; 0: not rotated */

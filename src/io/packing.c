@@ -1,4 +1,5 @@
 #include "io/packing.h"
+#include "base/matrix.h"
 #include "io/sides.h"
 
 #include <stdio.h>
@@ -288,14 +289,13 @@ static bool set_factor(const zi_piece_set *set, zi_entry *entry, zi_error *error
     return true;
 }
 
-/* Replaces the entry's sides, which are multiples of `padding`, by those that other tensors imply,
+/* Replaces the entry's sides, which are multiples of its group, by those that other tensors imply,
  * if these are the same when they are padded. The rows of a slice are not padded. */
-static void remove_padding(const zi_pieces *all, const zi_piece *weight, size_t padding,
-                           zi_entry *entry)
+static void remove_padding(const zi_pieces *all, const zi_piece *weight, zi_entry *entry)
 {
+    size_t padding = entry->group;
     size_t rows = weight->slices == 1 ? zi_implied_rows(all, weight->name) : 0;
     size_t columns = zi_implied_columns(all, weight->name);
-    entry->padding = padding;
     if (rows && rows <= entry->shape[0] && round_up(rows, padding) == entry->shape[0])
         entry->shape[0] = entry->rows = rows;
     if (columns && columns <= entry->shape[1] && round_up(columns, padding) == entry->shape[1])
@@ -308,7 +308,8 @@ static bool check_swizzled(const zi_piece *weight, const zi_piece *scales, size_
                            size_t group, zi_dtype type, zi_error *error)
 {
     const zi_tensor *s = scales->tensor;
-    size_t rows = round_up(weight->tensor->shape[0], 128), wide = round_up(columns / group, 4);
+    size_t rows = zi_swizzled_rows(weight->tensor->shape[0]);
+    size_t wide = zi_swizzled_groups(columns / group);
     char wanted[160];
     bool mxfp8 = type == ZI_F8_E8M0; /* else NVFP4 */
     if (s->type != type && !(s->type == ZI_U8 && mxfp8)) {
@@ -354,7 +355,7 @@ static bool set_blocks(const zi_piece_set *set, const zi_pieces *all, zi_quantiz
     entry->swizzled = true;
     entry->scales = (zi_rows){scales->tensor, scales->tensor->data, scales->tensor->count};
     entry->shape[1] = entry->padded_columns = columns;
-    remove_padding(all, weight, group, entry);
+    remove_padding(all, weight, entry);
     return true;
 }
 
@@ -424,15 +425,16 @@ bool zi_packing_set(const zi_piece_set *set, const zi_pieces *all, size_t group,
                    *factor = set->role[ZI_ROLE_TENSOR_SCALE];
     const zi_piece *mlx = set->role[ZI_ROLE_GROUP_SCALES] ? set->role[ZI_ROLE_GROUP_SCALES]
                                                           : set->role[ZI_ROLE_GROUP_BIASES];
+    const zi_piece *comfyui = scale ? scale : factor;
     zi_layer_format format;
     if (!read_format(set, &format, error)) return false;
-    if (mlx && scale)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(scale),
-                               scale->tensor->name,
+    if (mlx && comfyui)
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_piece_file(comfyui),
+                               comfyui->tensor->name,
                                "tensors %s and %s belong to the same weight, but a weight has "
                                "either scales of ComfyUI (as the first) or of MLX (as the second): "
                                "the file was made wrongly; use another quantization of this model",
-                               scale->tensor->name, mlx->tensor->name);
+                               comfyui->tensor->name, mlx->tensor->name);
     if (mlx && format.kind)
         return zi_error_set_in(
             error, ZI_ERROR_BAD_FORMAT, zi_piece_file(mlx), mlx->tensor->name,
@@ -441,10 +443,8 @@ bool zi_packing_set(const zi_piece_set *set, const zi_pieces *all, size_t group,
             "file was made wrongly; use another quantization of this model",
             weight->tensor->name);
     if (mlx) return set_mlx(set, group, zi_implied_columns(all, weight->name), entry, error);
-    if (format.kind == ZI_QUANTIZATION_NVFP4 || format.kind == ZI_QUANTIZATION_MXFP8)
-        return set_blocks(set, all, format.kind, entry, error);
     if (scale && !format.kind && !check_declared(weight, scale, error)) return false;
-    if (factor)
+    if (factor && format.kind != ZI_QUANTIZATION_NVFP4)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_piece_file(factor),
                                factor->tensor->name,
                                "tensor %s is a scale of the NVFP4 format, but the file does not "
@@ -452,6 +452,8 @@ bool zi_packing_set(const zi_piece_set *set, const zi_pieces *all, size_t group,
                                "metadata _quantization_metadata would say it); use an NVFP4 file "
                                "that was made for ComfyUI, or the bf16 or fp8 file of this model",
                                factor->tensor->name, weight->tensor->name);
+    if (format.kind == ZI_QUANTIZATION_NVFP4 || format.kind == ZI_QUANTIZATION_MXFP8)
+        return set_blocks(set, all, format.kind, entry, error);
     return scale ? set_scale(weight, scale, entry, error) &&
                        set_rotation(weight, format.rotation, entry, error)
                  : check_type_without_scales(weight, error);

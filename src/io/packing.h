@@ -1,27 +1,9 @@
-/* How the values of a weight are packed: found from the stored tensors that belong to it. Used by
- * source.c only. */
+/* How the values of a weight are packed: found from the stored tensors that belong to it. */
 #ifndef ZI_IO_PACKING_H
 #define ZI_IO_PACKING_H
 
-#include "io/formats.h"
+#include "io/pieces.h"
 #include "io/source.h"
-
-/* A stored tensor, or a slice of a fused one, with its role for a canonical tensor. */
-typedef struct {
-    char *name;
-    zi_tensor_role role;
-    zi_tensor_kind kind;
-    zi_naming naming;
-    int slice, slices;
-    const zi_checkpoint *checkpoint;
-    const zi_tensor *tensor; /* NULL: a format that the metadata declare */
-    zi_layer_format format;  /* of such a one */
-} zi_piece;
-
-typedef struct {
-    zi_piece *list; /* [count]; sorted by name, then role, when packings are found */
-    size_t count, capacity;
-} zi_pieces;
 
 /* The pieces of one name by role; NULL: absent, but the weight is there. */
 typedef struct {

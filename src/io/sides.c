@@ -3,13 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Names end so; a tensor's side is that of the tensor whose name has the other end instead, or,
- * behind a =, is the other name. The first row that fits counts. */
+/* A rule for tensors whose names end in `end`. It names another tensor: with `other` in place of
+ * this end, or, if `other` begins with =, with the name behind the =. The first rule of a table
+ * that fits a name counts. */
 typedef struct {
     const char *end, *other;
 } side_rule;
 
-/* Whose rows (or, of a vector, elements) are the columns. */
+/* The other tensor has as many rows (a vector: elements) as the tensor has columns. */
 static const side_rule column_rules[] = {
     {".attentions.0.to_q.weight", ".attentions.0.group_norm.weight"},
     {".attentions.0.to_k.weight", ".attentions.0.group_norm.weight"},
@@ -38,7 +39,7 @@ static const side_rule column_rules[] = {
     {"lm_head.weight", "=model.norm.weight"},
 };
 
-/* Whose elements are the rows. */
+/* The other tensor, a vector, has as many elements as the tensor has rows. */
 static const side_rule row_rules[] = {
     {".attention.to_out.0.weight", ".attention_norm2.weight"},
     {".feed_forward.w2.weight", ".ffn_norm2.weight"},
@@ -47,7 +48,7 @@ static const side_rule row_rules[] = {
     {".weight", ".bias"},
 };
 
-/* Whose columns, if they are not packed, are the rows. */
+/* The other tensor, if its values are not packed, has as many columns as the tensor has rows. */
 static const side_rule reader_rules[] = {
     {".feed_forward.w1.weight", ".feed_forward.w2.weight"},
     {".feed_forward.w3.weight", ".feed_forward.w2.weight"},

@@ -2,7 +2,7 @@
 #ifndef ZI_IO_SIDES_H
 #define ZI_IO_SIDES_H
 
-#include "io/packing.h"
+#include "io/pieces.h"
 
 /* The columns of the matrix of this canonical name, from the tensor that gives its input; 0: not
  * known. */

@@ -51,7 +51,7 @@ static bool fail_unknown_name(const zi_checkpoint *checkpoint, const zi_source *
                            source->language ? "a Qwen or Llama model" : "a Z-Image model");
 }
 
-/* What add_declared_format needs. */
+/* The context of add_declared_format. */
 typedef struct {
     const zi_checkpoint *checkpoint;
     const zi_source *source;

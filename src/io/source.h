@@ -40,11 +40,11 @@ typedef struct {
                             value, or one per row */
     zi_rows biases;      /* ZI_GROUPED: [rows, groups], or none */
     zi_dtype scale_type; /* of scales; E8M0 and E4M3 may be in tensors of U8 */
-    bool swizzled;  /* ZI_GROUPED: scales in tiles of 128 x 4 (matrix.c), rows as in the tensor */
+    bool swizzled;  /* ZI_GROUPED: scales in tiles of 128 x 4 (matrix.h), rows as in the tensor; the
+                       shape may be padded to multiples of group */
     zi_rows factor; /* ZI_GROUPED: one value for all scales, or none */
     size_t padded_columns; /* ZI_GROUPED: of a stored row, whole groups */
-    size_t padding;  /* sides of the shape may be padded to multiples of it; 0: they are not */
-    size_t rotation; /* ZI_SCALED: values that were rotated together (ConvRot); 0: none */
+    size_t rotation;       /* ZI_SCALED: values that were rotated together (ConvRot); 0: none */
 } zi_entry;
 
 /* Checkpoints are borrowed and must outlive the source. */

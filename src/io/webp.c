@@ -105,7 +105,7 @@ static bool encode_webp(const zi_image *image, const char *name, int quality, zi
     WebPPicture picture;
     if (!WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, (float)quality) ||
         !WebPPictureInit(&picture))
-        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name,
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
                             "cannot start libwebp: it is another version than zimage was built "
                             "with; build zimage again with the installed version");
     picture.width = image->width;
@@ -195,7 +195,7 @@ bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image
 {
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
-        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name,
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
                             "cannot start libwebp: it is another version than zimage was built "
                             "with; build zimage again with the installed version");
     VP8StatusCode code = WebPGetFeatures(data, size, &config.input);

@@ -66,9 +66,9 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config,
 /* Loads the tokenizer from the first place that has one, and fails if that one is broken: the
  * model's folder, the reference's, the metadata of the text encoder's GGUF file (the model's if no
  * text encoder is named), the folder of the named text encoder or the model's file, or "tokenizer"
- * beside it, options->tokenizer. assembly:
- * of the same options, or NULL. The caller calls zi_tokenizer_free. *out is NULL after a failure,
- * which is ZI_ERROR_INCOMPLETE when there is no tokenizer. */
+ * beside it, options->tokenizer. assembly: of the same options, or NULL. The caller calls
+ * zi_tokenizer_free. *out is NULL after a failure, which is ZI_ERROR_INCOMPLETE when there is no
+ * tokenizer. */
 bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *assembly,
                            zi_tokenizer **out, zi_error *error) ZI_CHECKED;
 

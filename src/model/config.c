@@ -36,22 +36,24 @@ static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out
                  {"mxfp4", {32}, "32 is"},
                  {"mxfp8", {32}, "32 is"},
                  {"nvfp4", {16}, "16 is"}};
+    enum { MODES = sizeof modes / sizeof *modes, GROUPS = sizeof modes->groups / sizeof(int) };
     const cJSON *quantization = zi_json_find(json, "quantization");
-    const char *mode = cJSON_GetStringValue(zi_json_find(quantization, "mode"));
+    const char *mode = modes[0].name;
     size_t m = 0;
     int group = 0;
     if (cJSON_IsObject(quantization) &&
-        !zi_json_int_or(path, quantization, "group_size", 16, 128, 0, &group, error))
+        (!zi_json_string_or(path, quantization, "mode", mode, &mode, error) ||
+         !zi_json_int_or(path, quantization, "group_size", 16, 128, 0, &group, error)))
         return false;
-    while (mode && m < 4 && strcmp(mode, modes[m].name) != 0) m++;
-    if (m == 4)
+    while (m < MODES && strcmp(mode, modes[m].name) != 0) m++;
+    if (m == MODES)
         return zi_error_set_in(
             error, ZI_ERROR_UNSUPPORTED, path, "mode",
             "\"mode\" of \"quantization\" is \"%.40s\", but only affine, mxfp4, mxfp8 and nvfp4 "
             "are supported; use another quantization of this model",
             mode);
     *out = (size_t)group;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < GROUPS; i++)
         if (!group || group == modes[m].groups[i]) return true;
     return zi_error_set_in(
         error, ZI_ERROR_UNSUPPORTED, path, "group_size",

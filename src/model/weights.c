@@ -169,7 +169,7 @@ static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t 
 /* Whether the entry's side i is `wanted`, or that padded as the entry's format does. */
 static bool side_matches(const zi_entry *entry, int i, size_t wanted)
 {
-    size_t side = entry->shape[i], padding = entry->padding;
+    size_t side = entry->shape[i], padding = entry->swizzled ? entry->group : 0;
     return side == wanted ||
            (padding && side % padding == 0 && wanted < side && side - wanted < padding);
 }
@@ -365,7 +365,7 @@ static void bind_random_codes(zi_weights *weights, size_t rows, size_t columns, 
         return;
     }
     size_t group = format->bits ? format->group : columns, groups = columns / group;
-    size_t padded = (rows + 127) / 128 * 128 * ((groups + 3) / 4 * 4);
+    size_t padded = zi_swizzled_rows(rows) * zi_swizzled_groups(groups);
     size_t bytes = format->bits ? rows * columns / 8 * (size_t)format->bits : rows * columns;
     zi_dtype type = format->bits ? ZI_U8 : ZI_I8;
     out->data = import_view(weights, weights->noise_codes, type, bytes, rows, columns);

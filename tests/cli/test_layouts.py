@@ -287,7 +287,8 @@ class LowBit(Case):
                     tensors[name] = [kind, shape, data]
             write_safetensors(self.path("q4", "weights.safetensors"), tensors)
             for mode_said, group_said, words in ((mode, group, None), (mode, 64, ["group_size", mode]),
-                                                 ("mxfp6", 32, ["mxfp6", "mxfp4"])):
+                                                 ("mxfp6", 32, ["mxfp6", "mxfp4"]),
+                                                 (4, group, ['"mode"', "text"])):
                 said["quantization"] = {"group_size": group_said, "bits": 4, "mode": mode_said}
                 self.write("q4/config.json", json.dumps(said))
                 if words:

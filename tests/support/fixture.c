@@ -1,4 +1,5 @@
 #include "fixture.h"
+#include "harness.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -162,6 +163,8 @@ const char *zi_test_next_tier(size_t *index)
     return NULL;
 }
 
+/* ---- fast products ---- */
+
 float zi_test_quantization_max(const zi_kernels *kernels, const float *x, size_t n, float *top)
 {
     float max_value = 0;
@@ -172,4 +175,55 @@ float zi_test_quantization_max(const zi_kernels *kernels, const float *x, size_t
         max_value =
             fmaxf(max_value, (fabsf(x[i]) + fabsf(x[i + 4])) + (fabsf(x[i + 1]) + fabsf(x[i + 5])));
     return max_value;
+}
+
+void zi_test_quantize(const zi_kernels *kernels, const float *x, size_t n, size_t unit, double *out)
+{
+    for (size_t g = 0; g < n; g += unit) {
+        float top, max_value = zi_test_quantization_max(kernels, x + g, unit, &top);
+        for (size_t i = g; i < g + unit; i++)
+            out[i] = max_value ? rintf(x[i] * (top / max_value)) * (double)(max_value / top) : 0;
+    }
+}
+
+/* Returns the largest magnitude of n values. */
+static double max_magnitude(const float *x, size_t n)
+{
+    double max_value = 0;
+    for (size_t i = 0; i < n; i++) max_value = fmax(max_value, fabs((double)x[i]));
+    return max_value;
+}
+
+/* Checks y [N], a row of the product, whose rounded inputs are x [K]. largest [N, K / unit]: of the
+ * weights in each run. Returns false after a failure. */
+static bool check_fast_row(const char *what, const zi_test_product *p, const double *x,
+                           const double *largest, const float *y)
+{
+    for (size_t n = 0; n < p->N; n++) {
+        double sum = 0, bound = 0;
+        for (size_t k = 0; k < p->K; k++) {
+            double max_value = largest[(n * p->K + k) / p->unit];
+            sum += x[k] * p->w[n * p->K + k];
+            bound += fabs(x[k]) * max_value * (2e-5 + p->loss);
+        }
+        if (!CHECK_MSG(fabs(y[n] - sum) <= bound + 1e-30,
+                       "%s K %zu: fast y[%zu] of a row is %g, not %g", what, p->K, n, y[n], sum))
+            return false;
+    }
+    return true;
+}
+
+void zi_test_check_fast(const zi_kernels *kernels, const char *what, const zi_test_product *p,
+                        const float *y)
+{
+    size_t runs = p->N * p->K / p->unit;
+    double *x = malloc(p->K * sizeof *x), *largest = malloc(runs * sizeof *largest);
+    bool ok = true;
+    for (size_t i = 0; i < runs; i++) largest[i] = max_magnitude(p->w + i * p->unit, p->unit);
+    for (size_t t = 0; ok && t < p->T; t++) {
+        zi_test_quantize(kernels, p->x + t * p->K, p->K, p->unit, x);
+        ok = check_fast_row(what, p, x, largest, y + t * p->N);
+    }
+    free(x);
+    free(largest);
 }

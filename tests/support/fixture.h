@@ -67,8 +67,27 @@ zi_weight zi_fixture_vector(zi_fixture *fixture, const float *values, size_t n);
  * NULL after the last. Prints the name of each tier, and SKIP for those that it leaves out. */
 const char *zi_test_next_tier(size_t *index);
 
+/* ---- fast products ---- */
+
 /* How a tier quantizes a group of n values: x becomes rint(x * *top / result), where the result is
  * the largest magnitude (or sum of magnitudes, see q_sums_limited in kernels.h). */
 float zi_test_quantization_max(const zi_kernels *kernels, const float *x, size_t n, float *top);
+
+/* Rounds n inputs as a tier quantizes them in runs of `unit` values; n is a multiple of it. */
+void zi_test_quantize(const zi_kernels *kernels, const float *x, size_t n, size_t unit,
+                      double *out);
+
+/* y [T, N] = x [T, K] times the transpose of w [N, K]. */
+typedef struct {
+    const float *x, *w;
+    size_t T, N, K;
+    size_t unit; /* inputs are quantized in runs of `unit` values */
+    double loss; /* share of the largest weight in a run that a weight may be off by */
+} zi_test_product;
+
+/* Checks that y [T, N] is a fast product: of inputs rounded by zi_test_quantize, and exact but for
+ * the loss of weights and for f32 rounding, of numbers from 0 to 255 with a bias. */
+void zi_test_check_fast(const zi_kernels *kernels, const char *what, const zi_test_product *product,
+                        const float *y);
 
 #endif

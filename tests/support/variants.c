@@ -267,7 +267,8 @@ static uint8_t narrow_scale(zi_dtype type, float exact, float *scale)
     return code;
 }
 
-/* Where a scale lies in ComfyUI's files, written out from the description of the format. */
+/* Returns the index of a scale in ComfyUI's files, written out from the description of the format.
+ */
 static size_t tiled_place(size_t row, size_t group, size_t groups)
 {
     size_t tile = row / 128 * ((groups + 3) / 4) + group / 4;
@@ -429,7 +430,7 @@ static const char *part_name(const char *first, int slice, char name[ZI_MAX_KEY]
     return name;
 }
 
-/* What the columns of a matrix must be a multiple of. */
+/* Returns the number that the columns of a matrix must be a multiple of. */
 static size_t whole_columns(zi_test_format format)
 {
     bool small = format == ZI_AS_Q2_32 || (format >= ZI_AS_MLX_MXFP4 && format <= ZI_AS_MXFP8);

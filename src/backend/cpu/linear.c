@@ -65,12 +65,17 @@ static size_t widened_floats(size_t nr)
     return nr * (BLOCK_BYTES / 4);
 }
 
-/* Floats for a thread: one panel of widened rows, and the packed weights of a task. */
+/* Floats for a thread: one panel of widened rows, and the packed weights of a task. Before
+ * that, the same memory holds a tile of rotated input (pack_rotated_tile). */
 size_t linear_scratch(const zi_kernels *kernels)
 {
     size_t nr = kernels->nr > kernels->qnr ? kernels->nr : kernels->qnr;
     return widened_floats(nr) + round_up(BLOCK_N, nr) * (BLOCK_BYTES / 4 + BLOCK_K / 32 * 2);
 }
+
+enum { ROTATED_TILE = ZI_MAX_MR * ZI_MAX_ROTATION }; /* floats, at most */
+_Static_assert(ROTATED_TILE <= BLOCK_N * (BLOCK_BYTES / 4 + BLOCK_K / 32 * 2),
+               "a thread's scratch memory has room for a tile of rotated input");
 
 size_t linear_packed(const zi_kernels *kernels, size_t depth)
 {
