@@ -457,9 +457,10 @@ ZI_API void zi_resolved_model_free(zi_resolved_model *model);
 
 /* Finds a component of other models by name or path, as zi_registry_resolve does; does not check
  * that it has the component. Of equal names, that in the component's folders (text_encoders, clip,
- * vae) comes first. component: ZI_COMPONENT_TEXT_ENCODER or ZI_COMPONENT_VAE, or
- * ZI_COMPONENT_TOKENIZER for a reference, which may also be "tokenizer", or a repository in the hub
- * cache of which only the tokenizer is there. ZI_ERROR_NOT_FOUND: there is none. zi_free() *path.
+ * vae), whose subfolders a name may leave out, comes first. component: ZI_COMPONENT_TEXT_ENCODER or
+ * ZI_COMPONENT_VAE, or ZI_COMPONENT_TOKENIZER for a reference, which may also be "tokenizer", or a
+ * repository in the hub cache of which only the tokenizer is there. ZI_ERROR_NOT_FOUND: there is
+ * none. zi_free() *path.
  */
 ZI_API bool zi_registry_resolve_part(zi_registry *registry, zi_component component,
                                      const char *name, char **path, zi_error *error) ZI_CHECKED;
@@ -475,9 +476,9 @@ typedef struct {
 /* Finds components for options->path, which is a file below diffusion_models, unet or checkpoints
  * in a folder like ComfyUI's "models": for each of text encoder and VAE that neither it nor the
  * options provide, the file there that fits it; of several, that with ComfyUI's usual name, else
- * the first by name. Inspects what is not inspected yet. For any model, the tokenizer of
- * Z-Image-Turbo if that is in the hub cache. zi_model_parts_free() *out. What does not exist stays
- * NULL. */
+ * the first by folder (text_encoders before clip), then by name with its subfolders. Inspects what
+ * is not inspected yet. For any model, the tokenizer of Z-Image-Turbo if that is in the hub cache.
+ * zi_model_parts_free() *out. What does not exist stays NULL. */
 ZI_API bool zi_registry_find_parts(zi_registry *registry, const zi_model_options *options,
                                    zi_model_parts *out, zi_error *error) ZI_CHECKED;
 

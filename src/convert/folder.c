@@ -4,6 +4,7 @@
 #include "convert/component_config.h"
 #include "convert/conversion.h"
 #include "convert/shards.h"
+#include "io/weights_files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -66,18 +67,6 @@ static bool copy_file(zi_output_folder *folder, const char *from, const char *na
     return ok;
 }
 
-/* Whether a file's name is that of weights or their index, which may lie beside a tokenizer. */
-static bool is_weights_name(const char *name)
-{
-    static const char *const ends[] = {
-        ".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".pt", ".pth"};
-    size_t length = strlen(name);
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (length > strlen(ends[i]) && !strcmp(name + length - strlen(ends[i]), ends[i]))
-            return true;
-    return false;
-}
-
 /* Makes the subfolder `name` of the output folder (in a resumed one it may exist) and copies the
  * regular files of the folder at `from` to it, following links, except hidden ones, weights and
  * those in subfolders. */
@@ -93,7 +82,7 @@ static bool copy_folder(zi_output_folder *folder, const char *from, const char *
     bool ok = true;
     while (ok && (entry = readdir(dir))) {
         char to[MAX_NAME];
-        if (entry->d_name[0] == '.' || is_weights_name(entry->d_name)) continue;
+        if (entry->d_name[0] == '.' || zi_is_weights_name(entry->d_name)) continue;
         char *path = zi_path_join(from, entry->d_name);
         snprintf(to, sizeof to, "%s/%s", name, entry->d_name);
         if (!path)

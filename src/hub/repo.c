@@ -87,7 +87,7 @@ bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error)
     if (!zi_repo_id_valid(text, length))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "repo",
                                "'%s' is not a repository; write OWNER/NAME or OWNER/NAME@REVISION, "
-                               "or a short name: z-image-turbo or prompt-enhancer",
+                               "or a short name: z-image-turbo, prompt-enhancer or tokenizer",
                                text);
     if (!zi_revision_valid(revision))
         return zi_error_set_in(

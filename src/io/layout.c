@@ -363,6 +363,12 @@ void zi_layout_free(zi_layout *layout)
     *layout = (zi_layout){0};
 }
 
+bool zi_is_pipeline_class(const char *name)
+{
+    return !strcmp(name, "ZImagePipeline") || !strcmp(name, "ZImageImg2ImgPipeline") ||
+           !strcmp(name, "ZImageInpaintPipeline");
+}
+
 bool zi_layout_open_component(const zi_layout *layout, zi_component component, zi_checkpoint **out,
                               zi_error *error)
 {

@@ -60,6 +60,10 @@ bool zi_find_tokenizer_folder(const char *dir, char **out, zi_error *error) ZI_C
  * diffusers text_encoder has it; NULL: there is none. False: memory is short; *out is NULL. */
 bool zi_find_tokenizer_near(const char *path, char **out, zi_error *error) ZI_CHECKED;
 
+/* Whether the class that a model_index.json names is a pipeline of Z-Image, of text, images or
+ * masks, whose components are those of ZImagePipeline. */
+bool zi_is_pipeline_class(const char *name);
+
 /* Opens the files of a component, which must have weights and be present, or shares the layout's
  * open checkpoint. The caller drops *out with zi_checkpoint_release; it is unchanged after a
  * failure. Files of several components contain the others' tensors, too. */

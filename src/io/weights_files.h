@@ -29,6 +29,10 @@ bool zi_folder_weights_list(const char *dir, zi_folder_weights *out, zi_error *e
 /* Frees the strings and zeroes *files. */
 void zi_folder_weights_free(zi_folder_weights *files);
 
+/* Whether a file's name is that of weights, readable ones or a pickle, in letters of any case, or
+ * of the index of their shards. */
+bool zi_is_weights_name(const char *name);
+
 /* Whether a file's name ends like those of PyTorch's pickles: .ckpt, .pt, .pth or .bin, in letters
  * of any case. */
 bool zi_is_pickle_name(const char *path);

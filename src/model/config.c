@@ -1,6 +1,7 @@
 #include "model/config.h"
 #include "backend/backend.h"
 #include "io/json.h"
+#include "io/layout.h"
 #include "model/config_fields.h"
 
 #include <stdarg.h>
@@ -368,19 +369,16 @@ static bool read_config_file(const char *path, config_reader read, zi_config *co
     return ok;
 }
 
-/* Fails with ZI_ERROR_UNSUPPORTED unless a model_index.json names a Z-Image pipeline, of text,
- * images or masks, whose components are those of ZImagePipeline, and with ZI_ERROR_BAD_FORMAT if it
- * names none. Has a config_reader's signature, but reads nothing: config may be NULL. */
+/* Fails with ZI_ERROR_UNSUPPORTED unless a model_index.json names a pipeline of Z-Image
+ * (zi_is_pipeline_class), and with ZI_ERROR_BAD_FORMAT if it names none. Has a config_reader's
+ * signature, but reads nothing: config may be NULL. */
 static bool check_index_class(const char *path, const cJSON *json, zi_config *config,
                               zi_error *error)
 {
-    static const char *const same[] = {"ZImagePipeline", "ZImageImg2ImgPipeline",
-                                       "ZImageInpaintPipeline"};
     const char *name;
     (void)config; /* it names the pipeline, no shapes */
     if (!zi_json_string(path, json, "_class_name", &name, error)) return false;
-    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
-        if (strcmp(name, same[i]) == 0) return true;
+    if (zi_is_pipeline_class(name)) return true;
     if (strncmp(name, "ZImageControlNet", strlen("ZImageControlNet")) == 0)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "_class_name",
                                "\"_class_name\" is %.60s, but ControlNets are not supported; write "

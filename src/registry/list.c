@@ -107,25 +107,8 @@ zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *
 /* The kind by section; in the hub's cache by inspection, and ZI_MODEL_OTHER without one. */
 static zi_model_kind kind_of(const zi_registry_entry *entry)
 {
-    switch (entry->section) {
-    case ZI_SECTION_PROMPT_ENHANCER:
-        return ZI_MODEL_LANGUAGE;
-    case ZI_SECTION_TEXT_ENCODERS:
-    case ZI_SECTION_CLIP:
-        return ZI_MODEL_TEXT_ENCODER;
-    case ZI_SECTION_VAE:
-        return ZI_MODEL_VAE;
-    case ZI_SECTION_LORAS:
-        return ZI_MODEL_LORA;
-    case ZI_SECTION_UPSCALE_MODELS:
-        return ZI_MODEL_UPSCALER;
-    case ZI_SECTION_CONTROLNET:
-        return ZI_MODEL_CONTROL_NET;
-    case ZI_SECTION_HUB:
-        return entry->inspection ? entry->inspection->kind : ZI_MODEL_OTHER;
-    default:
-        return ZI_MODEL_IMAGE;
-    }
+    return entry->section == ZI_SECTION_HUB && entry->inspection ? entry->inspection->kind
+                                                                 : zi_section_kind(entry->section);
 }
 
 /* Appends an entry to `out`, which has room for it and takes over *from, then zeroed. Skips, and

@@ -16,31 +16,58 @@
 
 enum { MAX_NAME = 200 };
 
+/* What each section has: its name, the kind of its models (the hub's cache has all kinds), and
+ * whether it is one of ComfyUI's folders. */
+static const struct {
+    const char *name;
+    zi_model_kind kind;
+    bool comfyui;
+} sections[] = {
+    [ZI_SECTION_MLX] = {"mlx", ZI_MODEL_IMAGE, false},
+    [ZI_SECTION_PYTORCH] = {"pytorch", ZI_MODEL_IMAGE, false},
+    [ZI_SECTION_COMFYUI] = {"comfyui", ZI_MODEL_IMAGE, false},
+    [ZI_SECTION_DIFFUSION_MODELS] = {"diffusion_models", ZI_MODEL_IMAGE, true},
+    [ZI_SECTION_UNET] = {"unet", ZI_MODEL_IMAGE, true},
+    [ZI_SECTION_CHECKPOINTS] = {"checkpoints", ZI_MODEL_IMAGE, true},
+    [ZI_SECTION_PROMPT_ENHANCER] = {"prompt_enhancer", ZI_MODEL_LANGUAGE, false},
+    [ZI_SECTION_TEXT_ENCODERS] = {"text_encoders", ZI_MODEL_TEXT_ENCODER, true},
+    [ZI_SECTION_CLIP] = {"clip", ZI_MODEL_TEXT_ENCODER, true},
+    [ZI_SECTION_VAE] = {"vae", ZI_MODEL_VAE, true},
+    [ZI_SECTION_LORAS] = {"loras", ZI_MODEL_LORA, true},
+    [ZI_SECTION_UPSCALE_MODELS] = {"upscale_models", ZI_MODEL_UPSCALER, true},
+    [ZI_SECTION_CONTROLNET] = {"controlnet", ZI_MODEL_CONTROL_NET, true},
+    [ZI_SECTION_HUB] = {"hub", ZI_MODEL_OTHER, false},
+    [ZI_SECTION_NAMED] = {"named", ZI_MODEL_IMAGE, false},
+    [ZI_SECTION_DEMO] = {"demo", ZI_MODEL_IMAGE, false},
+};
+
 const char *zi_section_name(zi_section section)
 {
-    static const char *const names[] = {[ZI_SECTION_MLX] = "mlx",
-                                        [ZI_SECTION_PYTORCH] = "pytorch",
-                                        [ZI_SECTION_COMFYUI] = "comfyui",
-                                        [ZI_SECTION_DIFFUSION_MODELS] = "diffusion_models",
-                                        [ZI_SECTION_UNET] = "unet",
-                                        [ZI_SECTION_CHECKPOINTS] = "checkpoints",
-                                        [ZI_SECTION_PROMPT_ENHANCER] = "prompt_enhancer",
-                                        [ZI_SECTION_TEXT_ENCODERS] = "text_encoders",
-                                        [ZI_SECTION_CLIP] = "clip",
-                                        [ZI_SECTION_VAE] = "vae",
-                                        [ZI_SECTION_LORAS] = "loras",
-                                        [ZI_SECTION_UPSCALE_MODELS] = "upscale_models",
-                                        [ZI_SECTION_CONTROLNET] = "controlnet",
-                                        [ZI_SECTION_HUB] = "hub",
-                                        [ZI_SECTION_NAMED] = "named",
-                                        [ZI_SECTION_DEMO] = "demo"};
-    return names[section];
+    return sections[section].name;
+}
+
+zi_model_kind zi_section_kind(zi_section section)
+{
+    return sections[section].kind;
 }
 
 bool zi_section_is_comfyui(zi_section section)
 {
-    return (section > ZI_SECTION_COMFYUI && section < ZI_SECTION_PROMPT_ENHANCER) ||
-           (section > ZI_SECTION_PROMPT_ENHANCER && section < ZI_SECTION_HUB);
+    return sections[section].comfyui;
+}
+
+bool zi_section_has_images(zi_section section)
+{
+    return (int)section < ZI_FOLDER_SECTIONS && sections[section].kind == ZI_MODEL_IMAGE;
+}
+
+zi_section zi_section_find(const char *name, size_t length)
+{
+    int i = 0;
+    while (i < ZI_FOLDER_SECTIONS &&
+           (strlen(sections[i].name) != length || strncmp(name, sections[i].name, length) != 0))
+        i++;
+    return (zi_section)i;
 }
 
 /* ---- lists ---- */
@@ -264,14 +291,17 @@ static bool add_section(const zi_registry *r, const char *root, zi_section secti
     return ok;
 }
 
-/* Appends the models of all sections of the models folder, unsorted. False: out of memory. */
-static bool add_models_folder(const zi_registry *r, zi_model_locations *out, zi_error *error)
+/* Appends the models of the models folder, unsorted: of all sections, or of those of a kind, unless
+ * that is NULL. False: out of memory. */
+static bool add_models_folder(const zi_registry *r, const zi_model_kind *kind,
+                              zi_model_locations *out, zi_error *error)
 {
     bool ok = true;
     char *real = r->options.names_only ? real_models_folder(r) : NULL;
     const char *root = r->options.names_only ? real : r->options.folder;
     for (int section = 0; ok && root && section < ZI_FOLDER_SECTIONS; section++)
-        ok = add_section(r, root, (zi_section)section, out, error);
+        if (!kind || sections[section].kind == *kind)
+            ok = add_section(r, root, (zi_section)section, out, error);
     free(real);
     return ok;
 }
@@ -298,22 +328,35 @@ bool zi_registry_locate_comfyui(const zi_registry *registry, const char *root,
     return finish_locations(ok, out);
 }
 
-bool zi_registry_find_in_folder(const zi_registry *registry, const char *name,
-                                zi_model_location *out, zi_error *error)
+/* How much of a listed name "SECTION/SUBFOLDER/FILE" another name has. */
+typedef enum { MATCHES_NOT, MATCHES_FILE, MATCHES_IN_SECTION, MATCHES_WHOLE } name_match;
+
+static name_match match_name(const char *listed, const char *name)
+{
+    const char *slash = strchr(listed, '/'), *last = strrchr(listed, '/');
+    return !strcmp(listed, name)               ? MATCHES_WHOLE
+           : slash && !strcmp(slash + 1, name) ? MATCHES_IN_SECTION
+           : last && !strcmp(last + 1, name)   ? MATCHES_FILE
+                                               : MATCHES_NOT;
+}
+
+bool zi_registry_find_in_folder(const zi_registry *registry, const zi_model_kind *kind,
+                                const char *name, zi_model_location *out, zi_error *error)
 {
     zi_model_locations all = {0};
-    bool ok = add_models_folder(registry, &all, error);
-    *out = (zi_model_location){0};
-    if (all.count) qsort(all.entries, all.count, sizeof *all.entries, compare_locations);
-    for (size_t i = 0; ok && i < all.count && !out->name; i++) {
-        const char *full = all.entries[i].name, *slash = strchr(full, '/'),
-                   *last = strrchr(full, '/');
-        if (strcmp(full, name) != 0 && (!slash || strcmp(slash + 1, name) != 0) &&
-            (!last || strcmp(last + 1, name) != 0))
-            continue;
-        *out = all.entries[i];
-        all.entries[i] = (zi_model_location){0};
+    zi_model_location *best = NULL;
+    name_match found = MATCHES_NOT;
+    bool ok = finish_locations(add_models_folder(registry, kind, &all, error), &all);
+    for (size_t i = 0; i < all.count; i++) {
+        zi_model_location *it = &all.entries[i];
+        name_match match = match_name(it->name, name);
+        bool first = !best || match == MATCHES_WHOLE || it->section == best->section;
+        if (match <= found || !first) continue;
+        best = it;
+        found = match;
     }
+    *out = best ? *best : (zi_model_location){0};
+    if (best) *best = (zi_model_location){0};
     zi_model_locations_free(&all);
     return ok;
 }
@@ -418,13 +461,10 @@ char *zi_registry_name_of(const zi_registry *registry, const char *path)
     char *root = real_models_folder(registry), *real = real_path_within(root, path);
     const char *rest = real ? real + strlen(root) + 1 : NULL,
                *slash = rest ? strchr(rest, '/') : NULL;
-    char *name = NULL;
-    for (int i = 0; slash && i < ZI_FOLDER_SECTIONS; i++) {
-        const char *section = zi_section_name((zi_section)i);
-        if (strlen(section) == (size_t)(slash - rest) && !strncmp(rest, section, strlen(section)) &&
-            (zi_section_is_comfyui((zi_section)i) || is_plain_name(slash + 1)))
-            name = strdup(rest);
-    }
+    zi_section section = slash ? zi_section_find(rest, (size_t)(slash - rest)) : ZI_SECTION_HUB;
+    bool listed =
+        section != ZI_SECTION_HUB && (zi_section_is_comfyui(section) || is_plain_name(slash + 1));
+    char *name = listed ? strdup(rest) : NULL;
     char *base = name ? NULL : zi_path_basename(path);
     if (base) name = zi_path_join(zi_section_name(ZI_SECTION_NAMED), base);
     free(base);
@@ -451,7 +491,7 @@ bool zi_registry_locate_models(const zi_registry *registry, zi_model_locations *
                                zi_error *error)
 {
     *out = (zi_model_locations){0};
-    bool ok = add_models_folder(registry, out, error) && add_hub_cache(registry, out, error) &&
-              add_option_models(registry, out, error);
+    bool ok = add_models_folder(registry, NULL, out, error) &&
+              add_hub_cache(registry, out, error) && add_option_models(registry, out, error);
     return finish_locations(ok, out);
 }

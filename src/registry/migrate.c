@@ -14,9 +14,7 @@
 /* Whether name is that of a section's folder, such as mlx or text_encoders. */
 static bool is_section(const char *name)
 {
-    for (int i = 0; i < ZI_FOLDER_SECTIONS; i++)
-        if (!strcmp(name, zi_section_name((zi_section)i))) return true;
-    return false;
+    return zi_section_find(name, strlen(name)) != ZI_SECTION_HUB;
 }
 
 /* Returns FOLDER/SECTION/NAME, in new memory; NULL: out of memory. */

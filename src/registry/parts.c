@@ -12,26 +12,29 @@
 
 enum { PARTS = 2 };
 
-/* The components that are chosen: the folders that have them, in the order in which they are
- * searched, and the beginning of the name that ComfyUI's templates for Z-Image use. */
+/* The components that are chosen: the kind of the sections that have them, and the beginning of the
+ * name that ComfyUI's templates for Z-Image use. */
 static const struct {
     zi_component component;
-    zi_section sections[2];
+    zi_model_kind content;
     const char *usual_name;
 } kinds[PARTS] = {
-    {ZI_COMPONENT_TEXT_ENCODER, {ZI_SECTION_TEXT_ENCODERS, ZI_SECTION_CLIP}, "qwen_3_4b"},
-    {ZI_COMPONENT_VAE, {ZI_SECTION_VAE, ZI_SECTION_VAE}, "ae."},
+    {ZI_COMPONENT_TEXT_ENCODER, ZI_MODEL_TEXT_ENCODER, "qwen_3_4b"},
+    {ZI_COMPONENT_VAE, ZI_MODEL_VAE, "ae."},
 };
+
+/* Whether the parts of this kind lie in this section. */
+static bool has_parts(zi_section section, int kind)
+{
+    return zi_section_kind(section) == kinds[kind].content;
+}
 
 /* ---- ComfyUI's folders ---- */
 
-/* Whether name is that of one of ComfyUI's folders of image models. */
-static bool is_image_section(const char *name)
+/* Whether a section is one of ComfyUI's folders of image models. */
+static bool is_image_section(zi_section section)
 {
-    for (int i = 0; i < ZI_SECTION_PROMPT_ENHANCER; i++)
-        if (zi_section_is_comfyui((zi_section)i) && !strcmp(name, zi_section_name((zi_section)i)))
-            return true;
-    return false;
+    return zi_section_is_comfyui(section) && zi_section_has_images(section);
 }
 
 /* Sets *root to the folder, in new memory, that has the folder of image models in which the path
@@ -46,7 +49,7 @@ static bool find_root(const char *path, char **root, zi_error *error)
     for (int level = 0; at && ok && !found && level < MAX_LEVELS; level++) {
         char *name = zi_path_basename(at), *above = zi_path_dirname(at);
         ok = name && above;
-        found = ok && is_image_section(name);
+        found = ok && is_image_section(zi_section_find(name, strlen(name)));
         bool top = ok && !strcmp(above, at);
         free(name);
         free(at);
@@ -89,8 +92,8 @@ bool zi_may_be_diffusion_model(const zi_model_location *location)
 static bool is_comfyui_root(const char *folder)
 {
     bool is = false;
-    for (int i = 0; i < ZI_SECTION_PROMPT_ENHANCER; i++) {
-        if (!zi_section_is_comfyui((zi_section)i)) continue;
+    for (int i = 0; i < ZI_FOLDER_SECTIONS; i++) {
+        if (!is_image_section((zi_section)i)) continue;
         char *path = zi_path_join(folder, zi_section_name((zi_section)i));
         is = is || (path && zi_is_dir(path));
         free(path);
@@ -125,7 +128,7 @@ bool zi_registry_find_in_comfyui(const zi_registry *registry, const char *folder
     zi_text_init(&names, 1 << 10);
     for (size_t i = 0; i < all.count; i++) {
         const zi_model_location *it = &all.entries[i];
-        if (it->section >= ZI_SECTION_PROMPT_ENHANCER || !zi_may_be_diffusion_model(it)) continue;
+        if (!zi_section_has_images(it->section) || !zi_may_be_diffusion_model(it)) continue;
         if (count++ < SHOWN) zi_text_printf(&names, "%s%s", count > 1 ? ", " : "", it->name);
         found = it->path;
     }
@@ -166,11 +169,9 @@ typedef struct {
     bool usual;         /* the chosen one has the usual name */
 } choice;
 
-/* Offers the part of that number, section, name and inspection (NULL: unknown) to the choice. */
-static void offer(choice *c, size_t number, zi_section section, const char *name,
-                  const zi_inspection *part)
+/* Offers the part, of the choice's kind, of that number, name and inspection (NULL: unknown). */
+static void offer(choice *c, size_t number, const char *name, const zi_inspection *part)
 {
-    if (section != kinds[c->kind].sections[0] && section != kinds[c->kind].sections[1]) return;
     if (!fits(part, c->model, kinds[c->kind].component)) return;
     bool usual = has_usual_name(name, c->kind);
     if (!c->count || (usual && !c->usual)) {
@@ -214,10 +215,9 @@ static bool choose_part(zi_registry *r, const zi_model_locations *all, const zi_
     choice c = {.model = model, .kind = kind};
     for (size_t i = 0; i < all->count; i++) {
         const zi_model_location *it = &all->entries[i];
-        if (it->section != kinds[kind].sections[0] && it->section != kinds[kind].sections[1])
-            continue;
+        if (!has_parts(it->section, kind)) continue;
         zi_inspection *part = inspect(r, it, now);
-        offer(&c, i, it->section, it->name, part);
+        offer(&c, i, it->name, part);
         zi_inspection_free(part);
     }
     if (!c.count) return true;
@@ -316,10 +316,9 @@ static bool all_inspected(zi_registry *r, const zi_model_location *model, const 
     bool known = in;
     zi_inspection_free(in);
     for (size_t i = 0; known && i < all.count; i++) {
-        zi_section section = all.entries[i].section;
         bool part = false;
         for (int kind = 0; kind < PARTS; kind++)
-            part = part || section == kinds[kind].sections[0] || section == kinds[kind].sections[1];
+            part = part || has_parts(all.entries[i].section, kind);
         if (!part) continue;
         in = zi_registry_cached_inspection(r, all.entries[i].path);
         known = in;
@@ -378,7 +377,8 @@ static const zi_registry_entry *choose_entry(const zi_registry_list *list,
     choice c = {.model = model->inspection, .kind = kind};
     if (!zi_section_is_comfyui(model->section) || !lacks(model->inspection, kind)) return NULL;
     for (size_t i = 0; i < list->count; i++)
-        offer(&c, i, list->entries[i].section, list->entries[i].name, list->entries[i].inspection);
+        if (has_parts(list->entries[i].section, kind))
+            offer(&c, i, list->entries[i].name, list->entries[i].inspection);
     return c.count ? &list->entries[c.best] : NULL;
 }
 
@@ -424,24 +424,18 @@ bool zi_registry_add_parts(zi_registry *registry, zi_registry_list *list, zi_err
 
 /* ---- by name ---- */
 
-/* Sets *path, which is NULL before, to the model SECTION/NAME in one of the component's folders; it
+/* Sets *path, which is NULL before, to the model of this name in one of the component's folders; it
  * stays NULL if there is none. False: memory is short. */
 static bool find_in_sections(const zi_registry *r, zi_component component, const char *name,
                              char **path, zi_error *error)
 {
+    zi_model_location found = {0};
     bool ok = true;
     for (int kind = 0; kind < PARTS; kind++)
-        for (int i = 0; ok && !*path && kinds[kind].component == component && i < 2; i++) {
-            zi_model_location found;
-            char *full = zi_path_join(zi_section_name(kinds[kind].sections[i]), name);
-            ok = full || zi_error_no_memory(error, strlen(name));
-            if (ok) ok = zi_registry_find_in_folder(r, full, &found, error);
-            if (ok) {
-                *path = found.path;
-                free(found.name);
-            }
-            free(full);
-        }
+        if (kinds[kind].component == component)
+            ok = zi_registry_find_in_folder(r, &kinds[kind].content, name, &found, error);
+    *path = found.path;
+    free(found.name);
     return ok;
 }
 

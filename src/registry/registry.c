@@ -6,6 +6,7 @@
 #include "hub/cache.h"
 #include "io/gguf_split.h"
 #include "io/json.h"
+#include "io/layout.h"
 #include "io/weights_files.h"
 #include "registry/partial_download.h"
 #include "registry/stale_temporary.h"
@@ -157,7 +158,7 @@ static bool find_listed(const zi_registry *r, const char *name, zi_resolved_mode
                         zi_error *error)
 {
     zi_model_location entry;
-    if (!zi_registry_find_in_folder(r, name, &entry, error)) return false;
+    if (!zi_registry_find_in_folder(r, NULL, name, &entry, error)) return false;
     out->name = entry.name;
     out->path = entry.path;
     if (out->path) return true;
@@ -205,10 +206,9 @@ static bool find_named(const zi_registry *r, const char *name, zi_resolved_model
         return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name",
                                "there is no such model, so name one that is in the list of models");
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, repo ? "repo" : "name",
-                           "no such file or folder, and no model of that name in %s/mlx, "
-                           "%s/pytorch or %s/comfyui%s",
-                           folder, folder, folder,
-                           repo ? ", nor a whole one in the cache of Hugging Face" : "");
+                           "no such file or folder, and no model of that name in the models folder "
+                           "%s%s",
+                           folder, repo ? ", nor a whole one in the cache of Hugging Face" : "");
 }
 
 /* Sets *out to the model of the chosen default's name, as ZI_RESOLVED_DEFAULT. ZI_ERROR_NOT_FOUND:
@@ -234,7 +234,7 @@ static bool find_chosen(const zi_registry *r, const char *name, bool from_file,
  * kinds of models are, only if it may be one of Z-Image. */
 static bool may_generate(const zi_model_location *location)
 {
-    return location->section < ZI_SECTION_PROMPT_ENHANCER &&
+    return zi_section_has_images(location->section) &&
            (!zi_section_is_comfyui(location->section) || zi_may_be_diffusion_model(location));
 }
 
@@ -263,7 +263,6 @@ static bool fail_ambiguous(const zi_registry *r, const zi_model_location *const 
 static bool is_image_model_of_hub(const zi_model_location *location)
 {
     enum { MAX_INDEX = 1 << 20 };
-    static const char class_prefix[] = "ZImage";
     cJSON *json = NULL;
     if (location->section != ZI_SECTION_HUB || !zi_snapshot_is_complete(location->path))
         return false;
@@ -273,7 +272,7 @@ static bool is_image_model_of_hub(const zi_model_location *location)
     const char *name = index && zi_is_file(index) && zi_json_read(index, MAX_INDEX, &json, NULL)
                            ? cJSON_GetStringValue(zi_json_find(json, "_class_name"))
                            : NULL;
-    bool is = (name && !strncmp(name, class_prefix, sizeof class_prefix - 1)) ||
+    bool is = (name && zi_is_pipeline_class(name)) ||
               zi_weights_find(location->path, "weights", weights, &shards);
     cJSON_Delete(json);
     free(index);
@@ -473,14 +472,9 @@ static bool fail_unknown(const char *name, zi_error *error)
  * ZI_SECTION_HUB: it has none. */
 static zi_section section_of_name(const char *name)
 {
-    for (int i = 0; i < ZI_FOLDER_SECTIONS; i++) {
-        const char *section = zi_section_name((zi_section)i);
-        size_t length = strlen(section);
-        if (!strncmp(name, section, length) &&
-            (name[length] == '/' || (!name[length] && i == ZI_SECTION_PROMPT_ENHANCER)))
-            return (zi_section)i;
-    }
-    return ZI_SECTION_HUB;
+    size_t length = strcspn(name, "/");
+    zi_section section = zi_section_find(name, length);
+    return name[length] || section == ZI_SECTION_PROMPT_ENHANCER ? section : ZI_SECTION_HUB;
 }
 
 bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasting, zi_error *error)
@@ -493,7 +487,7 @@ bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasti
     else if (ok && section == ZI_SECTION_PROMPT_ENHANCER)
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, found.name,
                           "is a language model, which generates no images; name an image model");
-    else if (ok && section > ZI_SECTION_PROMPT_ENHANCER && section < ZI_SECTION_HUB)
+    else if (ok && section != ZI_SECTION_HUB && !zi_section_has_images(section))
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, found.name,
                           "is in the folder %s, whose models generate no images by themselves; "
                           "name an image model",
@@ -517,7 +511,7 @@ static bool find_removable(const zi_registry *r, const char *name, char **path, 
     *path = *location = NULL;
     if (partial) return zi_partial_download_find(o->folder, partial, path, error);
     if (zi_is_temporary_name(name)) return zi_stale_temporary_find(o->folder, name, path, error);
-    if (!zi_registry_find_in_folder(r, name, &entry, error)) return false;
+    if (!zi_registry_find_in_folder(r, NULL, name, &entry, error)) return false;
     *location = entry.name;
     entry.name = NULL;
     zi_model_location_free(&entry);

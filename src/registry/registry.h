@@ -6,8 +6,7 @@
 
 #include <pthread.h>
 
-/* Number of sections that are folders in the models folder. Those before
- * ZI_SECTION_PROMPT_ENHANCER hold image models. */
+/* Number of sections that are folders in the models folder. */
 enum { ZI_FOLDER_SECTIONS = ZI_SECTION_HUB };
 
 struct zi_registry {
@@ -42,8 +41,18 @@ bool zi_registry_locate_models(const zi_registry *registry, zi_model_locations *
  * weights that have the name of diffusers, transformers or MLX. False also when memory is short. */
 bool zi_folder_is_model(const char *dir);
 
+/* The kind of a section's models; ZI_MODEL_OTHER for the hub's cache, where files decide. */
+zi_model_kind zi_section_kind(zi_section section);
+
 /* Whether a section is one of ComfyUI's folders, which may have subfolders. */
 bool zi_section_is_comfyui(zi_section section);
+
+/* Whether a section is a folder of image models. */
+bool zi_section_has_images(zi_section section);
+
+/* The section whose folder has the name of the first `length` bytes of name; ZI_SECTION_HUB: none.
+ */
+zi_section zi_section_find(const char *name, size_t length);
 
 /* Finds the models in ComfyUI's folders below root, sorted, as zi_registry_locate_models does.
  * Links are followed as the registry's options say. The caller frees *out. False: out of memory;
@@ -66,10 +75,13 @@ bool zi_path_may_be_model(const char *path, const char *name);
 bool zi_check_model_name(const char *name, zi_error *error) ZI_CHECKED;
 
 /* Finds a model of the models folder by "SECTION/NAME" or NAME alone (then in the first section
- * that has it), which in ComfyUI's folders may leave out subfolders. *out is {0} if there is none,
- * which is not an error; the caller frees it. False: out of memory; *out is {0}, too. */
-bool zi_registry_find_in_folder(const zi_registry *registry, const char *name,
-                                zi_model_location *out, zi_error *error) ZI_CHECKED;
+ * that has it), which in ComfyUI's folders may leave out subfolders; whole names come first, then,
+ * in a section, those that leave out nothing. kind: only in sections of this kind; NULL: in all.
+ * *out is {0} if there is none, which is not an error; the caller frees it. False: out of memory;
+ * *out is {0}, too. */
+bool zi_registry_find_in_folder(const zi_registry *registry, const zi_model_kind *kind,
+                                const char *name, zi_model_location *out,
+                                zi_error *error) ZI_CHECKED;
 
 /* Frees the strings and zeroes the struct, which is the caller's. A zeroed struct is allowed, NULL
  * is not. */

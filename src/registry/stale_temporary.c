@@ -40,17 +40,12 @@ void zi_stale_temporary_for_each(const char *folder, zi_stale_temporary_fn fn, v
     }
 }
 
-/* Whether name is SECTION/FILE, with mlx, pytorch, comfyui or prompt_enhancer as the section (its
- * folder need not exist), and without further slashes. */
+/* Whether name is SECTION/FILE without further slashes. The section's folder need not exist. */
 static bool is_in_section(const char *name)
 {
     const char *slash = strchr(name, '/');
-    for (int i = 0; slash && !strchr(slash + 1, '/') && i < ZI_FOLDER_SECTIONS; i++) {
-        const char *section = zi_section_name((zi_section)i);
-        size_t length = strlen(section);
-        if (!strncmp(name, section, length) && name + length == slash) return true;
-    }
-    return false;
+    return slash && !strchr(slash + 1, '/') &&
+           zi_section_find(name, (size_t)(slash - name)) != ZI_SECTION_HUB;
 }
 
 bool zi_stale_temporary_find(const char *folder, const char *name, char **path, zi_error *error)

@@ -45,7 +45,7 @@ class Fields(Case):
 
     def test_fields_without_an_option(self):
         self.refuses_call(["zimage: source and destination are the same"], "convert", MODEL, MODEL, "--to", "mlx")
-        self.refuses_call(["zimage: 'x' is not a repository"], "download", "x")
+        self.refuses_call(["zimage: 'x' is not a repository", "z-image-turbo, prompt-enhancer or tokenizer"], "download", "x")
 
 
 class Files(Case):

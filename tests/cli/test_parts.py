@@ -90,7 +90,7 @@ class Names(PartsCase):
     def test_names_that_are_none(self):
         for option in "--vae", "--text-encoder", "--reference":
             with self.subTest(option):
-                self.fails_to_draw(["nothing", "no such file or folder"], "-m", MODEL, option, "nothing")
+                self.fails_to_draw(["nothing", "no such file or folder", "in the models folder models"], "-m", MODEL, option, "nothing")
                 self.fails_to_draw(["some/repo", "zimage download some/repo"], "-m", MODEL, option, "some/repo")
         self.put_file(VAE, "models/comfyui/some_vae.safetensors")
         self.fails_to_draw(["no text encoder in it"], "-m", MODEL, "--text-encoder", "some_vae.safetensors")
@@ -140,6 +140,9 @@ class Tokenizers(PartsCase):
     def test_in_a_conversion(self):
         """The files of the tokenizer go along, and not the weights beside them."""
         put_tokenizer(self.path("alone"))
+        for name in "model.ckpt", "MODEL.PT", "pytorch_model.bin", "pytorch_model.bin.index.json", "x.safetensors.index.json", \
+                "y.safetensors.index.fp16.json":
+            self.write("alone/" + name, "weights")
         self.good(self.run_zimage("convert", "alone/t.safetensors", "m", "--to", "mlx", *self.parts[2:]))
         self.assertEqual(sorted(os.listdir(self.path("m", "tokenizer"))), sorted(os.listdir(TOKENIZER)))
         self.good(self.run_zimage("verify", "m"))
@@ -180,7 +183,7 @@ class Tokenizers(PartsCase):
         self.good(self.download("tokenizer"))
         self.assertEqual(self.listed(), {})
         self.assertIn("demo", self.draw()[1])
-        self.fails_to_draw([REPO], "-m", REPO)
+        self.fails_to_draw(["nor a whole one in the cache", f"zimage download {REPO}"], "-m", REPO)
         before = self.hub.sent()
         self.good(self.download())
         self.assertEqual(self.hub.sent() - before,
@@ -399,8 +402,23 @@ class ComfyUI(PartsCase):
         for old, new in (("diffusion_models/z_image_turbo", "diffusion_models/z"), ("vae/ae", "vae/z"),
                          ("text_encoders/qwen_3_4b", "text_encoders/z")):
             os.rename(self.path("models", old + ".safetensors"), self.path("models", new + ".safetensors"))
-        got, _ = self.draw("-m", "z.safetensors", "--vae", "z.safetensors", "--text-encoder", "z.safetensors")
-        self.assertEqual(got, self.wanted)
+        names = ["-m", "z.safetensors", "--vae", "z.safetensors", "--text-encoder", "z.safetensors"]
+        self.assertEqual(self.draw(*names)[0], self.wanted)
+        for folder in "vae", "text_encoders":
+            os.makedirs(self.path("models", folder, "sub"))
+            os.rename(self.path("models", folder, "z.safetensors"), self.path("models", folder, "sub", "z.safetensors"))
+        self.assertEqual(self.draw(*names, "--reference", TOKENIZER)[0], self.wanted)
+
+    def test_whole_names_come_first(self):
+        """Then, in one folder, the file that is in no subfolder of it."""
+        os.rename(self.path("comfy"), self.path("models"))
+        for folder in "vae/a", "diffusion_models/vae":
+            os.makedirs(self.path("models", folder))
+            write_vae(self.path("models", folder, "ae.safetensors"), latent=4)
+        for name in "vae/ae.safetensors", "ae.safetensors":
+            with self.subTest(name):
+                self.assertEqual(self.draw("-m", "z_image_turbo.safetensors", "--vae", name)[0], self.wanted)
+        self.refused(self.run_zimage("models", "default", "vae/ae.safetensors"), 1, "folder vae")
 
     def test_other_commands(self):
         self.good(self.run_zimage("verify", "comfy"))
@@ -427,6 +445,9 @@ class Default(PartsCase):
     def test_models_of_the_hub_cache(self):
         self.add("stable/diffusion", {"model_index.json": b'{"_class_name": "StableDiffusionPipeline"}',
                                       "unet/config.json": b"{}"})
+        self.assertIn("demo", self.draw()[1])
+        # loading knows it by the same name, and rejects it
+        self.add("stable/control", {**model_files(), "model_index.json": b'{"_class_name": "ZImageControlNetPipeline"}'})
         self.assertIn("demo", self.draw()[1])
         self.add("someone/Z-Image")
         _, told = self.draw()
