@@ -368,7 +368,7 @@ class Models(Case):
         self.assertIn("Model: demo-model", png_infotext(self.read("out.png")))
 
     def test_neither_path_nor_name(self):
-        self.refuses(1, ["nobody", "models/pytorch"], model="nobody")
+        self.refuses(1, ["nobody", "the models folder models"], model="nobody")
         self.refuses(2, ["--model: is empty; name a model"], model="")
         for option in "--vae", "--text-encoder", "--reference":
             self.refuses(2, [option + ": is empty; name a model or a file"], option, "")
