@@ -176,9 +176,10 @@ static char *image_name(const char *name, int number, int images, uint64_t seed)
     return numbered;
 }
 
-/* The output path of a job's image i (from 0) in new memory; NULL: out of memory. Without -o it is
- * zimage-SEED.png in the current folder, or with -2, -3, ... if such a file exists, unless it may
- * be replaced. */
+/* The output path of a job's image i (from 0) in new memory; NULL: out of memory. With -o it is the
+ * name that image_name returns, else zimage-SEED in the current folder with the extension of
+ * --format. -2, -3, ... is appended if this run has used the name or, without -o, such a file
+ * exists, unless --overwrite (replaces it) or --no-clobber (refuses it later) is given. */
 static char *image_path(const zi_generate_args *args, const zi_generate_job *job, int images, int i,
                         const zi_used_names *used)
 {

@@ -189,8 +189,8 @@ ZI_API char *zi_image_json(const zi_image *image, const char *infotext);
 
 /* Describes an image file as zi_image_json does, with "source", the form of its generation
  * parameters ("infotext", "ComfyUI graph", "InvokeAI", ...; null: none is known), and "texts", all
- * texts in the file by name; null: one that is too long or cannot be decoded. Fails as
- * zi_image_load. zi_free() *json. */
+ * texts in the file by name; null: one that is too long or cannot be decoded. zi_free() *json.
+ * False: as zi_image_load; *json is unchanged. */
 ZI_API bool zi_image_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
 
 /* zi_image_inspect for the `size` bytes of a file; max_pixels as in zi_image_decode. */

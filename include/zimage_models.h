@@ -501,8 +501,10 @@ ZI_API bool zi_registry_set_default(zi_registry *registry, const char *name, boo
                                     zi_error *error) ZI_CHECKED;
 
 /* Sets path and name ("comfyui/FILE") for a new model with that file name in one of the folder's
- * sections; zi_free() both. Creates the section's folder, but no file. ZI_ERROR_EXISTS: something
- * is there. ZI_ERROR_INVALID_ARGUMENT: `file` is no plain file name, or that of a temporary. */
+ * sections; zi_free() both. Creates the section's folder, even if it fails then, but no file.
+ * ZI_ERROR_EXISTS: something is there. ZI_ERROR_INVALID_ARGUMENT: `file` is no plain file name, or
+ * that of a temporary. ZI_ERROR_IO: the folder cannot be made or, with options->names_only, is a
+ * link to a place outside the models folder. */
 ZI_API bool zi_registry_new_path(zi_registry *registry, zi_section section, const char *file,
                                  char **path, char **name, zi_error *error) ZI_CHECKED;
 

@@ -21,8 +21,9 @@ void zi_scanner_stop(zi_scanner *scanner);
  */
 void zi_scanner_free(zi_scanner *scanner);
 
-/* Makes the thread inspect models that are not known yet; returns at once. The thread publishes the
- * event "models" when it has inspected any. */
+/* Makes the thread look for models in all folders, inspect those that are not known yet, and
+ * compute the hashes of image models that have none; returns at once. If there were any, the thread
+ * publishes the event "models": meanwhile at most once a second, and at the end. */
 void zi_scanner_wake(zi_scanner *scanner);
 
 /* A model file that a client has uploaded. */

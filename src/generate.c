@@ -196,8 +196,9 @@ static bool tokenize_field(const zi_generation_job *j, const char *field, const 
     return false;
 }
 
-/* Tokenizes the prompt, and the negative prompt (not NULL) if guidance is not 0, into the job.
- * False: *error is set; what was tokenized is freed with the job. */
+/* Tokenizes the prompt, and the negative prompt (not NULL) if guidance is not 0, into the job; each
+ * is cut to the request's max_tokens. False: *error is set; what was tokenized is freed with the
+ * job. */
 static bool tokenize_prompts(zi_generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;

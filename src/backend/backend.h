@@ -6,8 +6,8 @@
  *
  * There is no graph: operations are called in the order in which they are to happen, and a backend
  * executes or records them. They cannot fail: shapes are checked when weights are bound, and
- * memory is planned before the first of them. What goes wrong on a device is remembered until
- * zi_submit, zi_wait or zi_read reports it.
+ * memory is planned before the first of them. What goes wrong on a device is remembered:
+ * zi_submit, zi_wait and zi_read report it from then on.
  *
  * Arguments that are passed by address are copied before a call returns, names and row numbers
  * too; a zi_weight stays where it is for as long as its model is loaded.

@@ -223,10 +223,11 @@ static bool is_quantizable(const zi_write_item *item, zi_naming layout)
            width >= 64 && width % layouts[layout].group == 0;
 }
 
-/* Sets item->storage, and item->copied if the source already has it. item->entries, component and
- * nhwc must be set. Precision "original": the source's storage if the layout can hold it, else a
- * similar unquantized type. What a quantized precision leaves unquantized: F16 in MLX, F32 for
- * GGUF's vectors, else as in "original". */
+/* Sets item->storage, and item->copied: whether the source already has that storage. item->entries,
+ * component and nhwc must be set. Precision "original": the source's storage if the layout can hold
+ * it, else a similar unquantized type. Another precision: its storage, or the source's if that may
+ * stand for it (storage_satisfies); for what it leaves unquantized F16 in MLX, F32 for GGUF's
+ * vectors, else as in "original". */
 static void choose_storage(zi_write_item *item, zi_naming layout, zi_precision precision)
 {
     const zi_value_storage *quantized = quantized_storage(layout, precision);

@@ -39,7 +39,8 @@ static cJSON *fields_json(const zi_infotext_fields *f)
     return fields;
 }
 
-/* The lines of a text as a new JSON list, owned by the caller; "" is an empty one. */
+/* The lines of a text, without those that are empty, as a new JSON list, owned by the caller. When
+ * memory is short, it is NULL or lacks lines. */
 static cJSON *lines_json(const char *lines)
 {
     cJSON *list = cJSON_CreateArray();

@@ -59,8 +59,9 @@ static void write_sizes(cJSON *root, const zi_inspection *in)
     }
 }
 
-/* Adds "components": an object with presence (true or false) and tensors of each component; an
- * empty one when the inspection has none. */
+/* Adds "components": an object with an object for each component, which has "present" (true or
+ * false) and, if the component has files, the members that write_summary adds; an empty one when
+ * the inspection has none. */
 static void write_components(cJSON *root, const zi_inspection *in)
 {
     cJSON *components = cJSON_AddObjectToObject(root, "components");

@@ -155,7 +155,8 @@ bool zi_source_check_values(const zi_source *source, zi_error *error)
     return true;
 }
 
-/* Fails, as zi_source_sample_values does, for this entry. */
+/* Fails with ZI_ERROR_BAD_FORMAT if a value that is not finite is in the first or last row of a
+ * matrix or anywhere in another tensor; or when memory is short. */
 static bool sample_entry(const zi_entry *entry, zi_error *error)
 {
     size_t rows, columns;

@@ -159,8 +159,9 @@ static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *erro
     return ok;
 }
 
-/* Loads the only GGUF file of the folder options->path into lm, as load_file does. The other
- * options stay: an image model's file may need its text encoder or tokenizer from them. */
+/* Loads the file at path `gguf`, the only GGUF file of the folder options->path, into lm, as
+ * load_file does. The other options stay: an image model's file may need its text encoder or
+ * tokenizer from them. */
 static bool load_only_file(const zi_model_options *options, const char *gguf, zi_lm *lm,
                            zi_error *error)
 {

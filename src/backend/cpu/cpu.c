@@ -132,8 +132,9 @@ static void write_view(zi_exec *exec, zi_view to, const void *from)
         memcpy(zi_view_host(zi_view_rows(to, row, 1)), (const char *)from + row * bytes, bytes);
 }
 
-/* Copies a view, whose rows may have gaps, to `to` without gaps. False: an earlier check has found
- * values that are not finite; error is set and `to` untouched. */
+/* Copies a view, whose rows may have gaps, to `to` without gaps. False: a check earlier in this
+ * session has found values that are not finite; error is set, in this and all later calls, and `to`
+ * is untouched. */
 static bool read_view(zi_exec *exec, zi_view from, void *to, zi_error *error)
 {
     size_t bytes = from.columns * zi_dtype_size(from.type);
