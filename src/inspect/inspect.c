@@ -165,9 +165,10 @@ static void inspect_component(inspector *in, zi_component component)
     zi_weights_close(&weights);
 }
 
-/* Marks the tokenizer as present or missing, by loading it. One that exists but does not load is
- * present, and a problem; a missing one adds no problem. One that lies beside a file does not
- * count: it is no part of it. Sets in->failed when memory is short. */
+/* Marks the tokenizer as present or missing, by loading it. One of the folder or of the GGUF file
+ * that exists but does not load is present, and a problem; a missing one adds no problem. One that
+ * lies beside a file does not count: it is no part of it. Sets in->failed when memory is short for
+ * a problem. */
 static void inspect_tokenizer(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
@@ -175,12 +176,14 @@ static void inspect_tokenizer(inspector *in)
     zi_tokenizer *tokenizer = NULL;
     zi_error why;
     const zi_gguf *gguf = layout->checkpoint ? layout->checkpoint->gguf : NULL;
-    bool may = zi_is_dir(in->out->path) || (gguf && zi_gguf_find(gguf, "tokenizer.ggml.model"));
-    bool works = may && zi_assembly_tokenizer(&options, &in->assembly, &tokenizer, &why);
+    bool in_gguf = gguf && zi_gguf_find(gguf, "tokenizer.ggml.model");
+    bool works = (zi_is_dir(in->out->path) || in_gguf) &&
+                 zi_assembly_tokenizer(&options, &in->assembly, &tokenizer, &why);
+    bool exists = works || layout->tokenizer || in_gguf;
     zi_tokenizer_free(tokenizer);
-    in->out->components[ZI_COMPONENT_TOKENIZER].present = works || layout->tokenizer;
-    in->out->components[ZI_COMPONENT_TOKENIZER].missing = !works && !layout->tokenizer;
-    if (!works && layout->tokenizer) add_problem(in, &why);
+    in->out->components[ZI_COMPONENT_TOKENIZER].present = exists;
+    in->out->components[ZI_COMPONENT_TOKENIZER].missing = !exists;
+    if (exists && !works) add_problem(in, &why);
 }
 
 /* Marks the scheduler as present if the model has its file, and reads its config into in->config

@@ -136,6 +136,12 @@ class Tokenizers(PartsCase):
         parts = ["-m", "alone/t.safetensors", "--vae", os.path.join(MODEL, "vae")]
         self.draw(*parts, "--text-encoder", "one")
         self.draw(*parts, "--text-encoder", "encoder.gguf")
+        data = self.read("encoder.gguf")
+        self.assertEqual(data.count(b"qwen2"), 1)
+        self.write("encoder.gguf", data.replace(b"qwen2", b"other"))
+        found = json.loads(self.good(self.run_zimage("inspect", "--json", "encoder.gguf")).stdout)
+        self.assertTrue(found["components"]["tokenizer"]["present"])
+        self.assertIn("as other does", " ".join(found["problems"]))
 
     def test_in_a_conversion(self):
         """The files of the tokenizer go along, and not the weights beside them."""
