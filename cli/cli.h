@@ -243,8 +243,9 @@ void zi_print_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
  * it does not give, and options that have no effect. Nothing if it is not valid. (notes.c) */
 void zi_print_request_notes(bool quiet, const zi_request *request, const zi_model *model);
 
-/* Prints a failure: text as a line on standard error, or as JSON the event "failed" or "cancelled".
- * A cancellation is printed once per process. line: of a file of prompts; 0: none. */
+/* Prints a failure: text as a line on standard error, or with --json the event "failed" with text
+ * as its message, or "cancelled". A cancellation is printed once per process. line: of a file of
+ * prompts, for the event "failed" alone; 0: none. */
 void zi_print_failure(const zi_error *error, const char *text, int line);
 
 struct cJSON;

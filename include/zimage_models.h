@@ -496,7 +496,7 @@ ZI_API bool zi_registry_resolve_llm(zi_registry *registry, const char *name, cha
 /* Makes an image model, by its name in zi_registry_read or NAME alone, the default: lasting, in
  * FOLDER/default.txt; else until the registry is closed, before options.model and default.txt, also
  * a later lasting one. ZI_ERROR_NOT_FOUND: the name is unknown, or a path. ZI_ERROR_UNSUPPORTED: it
- * is in prompt_enhancer. */
+ * is in a section of other models, such as prompt_enhancer or vae. */
 ZI_API bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasting,
                                     zi_error *error) ZI_CHECKED;
 

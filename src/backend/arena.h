@@ -33,7 +33,7 @@ zi_arena zi_arena_within(zi_view bytes);
 zi_view zi_arena_take(zi_arena *arena, zi_dtype type, size_t rows, size_t columns);
 
 /* A view [rows, columns] of f32, not cleared, from zi_arena_take; when it does not fit, it has no
- * buffer, and arena->overflow is set. */
+ * buffer, arena->overflow is set, and peak stays. */
 static inline zi_view zi_arena_floats(zi_arena *arena, size_t rows, size_t columns)
 {
     return zi_arena_take(arena, ZI_F32, rows, columns);

@@ -18,8 +18,8 @@ enum {
 
 /* ---- origins ---- */
 
-/* Returns a part of a parsed URL in new memory; NULL if it has none or memory is short. flags:
- * CURLU_... */
+/* Returns a part of a parsed URL in new memory, for free(); NULL if it has none or memory is short.
+ * flags: CURLU_... */
 static char *url_part(CURLU *url, CURLUPart which, unsigned flags)
 {
     char *text = NULL, *copy = NULL;

@@ -57,8 +57,8 @@ typedef struct {
     int count;
 } settings;
 
-/* A callback of zi_infotext_each; user: the settings, to which it adds the pair, in place of an
- * earlier one of the key. */
+/* A callback of zi_infotext_each; user: a `settings *`. Adds the pair to its JSON object, in place
+ * of an earlier one of the key; ignores all after the first SETTINGS_MAX. */
 static void add_setting(void *user, const char *key, const char *value)
 {
     settings *s = user;

@@ -22,7 +22,8 @@ void zi_euler_step(zi_exec *exec, zi_view latents, zi_view velocity, float sigma
 
 /* The second half of a Heun step from sigma to next: turns latents after an Euler step with the
  * velocity `first` into those after a step with the mean of `first` and `second`, the velocity at
- * those latents and next. */
+ * those latents and next. Velocities are towards the image, as in zi_euler_step: latents +=
+ * (next - sigma) / 2 * (first - second). */
 void zi_heun_correct(zi_exec *exec, zi_view latents, zi_view first, zi_view second, float sigma,
                      float next);
 

@@ -34,8 +34,9 @@ static char *repo_base_name(const zi_download_options *options, zi_error *error)
     return base;
 }
 
-/* Sets base, name, the import's source, name and convert, and the paths of the partial download.
- * Creates nothing. The caller frees them, after a failure, too. */
+/* Sets base, name and the paths of the partial download, which the caller frees, after a failure,
+ * too; and the import's source and name, which are borrowed from these, and convert. Creates
+ * nothing. False: the repository's name is not valid, or memory is short. */
 static bool set_names(model_download *d, zi_error *error)
 {
     d->base = repo_base_name(d->options, error);

@@ -169,7 +169,8 @@ typedef struct {
     bool usual;         /* the chosen one has the usual name */
 } choice;
 
-/* Offers the part, of the choice's kind, of that number, name and inspection (NULL: unknown). */
+/* Counts the part, of the choice's kind, of that number, name and inspection, if it fits (NULL:
+ * unknown, does not fit), and chooses it if it is the first or the first with the usual name. */
 static void offer(choice *c, size_t number, const char *name, const zi_inspection *part)
 {
     if (!fits(part, c->model, kinds[c->kind].component)) return;

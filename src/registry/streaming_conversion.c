@@ -313,9 +313,9 @@ static void mark_downloaded(void *user, const zi_transfer_file *wanted)
     pthread_mutex_unlock(&c->mutex);
 }
 
-/* Opens all weights, and so checks their headers, and closes them. *plannable: the headers are
- * enough for a plan. They are not if a tensor has a scaled type, such as fp8, whose plan needs the
- * values of its scales. After a failure *plannable is undefined. */
+/* Opens all weights, and so checks their headers, and closes them. *plannable: all tensors are F32,
+ * F16 or BF16, for which the headers are enough for a plan. Other types, such as fp8, may have
+ * scales, whose values a plan needs. After a failure *plannable is undefined. */
 static bool read_headers(const zi_streaming_conversion *c, bool *plannable, zi_error *error)
 {
     *plannable = true;

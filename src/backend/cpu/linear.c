@@ -194,7 +194,8 @@ static void round_floats(const zi_matrix *w, uint8_t *q, size_t n, size_t unit,
 }
 
 /* Packs rows [row, row + n), n <= nr, of w, which is in groups, k values each from column `depth`
- * on, into a panel of integers; missing rows are zero. */
+ * on, into a panel of integers with their scales and biases; floats are rounded to bytes. Missing
+ * rows are zero. depth and k are whole units. */
 static void pack_groups(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                         char *panel)
 {
