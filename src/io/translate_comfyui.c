@@ -96,7 +96,7 @@ static void set_model(const cJSON *graph, const cJSON *sampler, zi_translation *
     zi_translation_set(out, ZI_TRANSLATED_SHIFT, look_up(graph, sampler, shift, via));
     search s = {graph, VISITS_MAX};
     zi_text loras;
-    zi_text_init(&loras, 16 << 10);
+    zi_text_init(&loras, 1 << 20);
     const cJSON *node = sampler;
     for (int hops = 0; node && hops < 64; hops++) {
         const cJSON *name = find_value(&s, node, lora, no_names);
@@ -107,6 +107,7 @@ static void set_model(const cJSON *graph, const cJSON *sampler, zi_translation *
         const cJSON *next = linked_node(&s, input(node, "model"));
         node = next ? next : linked_node(&s, input(node, "guider"));
     }
+    out->failed |= loras.failed && !loras.too_long;
     if (loras.size && !loras.failed) {
         const cJSON text = {.type = cJSON_String, .valuestring = loras.data};
         zi_translation_add(out, "Lora weights", &text);
