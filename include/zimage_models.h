@@ -193,8 +193,8 @@ ZI_API const char *zi_layout_name(zi_layout_kind layout);
 /* Returns "original", "fp16", "q8", "q4_k" and so on; NULL for other values. Constants. */
 ZI_API const char *zi_precision_name(zi_precision precision);
 
-/* Returns the layout that a destination's extension stands for: ComfyUI for .safetensors, GGUF for
- * .gguf; ZI_LAYOUT_SAME: it has neither. */
+/* Returns the layout that a destination's extension, in letters of any case, stands for: ComfyUI
+ * for .safetensors, GGUF for .gguf; ZI_LAYOUT_SAME: it has neither. */
 ZI_API zi_layout_kind zi_layout_of_extension(const char *destination);
 
 /* Checks that models in a layout can be written in a precision, both values of their types; else

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 const char *const zi_layout_names[] = {
     [ZI_LAYOUT_SAME] = "same",       [ZI_LAYOUT_MLX] = "mlx",   [ZI_LAYOUT_DIFFUSERS] = "diffusers",
@@ -68,7 +69,7 @@ zi_layout_kind zi_layout_of_extension(const char *destination)
     size_t length = strlen(destination);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         size_t tail = strlen(known[i].extension);
-        if (length > tail && !strcmp(destination + length - tail, known[i].extension))
+        if (length > tail && !strcasecmp(destination + length - tail, known[i].extension))
             return known[i].layout;
     }
     return ZI_LAYOUT_SAME;

@@ -129,8 +129,10 @@ class Works(Converted):
         self.good(self.convert(MODEL, "a.safetensors"))
         self.good(self.convert(MODEL, "b.safetensors", "--to", "comfyui"))
         self.assertEqual(self.read("a.safetensors"), self.read("b.safetensors"))
-        self.good(self.convert(MODEL, "a.gguf"))
-        self.assertEqual(self.read("a.gguf")[:4], b"GGUF")
+        for name in "a.gguf", "B.GGUF":
+            self.good(self.convert(MODEL, name))
+            self.assertEqual(self.read(name)[:4], b"GGUF")
+            self.good(self.zimage("inspect", name))
 
     def test_every_type_of_block(self):
         """The golden model's rows of 128 are short: types with blocks of 256 get others there, with more bits."""
