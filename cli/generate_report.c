@@ -135,7 +135,8 @@ static void print_timings(const zi_image_report *report, double seconds)
 
 /* ---- an image ---- */
 
-/* Counts the tokens of a text; a failure is left to the generation. */
+/* Counts the tokens of a text: all, and how many of them a limit of `max` leaves. Zeros for NULL
+ * and on failure, which is left to the generation. */
 static zi_prompt_size count_tokens(const zi_model *model, const char *text, int max)
 {
     zi_prompt_size size = {0};

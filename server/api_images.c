@@ -218,8 +218,8 @@ static bool write_thumbnail(const zi_history *history, const char *id, const cha
 }
 
 /* GET /api/images/{id}/thumbnail: a WebP file, longer side at most 256 pixels, which is made and
- * stored if it does not exist yet. 404: no such image, or its file is missing; 500: the thumbnail
- * cannot be stored. */
+ * stored if it does not exist yet. 404: no such image, or no thumbnail yet and the image's file is
+ * missing; 500: the thumbnail cannot be stored. */
 static zi_handler_result get_thumbnail(zi_server_request *req)
 {
     zi_handler_result result;

@@ -13,8 +13,8 @@ static void pack_fifth_bits(const uint8_t *q, uint8_t *to)
 
 /* ---- blocks of 32, as gguf-py quantizes them ---- */
 
-/* Quantizes 32 values to a Q8_0 block: the scale is the largest magnitude / 127. Values that are
- * not finite, and blocks whose scale has no inverse, get the code 0. */
+/* Quantizes 32 values to a Q8_0 block: the scale is the largest magnitude / 127. A NaN or infinity
+ * makes the scale one, too, and all codes 0. A scale that has no inverse also makes all codes 0. */
 static void quantize_q8_0(const float *x, uint8_t *block)
 {
     float most = 0;

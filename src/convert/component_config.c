@@ -231,7 +231,8 @@ static void add_text_encoder_fields(struct builder *builder)
 }
 
 /* Sets a field to an array of `count` (at most MAX_BLOCKS) times the same word, unless the config
- * has it, even as null; also once ok is false. Short memory clears builder->ok, with an error. */
+ * has it, even as null. Does nothing once builder->ok is false; short memory clears that, with an
+ * error. */
 static void set_default_strings(struct builder *builder, const char *field, const char *word,
                                 int count)
 {

@@ -67,7 +67,7 @@ static void add_setting(void *user, const char *key, const char *value)
     cJSON_AddStringToObject(s->json, key, value);
 }
 
-/* Adds "recipe", "fields", "settings" and "unread" to root; the last three are null without an
+/* Adds "recipe" (the infotext), "fields", "settings" and "unread" to root; all are null without an
  * infotext. False: memory is short. */
 static bool add_infotext(cJSON *root, const char *infotext)
 {

@@ -202,8 +202,8 @@ static void inspect_scheduler(inspector *in)
     in->out->variant = in->config.variant;
 }
 
-/* Sets the shift of the inspection, from the scheduler's and the VAE's config, of a model with a
- * transformer that has one or whose variant is known. */
+/* Sets the inspection's shift, for images of the native size (1024 without a VAE's config), if the
+ * scheduler's config has dynamic shifting or the model's variant is known; else it stays 0. */
 static void inspect_shift(inspector *in)
 {
     const zi_config *c = &in->config;
@@ -228,8 +228,8 @@ static void inspect_remarks(inspector *in)
     in->failed |= !ok;
 }
 
-/* Sets the architecture to `name`, in which the model's variant stands for "Z-Image" at its start.
- */
+/* Sets the architecture to a copy of `name`, in which the model's variant, if known, stands for
+ * "Z-Image" at its start. Sets in->failed when memory is short. */
 static void set_architecture(inspector *in, const char *name)
 {
     static const char generic[] = "Z-Image";

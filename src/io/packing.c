@@ -404,9 +404,9 @@ static bool read_format(const zi_piece_set *set, zi_layer_format *out, zi_error 
         zi_dtype_name(wanted), weight->tensor->name, zi_dtype_name(weight->tensor->type));
 }
 
-/* Fails for a weight whose scales show NVFP4 or MXFP8 where nothing declares it: the order of their
- * values is not known then. */
-static bool check_declared(const zi_piece *weight, const zi_piece *scale, zi_error *error)
+/* Checks a weight with scales whose format nothing declares. Fails with ZI_ERROR_UNSUPPORTED if
+ * they are of a type of NVFP4 or MXFP8: the order of their values is not known then. */
+static bool check_undeclared_scales(const zi_piece *weight, const zi_piece *scale, zi_error *error)
 {
     zi_dtype type = scale->tensor->type;
     if (type != ZI_U8 && type != ZI_F8_E4M3 && type != ZI_F8_E8M0) return true;
@@ -443,7 +443,7 @@ bool zi_packing_set(const zi_piece_set *set, const zi_pieces *all, size_t group,
             "file was made wrongly; use another quantization of this model",
             weight->tensor->name);
     if (mlx) return set_mlx(set, group, zi_implied_columns(all, weight->name), entry, error);
-    if (scale && !format.kind && !check_declared(weight, scale, error)) return false;
+    if (scale && !format.kind && !check_undeclared_scales(weight, scale, error)) return false;
     if (factor && format.kind != ZI_QUANTIZATION_NVFP4)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_piece_file(factor),
                                factor->tensor->name,

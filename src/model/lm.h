@@ -18,8 +18,8 @@ typedef struct {
 } zi_lm;
 
 /* Loads options->path: a GGUF file, a folder with one GGUF file, a Hugging Face or MLX folder, or
- * an image model, whose text encoder becomes the language model (only then, and not for the GGUF
- * file of a folder, the other options count). Architectures: Qwen2, Qwen3, Llama. backend:
+ * an image model, which a GGUF file may be, too, and whose text encoder becomes the language model;
+ * only then the other options count. Architectures: Qwen2, Qwen3, Llama. backend:
  * borrowed; NULL: only checks the weights. The caller calls zi_lm_free; *out is unchanged after a
  * failure. */
 bool zi_lm_load(const zi_model_options *options, zi_backend *backend, zi_lm *out,

@@ -122,8 +122,8 @@ static bool copy_walked_file(void *user, const char *name, const struct stat *st
     return ok;
 }
 
-/* Copies the folder c->from to `to`, atomically and with links followed. Fails if `to` exists and
- * is not an empty folder. */
+/* Copies the files of the folder c->from (hidden ones only if c->hidden) to `to`, atomically and
+ * with links followed. Fails if `to` exists and is not an empty folder. */
 static bool copy_folder(copy_job *c, const char *to, zi_error *error)
 {
     zi_output_folder folder;

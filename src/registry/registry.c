@@ -230,8 +230,8 @@ static bool find_chosen(const zi_registry *r, const char *name, bool from_file,
                            name);
 }
 
-/* Whether a model in the folder counts as an image model: in one of ComfyUI's folders, where all
- * kinds of models are, only if it may be one of Z-Image. */
+/* Whether a model of the models folder counts as an image model: it is in a section of image models
+ * and, if that is one of ComfyUI's, which have other kinds, too, may be one of Z-Image. */
 static bool may_generate(const zi_model_location *location)
 {
     return zi_section_has_images(location->section) &&
