@@ -55,7 +55,7 @@ check-build:
 # clock; and those with threads under the thread sanitizer.
 check-asan:
 	@$(MAKE) sanitize NAME=asan KIND=address,undefined \
-		TESTS="-E 'demo|checker|cli_interrupt|server_crash|server_load|server_security'"
+		TESTS="-LE short -E 'demo|checker|cli_interrupt|server_crash|server_load|server_security'"
 
 check-tsan:
 	@$(MAKE) sanitize NAME=tsan KIND=thread \

@@ -574,7 +574,8 @@ class Resumption(HubCase):
         # What was under way in sockets and in one read; far below a part, 64 MB.
         self.assertLess(max(twice), 8_000_000)
         self.assertEqual(sum(twice) + len(data), self.hub.sent(cdn=True))
-        self.assertLess(sum(twice), len(data))
+        # Beginning anew each time would send all that was there before.
+        self.assertLess(sum(twice), sum(ends[:-1]) / 2)
 
 
 DEMO = os.path.join(HERE, "..", "..", "share", "demo-model")
