@@ -36,12 +36,13 @@ static const char id_characters[] =
 
 bool zi_repo_id_valid(const char *repo, size_t length)
 {
-    size_t owner = strspn(repo, id_characters), name;
-    if (owner == 0 || owner >= length || repo[owner] != '/') return false;
-    name = strspn(repo + owner + 1, id_characters);
-    if (name == 0 || owner + 1 + name != length || length > 96) return false;
-    char copy[128];
+    char copy[97];
+    if (length >= sizeof copy) return false;
     snprintf(copy, sizeof copy, "%.*s", (int)length, repo);
+    size_t owner = strspn(copy, id_characters);
+    if (owner == 0 || copy[owner] != '/') return false;
+    size_t name = strspn(copy + owner + 1, id_characters);
+    if (name == 0 || owner + 1 + name != length) return false;
     /* "--" separates owner and name in folder names of the cache. */
     return are_components_valid(copy) && !strstr(copy, "--");
 }
