@@ -219,9 +219,9 @@ static bool may_begin_inside(const zi_lm *lm, const zi_enhance_request *r, const
     return !r->raw && close >= 0 && !closed;
 }
 
-/* zi_lm_request.token; user: the answer_reader. Adds the token's bytes to the answer and passes new
- * text to the caller. False: the caller cancels. When memory is short, l->output.text.failed is
- * set, and true is returned. */
+/* zi_lm_request.token; user: the answer_reader. Adds the token's bytes to the answer, unless it is
+ * a control token and the request is not raw, and passes new text to the caller. False: the caller
+ * cancels. When memory is short, l->output.text.failed is set, and true is returned. */
 static bool report_token(void *user, int32_t id)
 {
     answer_reader *l = user;

@@ -69,8 +69,9 @@ static bool set_warning(const zi_model_options *options, const zi_assembly *asse
     return ok && (!any || model->warning || zi_error_no_memory(error, strlen(options->path)));
 }
 
-/* Loads the model's tokenizer. *borrowed: it is that of options->tokenizer, which must not have
- * more tokens than the text encoder (model->config is set). False: *error is set. */
+/* Sets model->tokenizer, which the model then owns: its own or its reference's; if there is none,
+ * that of options->tokenizer, and *borrowed is true. ZI_ERROR_INCOMPLETE: there is none at all, or
+ * that one has more tokens than the text encoder (model->config is set). */
 static bool load_tokenizer(const zi_model_options *options, const zi_assembly *assembly,
                            bool *borrowed, zi_model *model, zi_error *error)
 {

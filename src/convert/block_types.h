@@ -5,8 +5,9 @@
 #include "convert/plan.h"
 
 /* Returns the block type for a matrix when the file as a whole gets `wanted`: the type itself; or
- * one with more bits for a tensor whose errors cost the image most, or whose rows are no whole
- * blocks. item->entries and component must be set; rows must be multiples of 32. */
+ * one with more bits where rows are no whole blocks or, unless `wanted` is Q4_0 or Q8_0, where
+ * errors cost the image most (outside attention and feed forward). item->entries and component must
+ * be set; rows must be multiples of 32. */
 zi_dtype zi_block_type_for(const zi_write_item *item, zi_dtype wanted);
 
 #endif

@@ -125,7 +125,8 @@ static zi_value_storage entry_storage(const zi_entry *entry)
                               .rotation = entry->rotation};
 }
 
-/* Bytes of a stored row of an entry in groups. */
+/* Bytes of the codes of a stored row, with padding, of an entry of kind ZI_GROUPED; its scales and
+ * biases are stored elsewhere. */
 static size_t grouped_row_bytes(const zi_entry *entry)
 {
     return entry->padded_columns * (size_t)entry->bits / 8;

@@ -134,8 +134,8 @@ bool zi_http_request_status_error(const zi_http_request *request, const char *re
                                   const char *what, zi_error *error);
 
 /* Returns seconds to wait before the next attempt, after `attempts` (from 0) earlier retries: the
- * server's Retry-After (seconds or a date) if it sent one, else 0.25 s, doubled for each earlier
- * retry. Negative: Retry-After is more than 5 minutes, so give up. Does not wait. */
+ * server's Retry-After (seconds above 0, or a date) if it sent one, else 0.25 s, doubled for each
+ * earlier retry. Negative: Retry-After is more than 5 minutes, so give up. Does not wait. */
 double zi_http_request_retry_delay(const zi_http_request *request, int attempts);
 
 #endif

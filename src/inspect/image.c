@@ -106,7 +106,8 @@ char *zi_image_json(const zi_image *image, const char *infotext)
     return json;
 }
 
-/* The texts as a new JSON object, owned by the caller. Of texts of one name the last counts. */
+/* The texts by name as a new JSON object, owned by the caller; null for one that is too long or
+ * cannot be decoded. Of texts of one name the last counts. */
 static cJSON *texts_json(const zi_image_metadata *metadata)
 {
     cJSON *texts = cJSON_CreateObject();

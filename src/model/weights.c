@@ -57,9 +57,10 @@ bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backen
     return true;
 }
 
-/* Sets weights->noise_codes and noise_scales: codes without NaNs, and scales, all alike, that keep
- * values small; they do for every order of scales. Of a format of blocks: only noise_codes, the
- * blocks. False: memory is short; the caller closes the weights. */
+/* Sets weights->noise_codes and noise_scales for matrices of up to `largest` values: codes without
+ * NaNs, and scales, all alike, that keep values small; they do for every order of scales. Of a
+ * format of blocks: only noise_codes, the blocks. False: memory is short; the caller closes the
+ * weights. */
 static bool make_random_codes(zi_weights *weights, size_t largest, zi_error *error)
 {
     const zi_random_format *format = weights->noise_format;

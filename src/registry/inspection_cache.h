@@ -24,8 +24,9 @@ typedef struct {
 } zi_files_state;
 
 /* Sets *out for all regular files at or below path (or of the GGUF model in several files of which
- * it is one), with links followed (stat only), without names below it that begin with a dot. False:
- * path or something below cannot be read; *out is then of no use. */
+ * it is one; missing ones are left out), with links followed (stat only), without names below it
+ * that begin with a dot. False: path or something below cannot be read; *error is set, *out of no
+ * use. */
 bool zi_files_state_read(const char *path, zi_files_state *out, zi_error *error) ZI_CHECKED;
 
 /* Returns the inspection of the path, spelled like this, if it was made with this state, as a
