@@ -164,8 +164,9 @@ IN_SDCPP = (("lora", LORA), ("init_image", IMAGE), ("image", IMAGE), ("hires.ena
 IN_A1111 = (("enable_hr", True), ("enable_hr", "true"), ("tiling", 1), ("restore_faces", True),
             ("subseed_strength", 0.1), ("seed_resize_from_w", 512), ("refiner_checkpoint", "sd"),
             ("script_name", "X/Y/Z plot"), ("alwayson_scripts", {"ADetailer": {"args": [True]}}), ("styles", ["film"]),
-            ("infotext", "a\nSteps: 3"), ("s_churn", 0.5), ("s_min_uncond", 1), ("firstpass_image", IMAGE), ("frames", 9),
-            ("steps", "2.5"), ("width", "wide"), ("batch_size", "0"), ("seed", "1.5"), ("send_images", "maybe"))
+            ("infotext", "a\nSteps: 3"), ("s_churn", 0.5), ("s_min_uncond", 1), ("firstpass_image", IMAGE),
+            ("frames", 9), ("steps", "2.5"), ("width", "wide"), ("batch_size", "0"), ("seed", "1.5"),
+            ("send_images", "maybe"))
 IN_SETTINGS = (("sd_vae", "other.safetensors"), ("forge_additional_modules", ["ae.safetensors"]),
                ("randn_source", "NV"), ("sd_hypernetwork", "anime"), ("token_merging_ratio", 0.3),
                ("eta_noise_seed_delta", 31337), ("samples_format", "jpg"), ("colour", "red"),
@@ -246,6 +247,13 @@ class Clients(Case):
             for event in events:
                 size = png_size(base64.b64decode(event.data["b64_json"]))
                 self.assertEqual(event.data["size"], "%dx%d" % size)
+
+    def test_parameters_are_sent_back(self):
+        """What an answer says of the request is a request for the same image."""
+        reply, pictures = self.a1111(dict(WEBUIAPI, seed=SEEDS[0]))
+        self.assertEqual(self.a1111(reply["parameters"])[1], pictures)
+        reply, _ = self.a1111({"prompt": PROMPT, "steps": 2, "width": 64, "height": 64})
+        self.a1111(reply["parameters"])
 
     def test_options_as_open_webui_sends_them(self):
         options = self.server.get("/sdapi/v1/options").json
