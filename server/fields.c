@@ -95,12 +95,12 @@ static bool set_unsupported_error(const cJSON *item, const zi_client_field *fiel
 {
     char *value = cJSON_PrintUnformatted(item);
     const char *text = value ? value : "?";
-    int shown = strlen(text) > 60 ? 40 : 60;
-    while (shown && ((unsigned char)text[shown] & 0xc0) == 0x80) shown--; /* whole characters */
-    bool listed = field->neutral != NULL;
+    bool is_long = strlen(text) > 60, listed = field->neutral != NULL;
+    int shown = is_long ? 40 : (int)strlen(text);
+    while (is_long && ((unsigned char)text[shown] & 0xc0) == 0x80) shown--; /* whole characters */
     zi_http_error_set(
         http_error, 400, item->string, "%s is not supported, so it cannot be %.*s%s; omit it%s%.*s",
-        item->string, shown, text, strlen(text) > 60 ? "..." : "", listed ? " or send " : "",
+        item->string, shown, text, is_long ? "..." : "", listed ? " or send " : "",
         listed ? (int)strlen(field->neutral) - 2 : 0, listed ? field->neutral + 1 : "");
     cJSON_free(value);
     return false;

@@ -321,6 +321,7 @@ class Clients(Case):
                                          '[{"path":"a.safetensors","multiplier":0.5}]; omit it'),
                 (OPENAI, {"image": IMAGE * 9}, "image is not supported, so it cannot be "
                                                '"data:image/png;base64,iVBORw0KGgo=data:...; omit it'),
+                (OPENAI, {"image": "é" * 99}, f'image is not supported, so it cannot be "{"é" * 19}...; omit it'),
                 (A1111, {"enable_hr": True}, "enable_hr is not supported, so it cannot be true; omit it or send false"),
                 (A1111, {"override_settings": {"sd_vae": "x"}},
                  'sd_vae is not supported, so it cannot be "x"; omit it or send "Automatic","None"'),
