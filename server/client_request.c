@@ -53,6 +53,7 @@ const zi_client_field zi_client_sdcpp_fields[] = {
                  .choices = zi_client_formats),
     ZI_FIELD_OWN("output_compression", AT(compression), .type = ZI_PARAMETER_INT, .max = 100),
     ZI_CLIENT_GENERATION_FIELDS,
+    ZI_CLIENT_SAMPLER_FIELDS,
     ZI_CLIENT_UNSUPPORTED_FIELDS,
     ZI_FIELD_MEMBERS("hires", hires_fields),
     ZI_FIELD_NOT_SUPPORTED("embed_image_metadata", "[true]"),

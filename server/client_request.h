@@ -73,6 +73,11 @@ enum {
         ZI_FIELD_OF("max_sequence_length", "max_tokens",                                           \
                     ZI_CLIENT_AT(generation.request.max_tokens))
 
+/* Rows: the names that zimage has for the sampler and the schedule. */
+#define ZI_CLIENT_SAMPLER_FIELDS                                                                   \
+    ZI_FIELD_OF("sampler", "sampler", ZI_CLIENT_AT(generation.request.sampler)),                   \
+        ZI_FIELD_OF("schedule", "schedule", ZI_CLIENT_AT(generation.request.schedule))
+
 /* Rows: inputs of other programs that do not exist here. */
 #define ZI_CLIENT_UNSUPPORTED_FIELDS                                                               \
     ZI_FIELD_NOT_SUPPORTED("lora", NULL), ZI_FIELD_NOT_SUPPORTED("image", NULL),                   \

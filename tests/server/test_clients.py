@@ -110,6 +110,10 @@ OPENAI_ROWS = (
     ("stable-diffusion.cpp, schedule", {"prompt": in_prompt({"sample_params": {
         "scheduler": "karras", "sample_method": "heun", "flow_shift": 4}, "seed": 3}), "size": "64x64"},
      "b64_json", 1, (64, 64), {"schedule": "karras", "sampler": "heun", "shift": 4, "seed": "3"}),
+    ("additional fields in the prompt", {"prompt": in_prompt({
+        "seed": 3, "steps": 2, "cfg_scale": 2, "negative_prompt": "a", "shift": 2, "width": 64, "height": 64,
+        "sampler": "heun", "schedule": "beta"})}, "b64_json", 1, (64, 64),
+     {"seed": "3", "steps": 2, "guidance": 1, "negative": "a", "shift": 2, "sampler": "heun", "schedule": "beta"}),
     ("a size that is rounded", {"prompt": PROMPT, "size": "100x65"}, "b64_json", 1, (96, 64), {}),
     ("SiliconFlow's clients", {"prompt": PROMPT, "size": "64x64", "batch_size": 2, "num_inference_steps": 2,
                                "guidance_scale": 0}, "b64_json", 2, (64, 64), {"steps": 2, "guidance": 0}),
@@ -165,7 +169,7 @@ IN_A1111 = (("enable_hr", True), ("enable_hr", "true"), ("tiling", 1), ("restore
             ("subseed_strength", 0.1), ("seed_resize_from_w", 512), ("refiner_checkpoint", "sd"),
             ("script_name", "X/Y/Z plot"), ("alwayson_scripts", {"ADetailer": {"args": [True]}}), ("styles", ["film"]),
             ("infotext", "a\nSteps: 3"), ("s_churn", 0.5), ("s_min_uncond", 1), ("firstpass_image", IMAGE),
-            ("frames", 9), ("steps", "2.5"), ("width", "wide"), ("batch_size", "0"), ("seed", "1.5"),
+            ("frames", 9), ("steps", "2.5"), ("width", "wide"), ("batch_size", "0"), ("seed", "1.5"), ("sampler", "euler"),
             ("send_images", "maybe"))
 IN_SETTINGS = (("sd_vae", "other.safetensors"), ("forge_additional_modules", ["ae.safetensors"]),
                ("randn_source", "NV"), ("sd_hypernetwork", "anime"), ("token_merging_ratio", 0.3),
