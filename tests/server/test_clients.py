@@ -169,8 +169,8 @@ IN_A1111 = (("enable_hr", True), ("enable_hr", "true"), ("tiling", 1), ("restore
             ("subseed_strength", 0.1), ("seed_resize_from_w", 512), ("refiner_checkpoint", "sd"),
             ("script_name", "X/Y/Z plot"), ("alwayson_scripts", {"ADetailer": {"args": [True]}}), ("styles", ["film"]),
             ("infotext", "a\nSteps: 3"), ("s_churn", 0.5), ("s_min_uncond", 1), ("firstpass_image", IMAGE),
-            ("frames", 9), ("steps", "2.5"), ("width", "wide"), ("batch_size", "0"), ("seed", "1.5"), ("sampler", "euler"),
-            ("send_images", "maybe"))
+            ("frames", 9), ("steps", "2.5"), ("width", "wide"), ("batch_size", "0"), ("seed", "1.5"),
+            ("sampler", "euler"), ("send_images", "maybe"))
 IN_SETTINGS = (("sd_vae", "other.safetensors"), ("forge_additional_modules", ["ae.safetensors"]),
                ("randn_source", "NV"), ("sd_hypernetwork", "anime"), ("token_merging_ratio", 0.3),
                ("eta_noise_seed_delta", 31337), ("samples_format", "jpg"), ("colour", "red"),
