@@ -197,23 +197,24 @@ static zi_handler_result get_options(zi_server_request *req)
 }
 
 /* POST options: makes sd_model_checkpoint, a name as for zi_compat_find_model, the default model
- * until the server stops; it is loaded for the next image, not now. Replies null, 422 if it is no
- * text, 404 if there is no such model. Ignores other options; null or absent changes nothing. */
+ * until the server stops; it is loaded for the next image, not now. Replies null, 404 if there is
+ * no such model, 422 for a setting that is not supported or unknown. null or absent changes
+ * nothing. */
 static zi_handler_result set_options(zi_server_request *req)
 {
     zi_http_error http_error;
-    const cJSON *requested = cJSON_GetObjectItemCaseSensitive(req->json, "sd_model_checkpoint");
-    if (!requested || cJSON_IsNull(requested)) return reply_null(req);
-    if (!cJSON_IsString(requested))
-        return zi_reply_error(req, 422, "sd_model_checkpoint",
-                              "sd_model_checkpoint must be the name of a model, as text");
-    char *name = zi_compat_find_model(req->server, requested->valuestring);
+    zi_a1111_request settings = {.model = NULL};
+    if (!zi_client_fields_read(req->json, zi_a1111_settings, true, &settings, &http_error))
+        return zi_a1111_reply_error(req, &http_error);
+    const char *requested = settings.model;
+    if (!requested) return reply_null(req);
+    char *name = zi_compat_find_model(req->server, requested);
     bool ok =
         name ? zi_models_set_default(req->server, name, "sd_model_checkpoint", &http_error)
              : zi_http_error_set(
                    &http_error, 404, "sd_model_checkpoint",
                    "sd_model_checkpoint: no model '%s'; GET /sdapi/v1/sd-models lists the models",
-                   requested->valuestring);
+                   requested);
     free(name);
     return ok ? reply_null(req) : zi_a1111_reply_error(req, &http_error);
 }

@@ -2,7 +2,21 @@
 #ifndef ZI_SERVER_A1111_H
 #define ZI_SERVER_A1111_H
 
+#include "server/client_request.h"
 #include "server/compat.h"
+
+/* The body of POST /sdapi/v1/txt2img; kept in req->user for the reply. */
+typedef struct {
+    zi_client_request client;
+    const char *scheduler, *sampler, *sampler_index; /* borrowed from the request's JSON */
+    const char *model;                               /* override_settings.sd_model_checkpoint */
+    int batch, rounds;
+    bool send, restore;
+} zi_a1111_request;
+
+/* All fields of txt2img's body, of A1111 and of programs with the same API, and all settings, which
+ * override_settings and POST options have; for a zi_a1111_request. */
+extern const zi_client_field zi_a1111_fields[], zi_a1111_settings[];
 
 /* Writes the Unix time `when` (seconds) in local time as A1111's job_timestamp, "20261130031724".
  * Writes "0" when `when` is 0, negative or cannot be converted. */

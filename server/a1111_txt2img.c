@@ -1,16 +1,12 @@
 /* POST /sdapi/v1/txt2img
  *
- * Used fields: prompt, negative_prompt, seed, steps, cfg_scale (1 and below: off), width and height
- * (rounded down to multiples of 16), batch_size times n_iter, scheduler (a name in
- * /sdapi/v1/schedulers) and sampler_name (one in /sdapi/v1/samplers), in any case; send_images,
- * override_settings.sd_model_checkpoint. Other schedulers and samplers are ignored, and the reply
- * names the sampler that was used. Rejected with 422, since the result would differ from the
- * request: enable_hr, tiling, restore_faces, scripts of both kinds, variations (subseed_strength,
- * seed_resize_from_*), a refiner. All other fields are ignored, as A1111 does. Absent fields have
- * this model's defaults (steps, guidance, native size), not A1111's. */
+ * a1111_fields.c says what each field does; fields that are not supported, and unknown ones, are
+ * rejected with 422. Numbers and flags may be text. Sizes are rounded down to multiples of 16.
+ * Unknown schedulers and samplers are ignored, and the reply names the sampler that was used.
+ * Absent fields have this model's defaults (steps, guidance, native size), not A1111's. */
 #include "server/a1111.h"
+#include "server/json.h"
 
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,54 +14,6 @@
 #include <strings.h>
 
 #define MAX_REPLY ((size_t)1 << 30)
-typedef struct {
-    zi_generation generation;
-    const char *scheduler, *sampler, *script, *refiner; /* borrowed from the request's JSON */
-    int batch, rounds, resize_w, resize_h;
-    double seed, cfg, variation;
-    bool send, hires, tiling, faces, restore;
-} txt2img_request;
-
-#define AT(field) offsetof(txt2img_request, field)
-#define FLAG(name_, field)                                                                         \
-    {                                                                                              \
-        .name = name_, .type = ZI_PARAMETER_BOOL, .offset = AT(field)                              \
-    }
-#define TEXT(name_, field, max_)                                                                   \
-    {                                                                                              \
-        .name = name_, .type = ZI_PARAMETER_TEXT, .offset = AT(field), .max = max_                 \
-    }
-#define RESIZE(name_, field)                                                                       \
-    {                                                                                              \
-        .name = name_, .type = ZI_PARAMETER_INT, .offset = AT(field), .min = -1, .max = 1 << 20    \
-    }
-
-static const zi_parameter_alias parameter_fields[] = {
-    {"prompt", "prompt", AT(generation.request.prompt), false},
-    {"negative_prompt", "negative", AT(generation.request.negative), false},
-    {"steps", "steps", AT(generation.request.steps), false},
-    {"cfg_scale", "guidance", AT(cfg), false},
-    {"width", "width", AT(generation.request.width), true},
-    {"height", "height", AT(generation.request.height), true},
-    {"batch_size", "count", AT(batch), false},
-    {"n_iter", "count", AT(rounds), false},
-    {0}};
-
-static const zi_parameter other_fields[] = {
-    ZI_COMPAT_SEED(AT(seed)),
-    TEXT("scheduler", scheduler, 100),
-    TEXT("sampler_name", sampler, 100),
-    FLAG("send_images", send),
-    FLAG("enable_hr", hires),
-    FLAG("tiling", tiling),
-    FLAG("restore_faces", faces),
-    TEXT("script_name", script, 1000),
-    TEXT("refiner_checkpoint", refiner, 1000),
-    {.name = "subseed_strength", .type = ZI_PARAMETER_REAL, .offset = AT(variation), .max = 1},
-    RESIZE("seed_resize_from_w", resize_w),
-    RESIZE("seed_resize_from_h", resize_h),
-    FLAG("override_settings_restore_afterwards", restore),
-    {0}};
 
 /* The fields that `parameters` of the reply has, those of A1111, with the values that stand for
  * absent ones. parameters_json replaces those that the request has. */
@@ -95,61 +43,32 @@ static const cJSON *json_get(const cJSON *object, const char *name)
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-/* Returns false and fills *http_error (422) for fields that ask for unsupported features or any
- * script ("" and {} ask for none), for more images than the parameter "count" allows a server, and
- * for a fractional seed. json: the body, for alwayson_scripts alone. */
-static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http_error *http_error)
+/* Sets the number of images to batch_size times n_iter. False: more than a server allows;
+ * *http_error is a 422. */
+static bool set_count(zi_a1111_request *r, zi_http_error *http_error)
 {
-    const cJSON *always = json_get(json, "alwayson_scripts");
-    bool refined = r->refiner && *r->refiner && strcmp(r->refiner, "None") != 0;
-    const struct {
-        bool asked;
-        const char *field;
-    } cannot[] = {{r->hires, "enable_hr"},
-                  {r->tiling, "tiling"},
-                  {r->faces, "restore_faces"},
-                  {r->variation > 0, "subseed_strength"},
-                  {r->resize_w > 0 && r->resize_h > 0, "seed_resize_from_w"},
-                  {refined, "refiner_checkpoint"}};
-    for (size_t i = 0; i < sizeof cannot / sizeof *cannot; i++)
-        if (cannot[i].asked)
-            return zi_http_error_set(http_error, 422, cannot[i].field,
-                                     "%s is not supported; omit it", cannot[i].field);
-    if (r->script && *r->script)
-        return zi_http_error_set(http_error, 422, "script_name",
-                                 "no script '%s': this server has no scripts; omit script_name",
-                                 r->script);
-    if (cJSON_IsObject(always) && always->child)
-        return zi_http_error_set(http_error, 422, "alwayson_scripts",
-                                 "no extension '%s': this server has none; omit alwayson_scripts",
-                                 always->child->string);
     double max = zi_parameter_max(zi_parameter_find("count"), true);
-    if (r->batch * r->rounds > max)
-        return zi_http_error_set(http_error, 422, "n_iter",
-                                 "batch_size %d times n_iter %d is %d images; at most %.0f are "
-                                 "allowed, so lower one of the two",
-                                 r->batch, r->rounds, r->batch * r->rounds, max);
-    if (r->seed != floor(r->seed))
-        return zi_http_error_set(
-            http_error, 422, "seed",
-            "seed %.16g is not a whole number; send a whole number, or -1 for a random seed",
-            r->seed);
-    return true;
+    r->client.generation.count = r->batch * r->rounds;
+    return r->batch * r->rounds <= max ||
+           zi_http_error_set(http_error, 422, "n_iter",
+                             "batch_size %d times n_iter %d is %d images; at most %.0f are "
+                             "allowed, so lower one of the two",
+                             r->batch, r->rounds, r->batch * r->rounds, max);
 }
 
-/* Finds override_settings.sd_model_checkpoint. *name becomes the full name in new memory; NULL: not
- * given, no text, or "". False: *http_error is a 404, also when the models cannot be read or memory
- * is short, and *name is NULL. */
-static bool find_override_model(zi_server_request *req, char **name, zi_http_error *http_error)
+/* Finds the model of override_settings. *name becomes the full name in new memory; NULL: not given,
+ * or "". False: *http_error is a 404, also when the models cannot be read or memory is short, and
+ * *name is NULL. */
+static bool find_override_model(zi_server_request *req, const char *requested, char **name,
+                                zi_http_error *http_error)
 {
-    const cJSON *given = json_get(json_get(req->json, "override_settings"), "sd_model_checkpoint");
     *name = NULL;
-    if (!cJSON_IsString(given) || !*given->valuestring) return true;
-    *name = zi_compat_find_model(req->server, given->valuestring);
+    if (!requested || !*requested) return true;
+    *name = zi_compat_find_model(req->server, requested);
     return *name || zi_http_error_set(http_error, 404, "override_settings",
                                       "sd_model_checkpoint: no model '%s'; GET /sdapi/v1/sd-models "
                                       "lists the models",
-                                      given->valuestring);
+                                      requested);
 }
 
 /* Makes the model of the job that was submitted the server's default model; NULL, none was named,
@@ -162,54 +81,62 @@ static bool keep_override_model(zi_server_request *req, const char *name, zi_htt
     return false;
 }
 
-/* The side in pixels, rounded down to the multiple that the parameter ("width" or "height")
- * requires; 0 if it is less than that. */
-static int round_down_to_multiple(const char *parameter, int side)
-{
-    int multiple = zi_parameter_find(parameter)->multiple;
-    return side / multiple * multiple;
-}
-
-/* The index of the parameter's choice of that name, in any case ("Karras"); 0, auto, for other
- * names and NULL. */
-static int choice_or_auto(const char *parameter, const char *name)
+/* The index of the parameter's choice of that name, `length` bytes in any letter case ("Karras");
+ * 0, auto, for other names. */
+static int choice_or_auto(const char *parameter, const char *name, size_t length)
 {
     const char *const *choices = zi_parameter_find(parameter)->choices;
-    for (int i = 0; name && choices[i]; i++)
-        if (!strcasecmp(choices[i], name)) return i;
+    for (int i = 0; choices[i]; i++)
+        if (strlen(choices[i]) == length && !strncasecmp(choices[i], name, length)) return i;
     return 0;
 }
 
-/* Reads and validates the body into r, except for the model; absent and null fields keep the values
- * in r. Its texts are borrowed from req->json. Rounds sizes down to valid multiples; unknown
- * schedulers and samplers are ignored. False: *http_error is filled (400 or 422), and r is partly
- * filled. */
-static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
+/* Sets sampler and schedule by A1111's names of the sampler: "Heun", "k_heun", and with a schedule
+ * behind, which counts if the sampler exists here and no schedule is set: "Heun Karras". Another
+ * name, or NULL, changes nothing. */
+static void set_sampler(const char *name, zi_request *request)
 {
-    zi_generation *g = &r->generation;
-    if (!zi_params_read_aliases(req->json, parameter_fields, r, http_error) ||
-        !zi_params_read_known(req->json, other_fields, r, http_error) ||
-        !check_supported(req->json, r, http_error))
+    if (!name) return;
+    if (!strncasecmp(name, "k_", 2)) name += 2;
+    const char *end = strrchr(name, ' ');
+    request->sampler = (zi_sampler)choice_or_auto("sampler", name, strlen(name));
+    if (request->sampler || !end) return;
+    request->sampler = (zi_sampler)choice_or_auto("sampler", name, (size_t)(end - name));
+    int schedule = choice_or_auto("schedule", end + 1, strlen(end + 1));
+    if (!schedule) request->sampler = ZI_SAMPLER_AUTO; /* "Euler a" is another sampler */
+    if (request->sampler && !request->schedule) request->schedule = (zi_schedule)schedule;
+}
+
+/* Reads and validates the body into r, except for the model; absent and null fields keep the values
+ * in r. Its texts are borrowed from req->json. Unknown schedulers and samplers are ignored. False:
+ * *http_error is filled (400 or 422), and r is partly filled. */
+static bool read_request(zi_server_request *req, zi_a1111_request *r, zi_http_error *http_error)
+{
+    zi_request *request = &r->client.generation.request;
+    if (!zi_client_request_read(req->json, zi_a1111_fields, true, &r->client, http_error) ||
+        !set_count(r, http_error))
         return false;
-    g->count = r->batch * r->rounds;
-    g->request.width = round_down_to_multiple("width", g->request.width);
-    g->request.height = round_down_to_multiple("height", g->request.height);
-    zi_compat_set_seed(r->seed, g);
-    zi_compat_set_cfg_scale(r->cfg, g);
-    g->request.schedule = (zi_schedule)choice_or_auto("schedule", r->scheduler);
-    g->request.sampler = (zi_sampler)choice_or_auto("sampler", r->sampler);
-    return true;
+    if (r->scheduler)
+        request->schedule =
+            (zi_schedule)choice_or_auto("schedule", r->scheduler, strlen(r->scheduler));
+    set_sampler(r->sampler ? r->sampler : r->sampler_index, request);
+    if (!zi_client_request_read_extra_args(req->json, true, &r->client, http_error)) return false;
+    return !r->client.format ||
+           zi_http_error_set(http_error, 400, "output_format",
+                             "output_format cannot be %s: this API has PNG files only; omit it",
+                             zi_client_formats[r->client.format]);
 }
 
 /* Reads the request into r and submits the generate job, whose id becomes req->job. If
  * override_settings_restore_afterwards is false (default: true), a model that the request names
  * becomes the server's default model. False: *http_error is filled, r may be partly filled, and no
  * job was submitted (req->job stays 0), or it is cancelled. */
-static bool submit_job(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
+static bool submit_job(zi_server_request *req, zi_a1111_request *r, zi_http_error *http_error)
 {
     char *model = NULL;
-    bool ok = read_request(req, r, http_error) && find_override_model(req, &model, http_error);
-    zi_generation generation = r->generation;
+    bool ok =
+        read_request(req, r, http_error) && find_override_model(req, r->model, &model, http_error);
+    zi_generation generation = r->client.generation;
     generation.model = model;
     ok = ok && zi_compat_submit_generate(req, &generation, http_error) &&
          (r->restore || keep_override_model(req, model, http_error));
@@ -236,7 +163,9 @@ static cJSON *parameters_json(const zi_server_request *req, const cJSON *first)
         const cJSON *given = json_get(req->json, item->string);
         bool native_size = !strcmp(item->string, "width") || !strcmp(item->string, "height");
         if (!given && native_size) given = json_get(first, item->string);
-        cJSON *value = given                            ? cJSON_Duplicate(given, true)
+        const char *digits = zi_json_digits(given);
+        cJSON *value = digits                           ? cJSON_CreateRaw(digits)
+                       : given                          ? cJSON_Duplicate(given, true)
                        : !strcmp(item->string, "steps") ? default_steps_json()
                                                         : NULL;
         if (value) cJSON_ReplaceItemInObjectCaseSensitive(json, item->string, value);
@@ -308,7 +237,7 @@ static void add_first_row_fields(cJSON *info, const cJSON *first)
 /* The object that `info` of the reply holds as text, in new JSON. rows: history rows of the images,
  * borrowed, possibly none; began: Unix time of the job's start in seconds. Out of memory: NULL, or
  * members are missing. */
-static cJSON *info_json(const txt2img_request *r, const cJSON *rows, double began)
+static cJSON *info_json(const zi_a1111_request *r, const cJSON *rows, double began)
 {
     static const char *const nothing[] = {"face_restoration_model",
                                           "sd_model_hash",
@@ -357,10 +286,10 @@ static cJSON *json_as_string(cJSON *info)
 
 /* Replies 200 with parameters, info and the images (PNG in base64; [] if send_images is false).
  * Images whose history rows were deleted meanwhile are left out everywhere; 500 when a file is
- * missing or cannot be read. req->user: the txt2img_request; status: of the ended job. */
+ * missing or cannot be read. req->user: the zi_a1111_request; status: of the ended job. */
 static zi_handler_result reply_with_images(zi_server_request *req, const zi_job_status *status)
 {
-    const txt2img_request *r = req->user;
+    const zi_a1111_request *r = req->user;
     zi_text out;
     zi_error error = {0};
     bool ok = true;
@@ -413,10 +342,10 @@ zi_handler_result zi_a1111_txt2img(zi_server_request *req)
 {
     zi_http_error http_error;
     if (req->job) return reply_when_done(req);
-    txt2img_request *r = calloc(1, sizeof *r);
+    zi_a1111_request *r = calloc(1, sizeof *r);
     if (!r) return MHD_NO;
-    *r = (txt2img_request){
-        .seed = -1, .cfg = -1, .batch = 1, .rounds = 1, .send = true, .restore = true};
+    *r = (zi_a1111_request){
+        .client = ZI_CLIENT_REQUEST_NONE, .batch = 1, .rounds = 1, .send = true, .restore = true};
     req->user = r;
     req->free_user = free;
     return submit_job(req, r, &http_error) ? reply_when_done(req)

@@ -4,7 +4,6 @@
 
 #include "base/file.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -175,20 +174,4 @@ char *zi_compat_find_model(zi_server *server, const char *requested)
     zi_registry_list_free(&list);
     free(text);
     return found;
-}
-
-/* ---- seed and guidance ---- */
-
-void zi_compat_set_seed(double seed, zi_generation *generation)
-{
-    if (seed < 0) return;
-    generation->request.seed = (uint64_t)rint(seed);
-    generation->seed_given = true;
-}
-
-void zi_compat_set_cfg_scale(double cfg, zi_generation *generation)
-{
-    if (cfg < 0) return;
-    generation->request.guidance = cfg > 1 ? cfg - 1 : 0;
-    generation->request.guidance_given = true;
 }

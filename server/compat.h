@@ -47,19 +47,4 @@ char *zi_compat_find_model(zi_server *server, const char *requested);
  * out of memory. */
 char *zi_compat_short_name(const char *name);
 
-/* Sets the seed, rounded, and seed_given from a JSON number of at most 2^53. A negative one, even
- * -0.4, requests a random seed and changes nothing. */
-void zi_compat_set_seed(double seed, zi_generation *generation);
-
-/* Sets guidance to cfg - 1 from a CFG scale, and guidance_given. A scale of 1 or less means no
- * guidance; a negative one, that none was given, changes nothing. */
-void zi_compat_set_cfg_scale(double cfg, zi_generation *generation);
-
-/* The zi_parameter row of a "seed" field in these APIs: a number, -1 for a random seed. */
-#define ZI_COMPAT_SEED(offset_)                                                                    \
-    {                                                                                              \
-        .name = "seed", .type = ZI_PARAMETER_REAL, .offset = offset_, .min = -1,                   \
-        .max = 9007199254740991.0                                                                  \
-    }
-
 #endif

@@ -1,5 +1,6 @@
 /* The HTTP server: takes a request from libmicrohttpd to its handler. */
 #include "server/http.h"
+#include "server/json.h"
 #include "server/listen.h"
 #include "server/log.h"
 
@@ -357,7 +358,7 @@ static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *resu
         why = "the body is not valid UTF-8; send the JSON as UTF-8";
     else if (memchr(body, 0, req->body.size))
         why = "the body has a NUL byte, which JSON does not allow; send the JSON as UTF-8";
-    else if ((req->json = cJSON_ParseWithOpts(body, &end, true)) && !cJSON_IsObject(req->json))
+    else if ((req->json = zi_json_parse_exact(body, &end)) && !cJSON_IsObject(req->json))
         why = "the body is JSON, but not an object; send an object: {...}";
     if (why)
         *result = zi_reply_error(req, 400, NULL, "%s", why);

@@ -136,6 +136,20 @@ static bool resolve_seed(zi_job *job, uint64_t *seed, bool given, zi_http_error 
 
 /* ---- generate ---- */
 
+/* Checks that a prompt (NULL passes) has no tag of sd_cpp_extra_args, which would reach the model
+ * as words: clients of other APIs send it once in a prompt, from which it was cut out. False:
+ * *http_error is a 400 for the field, with whose name the text begins. */
+static bool check_no_extra_args(const char *field, const char *prompt, zi_http_error *http_error)
+{
+    return !prompt || !strstr(prompt, "sd_cpp_extra_args>") ||
+           zi_http_error_set(
+               http_error, 400, field,
+               "%s: contains a tag of sd_cpp_extra_args; only a prompt for OpenAI's "
+               "or A1111's API may have <sd_cpp_extra_args>{...}</sd_cpp_extra_args>, "
+               "and only once; send the parameters as fields",
+               field);
+}
+
 /* Checks the ranges of all parameters, and the product of width and height (field "width"). False:
  * *http_error is a 400 that names the field. The table alone would not do, since requests of the
  * compatibility APIs do not pass through it. */
@@ -145,6 +159,9 @@ static bool check_generation(const zi_generation *g, zi_http_error *http_error)
     const zi_request *r = &g->request;
     if (!zi_generation_check(g, true, &error))
         return zi_http_error_from(http_error, zi_parameters, NULL, &error);
+    if (!check_no_extra_args("prompt", r->prompt, http_error) ||
+        !check_no_extra_args("negative", r->negative, http_error))
+        return false;
     return r->width * r->height <= ZI_MAX_PIXELS ||
            zi_http_error_set(http_error, 400, "width",
                              "%dx%d has too many pixels; the maximum is %d (2048x2048)", r->width,

@@ -1,5 +1,55 @@
 #include "server/json.h"
 
+#include <string.h>
+
+/* ---- parsing ---- */
+
+/* Moves *at behind the next number of a valid JSON text that begins outside strings, and returns
+ * where that number begins. There must be one. */
+static const char *next_number(const char **at)
+{
+    const char *c = *at;
+    for (; *c != '-' && (*c < '0' || *c > '9'); c++) {
+        if (*c != '"') continue;
+        for (c++; *c != '"'; c++)
+            if (*c == '\\') c++;
+    }
+    *at = c + strspn(c, "+-.0123456789eE");
+    return c;
+}
+
+/* Gives the long numbers among the items of a list, and below them, their text: cJSON has a text
+ * for every item, and deletes it with the item. *at: the JSON text from the first of them on; it is
+ * moved behind the last. */
+static void keep_digits(cJSON *item, const char **at)
+{
+    for (; item; item = item->next) {
+        if (item->child) keep_digits(item->child, at);
+        if (!cJSON_IsNumber(item)) continue;
+        const char *number = next_number(at);
+        size_t size = (size_t)(*at - number);
+        char *copy = size > ZI_JSON_EXACT_DIGITS ? cJSON_malloc(size + 1) : NULL;
+        if (!copy) continue;
+        memcpy(copy, number, size);
+        copy[size] = 0;
+        item->valuestring = copy;
+    }
+}
+
+cJSON *zi_json_parse_exact(const char *text, const char **end)
+{
+    cJSON *json = cJSON_ParseWithOpts(text, end, true);
+    keep_digits(json, &text);
+    return json;
+}
+
+const char *zi_json_digits(const cJSON *item)
+{
+    return cJSON_IsNumber(item) ? item->valuestring : NULL;
+}
+
+/* ---- members ---- */
+
 void zi_json_add_text(cJSON *object, const char *name, const char *text)
 {
     cJSON_AddItemToObject(object, name, text ? cJSON_CreateString(text) : cJSON_CreateNull());

@@ -1,9 +1,20 @@
-/* Members of JSON objects that may be null. */
+/* JSON beyond cJSON: members that may be null, and integers of any length. */
 #ifndef ZI_SERVER_JSON_H
 #define ZI_SERVER_JSON_H
 
 #include <cJSON.h>
 #include <stdbool.h>
+
+enum { ZI_JSON_EXACT_DIGITS = 15 }; /* a double has all digits of an integer of this length */
+
+/* Parses JSON text, as cJSON_ParseWithOpts does with require_null_terminated: *end (end may be
+ * NULL) becomes where the text or the first error ends. Longer numbers keep
+ * their text (zi_json_digits). NULL: no JSON, or out of memory. */
+cJSON *zi_json_parse_exact(const char *text, const char **end);
+
+/* The text of a number that zi_json_parse_exact has kept, borrowed: an integer may have more digits
+ * than valuedouble. NULL: it was short, out of memory, or the item is no number. */
+const char *zi_json_digits(const cJSON *item);
 
 /* Adds a member to object, which must have none of that name: a string with a copy of text, or null
  * when text is NULL. Out of memory: the member is left out. */

@@ -1,74 +1,63 @@
 /* Routes of /v1: OpenAI's images API, with the extensions of stable-diffusion.cpp's server.
  *
- * Parameters that OpenAI has no field for (seed, steps, cfg_scale, negative_prompt, shift, width,
- * height) are read from the request and from <sd_cpp_extra_args>{...}</sd_cpp_extra_args> in the
- * prompt. quality, style, moderation and user have no effect; other unknown fields are ignored.
- * There is no token accounting, so replies have no `usage`. */
+ * Parameters that OpenAI has no field for (seed, steps, cfg_scale, negative_prompt and so on) are
+ * read from the request and from <sd_cpp_extra_args>{...}</sd_cpp_extra_args> in the prompt. The
+ * table below has all fields; others are refused. There is no token accounting, so replies have no
+ * `usage`. */
 #include "server/openai.h"
 #include "server/json.h"
+#include "server/params.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_IMAGES = 10, MAX_PARTIAL_IMAGES = 3, MAX_NAME = 300 };
+enum { MAX_PARTIAL_IMAGES = 3, MAX_NAME = 300 };
 
 static const char *const response_formats[] = {"b64_json", "url", NULL};
-const char *const zi_openai_formats[] = {"png", "jpeg", "webp", NULL};
 static const char *const backgrounds[] = {"auto", "opaque", "transparent", NULL};
 enum { TRANSPARENT = 2 };
 
 #define AT(field) offsetof(zi_openai_request, field)
-#define IMAGE_COUNT(name_)                                                                         \
-    {                                                                                              \
-        .name = name_, .type = ZI_PARAMETER_INT, .offset = AT(generation.count), .min = 1,         \
-        .max = MAX_IMAGES                                                                          \
-    }
+#define TEXT(name_, field, max_)                                                                   \
+    ZI_FIELD_OWN(name_, AT(field), .type = ZI_PARAMETER_TEXT, .max = max_)
+#define CHOICE(name_, field, choices_)                                                             \
+    ZI_FIELD_OWN(name_, AT(field), .type = ZI_PARAMETER_CHOICE, .choices = choices_)
 
-static const zi_parameter openai_fields[] = {
-    {.name = "prompt",
-     .type = ZI_PARAMETER_TEXT,
-     .offset = AT(generation.request.prompt),
-     .min = 1,
-     .max = 4 * ZI_PROMPT_BYTES, /* with sd_cpp_extra_args, which are cut out */
-     .required = true},
-    {.name = "model", .type = ZI_PARAMETER_TEXT, .offset = AT(model), .max = MAX_NAME},
-    IMAGE_COUNT("n"),
-    {.name = "size", .type = ZI_PARAMETER_TEXT, .offset = AT(size), .max = 20},
-    {.name = "quality", .type = ZI_PARAMETER_TEXT, .offset = AT(requested_quality), .max = 20},
+/* All fields of POST /v1/images/generations: OpenAI's own, and those that other servers of this API
+ * have added. */
+static const zi_client_field openai_fields[] = {
+    ZI_CLIENT_PROMPT("prompt"),
+    TEXT("model", model, MAX_NAME),
+    ZI_CLIENT_COUNT("n"),
+    ZI_CLIENT_COUNT("batch_count"),
+    ZI_CLIENT_COUNT("batch_size"),
+    TEXT("size", size, 20),
     {.name = "response_format",
-     .type = ZI_PARAMETER_CHOICE,
+     .role = ZI_FIELD_USED,
+     .own = &(const zi_parameter){.type = ZI_PARAMETER_CHOICE, .choices = response_formats},
      .offset = AT(response),
-     .choices = response_formats},
-    {.name = "output_format",
-     .type = ZI_PARAMETER_CHOICE,
-     .offset = AT(format),
-     .choices = zi_openai_formats},
-    {.name = "output_compression", .type = ZI_PARAMETER_INT, .offset = AT(compression), .max = 100},
-    {.name = "background",
-     .type = ZI_PARAMETER_CHOICE,
-     .offset = AT(background),
-     .choices = backgrounds},
-    {.name = "stream", .type = ZI_PARAMETER_BOOL, .offset = AT(stream)},
-    {.name = "partial_images",
-     .type = ZI_PARAMETER_INT,
-     .offset = AT(partial),
-     .max = MAX_PARTIAL_IMAGES},
-    {0}};
-
-/* Fields that stable-diffusion.cpp and others have added. */
-static const zi_parameter extension_fields[] = {
-    ZI_COMPAT_SEED(AT(seed)), IMAGE_COUNT("batch_count"), {0}};
-static const zi_parameter_alias extension_parameters[] = {
-    {"negative_prompt", "negative", AT(generation.request.negative), false},
-    {"steps", "steps", AT(generation.request.steps), false},
-    {"sample_steps", "steps", AT(generation.request.steps), false},
-    {"cfg_scale", "guidance", AT(cfg), false},
-    {"txt_cfg", "guidance", AT(cfg), false},
-    {"shift", "shift", AT(generation.request.shift), false},
-    {"flow_shift", "shift", AT(generation.request.shift), false},
-    {"width", "width", AT(generation.request.width), false},
-    {"height", "height", AT(generation.request.height), false},
+     .given = AT(response_given)},
+    CHOICE("output_format", client.format, zi_client_formats),
+    ZI_FIELD_OWN("output_compression", AT(client.compression), .type = ZI_PARAMETER_INT,
+                 .max = 100),
+    CHOICE("background", background, backgrounds),
+    ZI_FIELD_OWN("stream", AT(stream), .type = ZI_PARAMETER_BOOL),
+    ZI_FIELD_OWN("partial_images", AT(partial), .type = ZI_PARAMETER_INT,
+                 .max = MAX_PARTIAL_IMAGES),
+    ZI_CLIENT_GENERATION_FIELDS,
+    ZI_CLIENT_SAMPLER_FIELDS,
+    ZI_CLIENT_EXTRA_ARGS,
+    ZI_CLIENT_UNSUPPORTED_FIELDS,
+    TEXT("quality", requested_quality, 20), /* without an effect on the image */
+    ZI_FIELD_WITHOUT_EFFECT("style"),
+    ZI_FIELD_WITHOUT_EFFECT("moderation"),
+    ZI_FIELD_WITHOUT_EFFECT("user"),
+    ZI_FIELD_WITHOUT_EFFECT("safety_identifier"),
+    ZI_FIELD_WITHOUT_EFFECT("metadata"),
+    ZI_FIELD_WITHOUT_EFFECT("input_fidelity"), /* of images as input */
+    ZI_FIELD_WITHOUT_EFFECT("strength"),       /* likewise */
+    ZI_FIELD_WITHOUT_EFFECT("clip_skip"),      /* there is no CLIP */
     {0}};
 
 cJSON *zi_openai_error(unsigned status, const char *message, const char *field)
@@ -134,15 +123,21 @@ static zi_handler_result get_model(zi_server_request *req)
 
 /* ---- reading a request ---- */
 
-/* Sets *out to a width or height (name: which of them) in the parameter's range. False: it is out
- * of that; *http_error is a 400 for the field "size". */
+/* Sets *out to a width or height (name: which of them) in the parameter's range, rounded as a field
+ * of that name is. False: out of range, or a field of that name has another value; *http_error is a
+ * 400 for the field "size" or that field. */
 static bool set_side(const char *name, long side, int *out, zi_http_error *http_error)
 {
-    const zi_parameter *p = zi_parameter_find(name);
-    zi_error error;
-    if (!zi_parameter_check(p, (double)side, zi_parameter_max(p, true), &error))
-        return zi_http_error_from(http_error, NULL, "size", &error);
-    *out = (int)side;
+    int rounded;
+    zi_parameter row = *zi_parameter_find(name);
+    const cJSON number = {.type = cJSON_Number, .valuedouble = (double)side};
+    row.name = "size";
+    row.offset = 0;
+    if (!zi_params_read_field(&row, &number, &rounded, http_error)) return false;
+    if (*out && *out != rounded)
+        return zi_http_error_set(http_error, 400, name, "%s is %d, but size says %ld; send one",
+                                 name, *out, side);
+    *out = rounded;
     return true;
 }
 
@@ -162,7 +157,7 @@ static const char *parse_digits(const char *text, long *number)
 static bool read_size(zi_openai_request *r, zi_http_error *http_error)
 {
     long width, height;
-    zi_request *request = &r->generation.request;
+    zi_request *request = &r->client.generation.request;
     if (!r->size || !*r->size || !strcmp(r->size, "auto")) return true;
     const char *end = parse_digits(r->size, &width);
     end = end && *end == 'x' ? parse_digits(end + 1, &height) : NULL;
@@ -172,59 +167,6 @@ static bool read_size(zi_openai_request *r, zi_http_error *http_error)
                                  r->size);
     return set_side("width", width, &request->width, http_error) &&
            set_side("height", height, &request->height, http_error);
-}
-
-/* Removes the first <sd_cpp_extra_args>...</sd_cpp_extra_args> and then white space at the end from
- * the prompt, in place, and returns what was between the tags in new memory. NULL: there is none,
- * or it has no closing tag, and the prompt is unchanged; or out of memory, and it is cut all the
- * same. */
-static char *cut_extra_args(char *prompt)
-{
-    static const char open[] = "<sd_cpp_extra_args>", close[] = "</sd_cpp_extra_args>";
-    char *begin = strstr(prompt, open), *end = begin ? strstr(begin, close) : NULL;
-    if (!end) return NULL;
-    char *inner = begin + sizeof open - 1, *extra = strndup(inner, (size_t)(end - inner));
-    end += sizeof close - 1;
-    memmove(begin, end, strlen(end) + 1);
-    for (size_t size = strlen(prompt); size && strchr(" \t\r\n", prompt[size - 1]); size--)
-        prompt[size - 1] = 0;
-    return extra;
-}
-
-/* Reads the extension fields of an object into r, which borrows its texts; ignores others, and
- * anything that is not an object (NULL, too). False: a value is not valid; *http_error is a 400,
- * and r may be partly filled. */
-static bool read_extension_fields(const cJSON *json, zi_openai_request *r,
-                                  zi_http_error *http_error)
-{
-    return zi_params_read_known(json, extension_fields, r, http_error) &&
-           zi_params_read_aliases(json, extension_parameters, r, http_error);
-}
-
-/* Cuts sd_cpp_extra_args out of the prompt in req->json and reads their fields, also those in
- * sample_params and its guidance, into r; true when there are none. req->json then owns their JSON,
- * from which r borrows texts. False: no JSON object, or a value is not valid; *http_error is a 400,
- * the prompt is cut and r may be partly filled. */
-static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
-{
-    cJSON *prompt = cJSON_GetObjectItemCaseSensitive(req->json, "prompt");
-    char *text = cut_extra_args(prompt->valuestring);
-    if (!text) return true;
-    cJSON *json = cJSON_ParseWithOpts(text, NULL, true);
-    free(text);
-    if (!cJSON_IsObject(json)) {
-        cJSON_Delete(json);
-        return zi_http_error_set(
-            http_error, 400, "prompt",
-            "prompt: the text between <sd_cpp_extra_args> and </sd_cpp_extra_args> must be a JSON "
-            "object, such as {\"steps\": 9}");
-    }
-    cJSON_AddItemToObject(req->json, "<sd_cpp_extra_args>", json);
-    const cJSON *sample = cJSON_GetObjectItemCaseSensitive(json, "sample_params");
-    const cJSON *guidance = cJSON_GetObjectItemCaseSensitive(sample, "guidance");
-    return read_extension_fields(json, r, http_error) &&
-           read_extension_fields(sample, r, http_error) &&
-           read_extension_fields(guidance, r, http_error);
 }
 
 /* Whether a name (not NULL) is empty or begins like that of an image model of OpenAI (dall-e,
@@ -248,28 +190,42 @@ static bool find_model(zi_server_request *req, const zi_openai_request *r, char 
                              "%s: no such model; GET /v1/models lists the models", r->model);
 }
 
-/* Reads and checks the body, except for the model, into r, which borrows its texts from req->json,
- * and cuts sd_cpp_extra_args out of the prompt there. Unknown fields are ignored. False:
- * *http_error is a 400, and r may be partly filled. */
-static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
+/* Makes URLs the form of images if the request names a model dall-e-* and no response_format, and
+ * wants no stream: such clients expect URLs, as OpenAI's server sends them, all others base64. */
+static void set_default_response(zi_openai_request *r)
 {
-    static const char *const known[] = {"low", "medium", "high", "xhigh", "max"};
-    if (!zi_params_read_known(req->json, openai_fields, r, http_error) ||
-        !read_extension_fields(req->json, r, http_error) || !read_size(r, http_error) ||
-        !read_extra_args(req, r, http_error))
-        return false;
-    zi_compat_set_seed(r->seed, &r->generation);
-    zi_compat_set_cfg_scale(r->cfg, &r->generation);
+    if (!r->response_given && !r->stream && r->model && !strncmp(r->model, "dall-e", 6))
+        r->response = ZI_OPENAI_URL;
+}
+
+/* Checks what fields ask for together, or alone, and is not possible. False: *http_error is a 400
+ * that names the field. */
+static bool check_request(const zi_openai_request *r, zi_http_error *http_error)
+{
     if (r->background == TRANSPARENT)
         return zi_http_error_set(http_error, 400, "background",
                                  "a transparent background is not supported; use auto or opaque");
     if (r->stream && r->response == ZI_OPENAI_URL)
         return zi_http_error_set(http_error, 400, "response_format",
                                  "response_format url is not supported with stream; use b64_json");
-    if (r->partial && !r->stream)
-        return zi_http_error_set(http_error, 400, "partial_images",
-                                 "partial_images is %d, but stream is not true; set stream to true",
-                                 r->partial);
+    return !r->partial || r->stream ||
+           zi_http_error_set(http_error, 400, "partial_images",
+                             "partial_images is %d, but stream is not true; set stream to true",
+                             r->partial);
+}
+
+/* Reads and checks the body, except for the model, into r, which borrows its texts from req->json,
+ * and cuts sd_cpp_extra_args out of the prompt there. False: *http_error is a 400, and r may be
+ * partly filled. */
+static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
+{
+    static const char *const known[] = {"low", "medium", "high", "xhigh", "max"};
+    if (!zi_client_request_read(req->json, openai_fields, false, &r->client, http_error) ||
+        !read_size(r, http_error) ||
+        !zi_client_request_read_extra_args(req->json, false, &r->client, http_error) ||
+        !check_request(r, http_error))
+        return false;
+    set_default_response(r);
     if (r->stream) strcpy(r->quality, "auto"); /* only replies of streams have it */
     for (size_t i = 0; r->requested_quality && i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i], r->requested_quality)) strcpy(r->quality, known[i]);
@@ -285,7 +241,7 @@ static bool submit_job(zi_server_request *req, zi_openai_request *r, zi_http_err
 {
     char *model;
     if (!read_request(req, r, http_error) || !find_model(req, r, &model, http_error)) return false;
-    zi_generation generation = r->generation;
+    zi_generation generation = r->client.generation;
     generation.model = model;
     bool ok = zi_compat_submit_generate(req, &generation, http_error);
     free(model);
@@ -300,7 +256,7 @@ static zi_handler_result post_generations(zi_server_request *req)
     if (req->job) return zi_openai_reply_when_done(req);
     zi_openai_request *r = calloc(1, sizeof *r);
     if (!r) return MHD_NO;
-    *r = (zi_openai_request){.generation.count = 1, .compression = 100, .seed = -1, .cfg = -1};
+    *r = (zi_openai_request){.client = ZI_CLIENT_REQUEST_NONE};
     req->user = r;
     req->free_user = free;
     uint64_t cursor = zi_events_latest(req->server->events);

@@ -2,20 +2,17 @@
 #ifndef ZI_SERVER_OPENAI_H
 #define ZI_SERVER_OPENAI_H
 
+#include "server/client_request.h"
 #include "server/compat.h"
 
 enum { ZI_OPENAI_URL = 1 /* index of "url" in response_format */ };
 
-/* Names of output_format, in the order of zi_format from ZI_FORMAT_PNG on. */
-extern const char *const zi_openai_formats[];
-
 /* The body of POST /v1/images/generations; kept in req->user for the reply. */
 typedef struct {
-    zi_generation generation;
+    zi_client_request client;
     const char *model, *size, *requested_quality; /* borrowed from req->json */
-    int format, response, background, compression, partial;
-    bool stream;
-    double seed, cfg; /* seed -1: random; cfg 0: not given */
+    int response, background, partial;
+    bool stream, response_given;
     char quality[16];
     /* State of a stream. */
     zi_server *server;

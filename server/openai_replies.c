@@ -13,13 +13,13 @@
 /* The file format that output_format stands for: PNG if it was not given. */
 static zi_format format_of(const zi_openai_request *r)
 {
-    return (zi_format)(ZI_FORMAT_PNG + r->format);
+    return (zi_format)(ZI_FORMAT_PNG + r->client.format);
 }
 
 /* output_compression as quality of JPEG and WebP, 1 to 100: 0 becomes 1. */
 static int jpeg_quality(const zi_openai_request *r)
 {
-    return r->compression ? r->compression : 1;
+    return r->client.compression ? r->client.compression : 1;
 }
 
 /* Adds the members that replies and events share to json: background (always "opaque"),
@@ -29,7 +29,7 @@ static void add_common(cJSON *json, const zi_openai_request *r, int width, int h
     char size[32];
     snprintf(size, sizeof size, "%dx%d", width, height);
     cJSON_AddStringToObject(json, "background", "opaque");
-    cJSON_AddStringToObject(json, "output_format", zi_openai_formats[r->format]);
+    cJSON_AddStringToObject(json, "output_format", zi_client_formats[r->client.format]);
     if (r->quality[0]) cJSON_AddStringToObject(json, "quality", r->quality);
     cJSON_AddStringToObject(json, "size", size);
 }
@@ -42,16 +42,23 @@ static int json_int(const cJSON *object, const char *name)
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
-/* Appends {"url": ...} of an image in the requested format on this server: http, under the Host
- * that the client used, or if it sent none, server->url. */
+/* Writes the URL of an image in the requested format on this server: http, under the Host that the
+ * client used, or if it sent none, server->url. */
+static void print_url(zi_server_request *req, const zi_openai_request *r, const char *id,
+                      char url[600])
+{
+    const char *host = zi_server_request_header(req, "Host");
+    snprintf(url, 600, "%s%.400s/api/images/%s/file?format=%s&quality=%d", host ? "http://" : "",
+             host ? host : req->server->url, id, zi_client_formats[r->client.format],
+             jpeg_quality(r));
+}
+
+/* Appends {"url": ...} of an image, as print_url writes it. */
 static void append_url(zi_server_request *req, const zi_openai_request *r, const char *id,
                        zi_text *out)
 {
-    const char *host = zi_server_request_header(req, "Host");
     char url[600];
-    snprintf(url, sizeof url, "%s%.400s/api/images/%s/file?format=%s&quality=%d",
-             host ? "http://" : "", host ? host : req->server->url, id,
-             zi_openai_formats[r->format], jpeg_quality(r));
+    print_url(req, r, id, url);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "url", url);
     zi_compat_append_open_object(json, out);
@@ -209,8 +216,7 @@ static char *preview_base64(const zi_openai_request *r, const zi_job_preview *pr
 
 /* Appends an event with the latest preview if one is due, and notes that in r. Due is the first
  * preview in each of the `partial_images + 1` equal parts of an image's steps, except the first
- * part. The event's size is the image's, 8 times the preview's. Nothing if the preview cannot be
- * converted. */
+ * part. The event's size is the preview's own. Nothing if the preview cannot be converted. */
 static void append_due_preview_event(zi_openai_request *r, const zi_job_status *status,
                                      zi_text *out)
 {
@@ -223,8 +229,8 @@ static void append_due_preview_event(zi_openai_request *r, const zi_job_status *
     if (level <= r->preview_level) return;
     char *data = preview_base64(r, preview);
     if (!data) return;
-    append_open_event(r, "image_generation.partial_image", r->previews_sent++, preview->width * 8,
-                      preview->height * 8, out);
+    append_open_event(r, "image_generation.partial_image", r->previews_sent++, preview->width,
+                      preview->height, out);
     zi_text_puts(out, data);
     zi_text_puts(out, "\"}\n\n");
     r->preview_level = level;

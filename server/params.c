@@ -1,4 +1,5 @@
 #include "server/params.h"
+#include "server/json.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -7,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_NUMBER_SEED                                                                            \
-    9007199254740991.0 /* 2^53 - 1: larger integers are not exact in all JSON readers */
+#define MAX_EXACT_SEED 9007199254740991.0 /* 2^53 - 1: a double has no larger number's digits */
 
 bool zi_seed_parse(const char *text, uint64_t *out)
 {
@@ -51,21 +51,23 @@ static bool read_text(const zi_parameter *p, const cJSON *item, const char **out
     return zi_parameter_check_text(p, *out, zi_parameter_max(p, true), error);
 }
 
-/* Stores a JSON number in *out, an int or a double by the parameter's type. False: it is no number,
- * not whole (for an int), out of the server's range, or not the required multiple; *error is set
- * and *out unchanged. */
+/* Stores a JSON number in *out, an int or a double by the parameter's type; an int that must be a
+ * multiple is rounded down to one, the rule for sizes in all APIs. False: it is no number, not
+ * whole (for an int), or out of the server's range; *error is set and *out unchanged. */
 static bool read_number(const zi_parameter *p, const cJSON *item, void *out, zi_error *error)
 {
     bool whole = p->type == ZI_PARAMETER_INT;
     double value = item->valuedouble;
     double max = zi_parameter_max(p, true);
+    zi_parameter any = *p;
+    any.multiple = 0;
     if (!cJSON_IsNumber(item))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
                             "must be a %snumber from %.16g to %.16g, not %s", whole ? "whole " : "",
                             p->min, max, type_text(item));
-    if (!zi_parameter_check(p, value, max, error)) return false;
+    if (!zi_parameter_check(&any, value, max, error)) return false;
     if (whole)
-        *(int *)out = (int)value;
+        *(int *)out = p->multiple ? (int)value / p->multiple * p->multiple : (int)value;
     else
         *(double *)out = value;
     return true;
@@ -90,27 +92,27 @@ static bool read_choice(const zi_parameter *p, const cJSON *item, int *out, zi_e
     return ok;
 }
 
-/* Reads a seed: a JSON string of digits (0 to 2^64-1), or a whole number from 0 to 2^53-1. False:
- * it is neither; *error is set and *out unchanged. */
+/* Reads a seed, 0 to 2^64-1: a JSON string of digits, or a whole number, of whose digits none is
+ * lost. False: it is neither; *error is set and *out unchanged. */
 static bool read_seed(const zi_parameter *p, const cJSON *item, uint64_t *out, zi_error *error)
 {
     double value = item->valuedouble;
-    if (cJSON_IsString(item) && zi_seed_parse(item->valuestring, out)) return true;
-    if (cJSON_IsString(item))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                            "'%s' is not a whole number from 0 to 18446744073709551615; leave the "
-                            "field out for a random seed",
-                            item->valuestring);
-    if (!cJSON_IsNumber(item))
+    const char *digits = cJSON_IsString(item) ? item->valuestring : zi_json_digits(item);
+    if (digits && zi_seed_parse(digits, out)) return true;
+    if (!digits && !cJSON_IsNumber(item))
         return set_type_error(p, item, "a whole number from 0 to 18446744073709551615", error);
-    if (!(value >= 0 && value <= MAX_NUMBER_SEED) || value != floor(value))
-        return zi_error_set(
-            error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-            "%.17g is not a whole number from 0 to 9007199254740991; send a larger one, up to "
-            "18446744073709551615, as text, or leave the field out for a random seed",
-            value);
-    *out = (uint64_t)value;
-    return true;
+    bool exact = value >= 0 && value <= MAX_EXACT_SEED && value == floor(value);
+    if (!digits && exact) {
+        *out = (uint64_t)value;
+        return true;
+    }
+    char number[40];
+    snprintf(number, sizeof number, "%.17g", value);
+    const char *quote = cJSON_IsString(item) ? "'" : "";
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+                        "%s%s%s is not a whole number from 0 to 18446744073709551615; leave the "
+                        "field out for a random seed",
+                        quote, digits ? digits : number, quote);
 }
 
 /* Reads a JSON value that is not null into *out, whose C type follows from p->type (see
@@ -134,11 +136,8 @@ static bool read_value(const zi_parameter *p, const cJSON *item, void *out, zi_e
     return true;
 }
 
-/* Reads a JSON value that is not null into its place in the struct `out`, and sets the struct's
- * `given` flag of the field if it has one. False: it is not valid; *http_error is a 400 for the
- * field, and only a text may have changed. */
-static bool read_field(const zi_parameter *p, const cJSON *item, void *out,
-                       zi_http_error *http_error)
+bool zi_params_read_field(const zi_parameter *p, const cJSON *item, void *out,
+                          zi_http_error *http_error)
 {
     zi_error error = {0};
     if (!read_value(p, item, (char *)out + p->offset, &error))
@@ -170,9 +169,7 @@ static bool check_required(const cJSON *object, const zi_parameter *table,
     return true;
 }
 
-/* Checks that item, a member of object, is the first of its name. False: *http_error is a 400 for a
- * duplicate field. */
-static bool check_unique(const cJSON *object, const cJSON *item, zi_http_error *http_error)
+bool zi_params_check_unique(const cJSON *object, const cJSON *item, zi_http_error *http_error)
 {
     return cJSON_GetObjectItemCaseSensitive(object, item->string) == item ||
            zi_http_error_set(http_error, 400, item->string, "%s: appears twice; send it once",
@@ -201,11 +198,11 @@ bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, z
     {
         int row = find_row(table, item->string);
         if (row < 0) return set_unknown_error(item->string, table, http_error);
-        if (!check_unique(object, item, http_error)) return false;
+        if (!zi_params_check_unique(object, item, http_error)) return false;
         fields->given |= UINT64_C(1) << row;
         if (cJSON_IsNull(item))
             fields->null |= UINT64_C(1) << row;
-        else if (!read_field(&table[row], item, out, http_error))
+        else if (!zi_params_read_field(&table[row], item, out, http_error))
             return false;
     }
     return check_required(object, table, http_error);
@@ -220,24 +217,11 @@ bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *
     {
         int row = find_row(table, item->string);
         if (row < 0) continue;
-        if (!check_unique(object, item, http_error)) return false;
-        if (!cJSON_IsNull(item) && !read_field(&table[row], item, out, http_error)) return false;
+        if (!zi_params_check_unique(object, item, http_error)) return false;
+        if (!cJSON_IsNull(item) && !zi_params_read_field(&table[row], item, out, http_error))
+            return false;
     }
     return check_required(object, table, http_error);
-}
-
-bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table, void *out,
-                            zi_http_error *http_error)
-{
-    for (const zi_parameter_alias *alias = table; alias->name; alias++) {
-        zi_parameter rows[2] = {*zi_parameter_find(alias->parameter), {.name = NULL}};
-        rows[0].name = alias->name;
-        rows[0].offset = alias->offset;
-        rows[0].given = 0;
-        if (alias->any_multiple) rows[0].multiple = 0;
-        if (!zi_params_read_known(object, rows, out, http_error)) return false;
-    }
-    return true;
 }
 
 /* ---- structs ---- */

@@ -30,21 +30,16 @@ bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, z
 bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
                           zi_http_error *http_error) ZI_CHECKED;
 
-/* The name that another API has for a generation parameter; type and range are those of the
- * parameter. */
-typedef struct {
-    const char *name; /* NULL ends a table */
-    const char *parameter;
-    size_t offset;     /* of the value in the struct that is read into */
-    bool any_multiple; /* accept any multiple; the caller rounds */
-} zi_parameter_alias;
+/* Reads a JSON value that is not null into its place in the struct `out`, and sets the struct's
+ * `given` flag of the field if it has one. A number that must be a multiple is rounded down to one.
+ * A text is borrowed. False: it is not valid; *http_error is a 400 for the field, and only a text
+ * may have changed. */
+bool zi_params_read_field(const zi_parameter *p, const cJSON *item, void *out,
+                          zi_http_error *http_error) ZI_CHECKED;
 
-/* Reads fields by such a table, with the server's limits; ignores all others and anything that is
- * not an object, as zi_params_read_known does, and sets no `given` flags. Texts in the struct are
- * borrowed from the object. Of rows that share an offset, the last one that the object has wins.
- * False: a field of the table is duplicate or not valid; *http_error is a 400, and the struct may
- * be partly filled. */
-bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table, void *out,
+/* Checks that item, a member of object, is the first of its name. False: *http_error is a 400 for a
+ * duplicate field. */
+bool zi_params_check_unique(const cJSON *object, const cJSON *item,
                             zi_http_error *http_error) ZI_CHECKED;
 
 /* Parses an integer from 0 to 2^64-1 in decimal digits alone, without sign or blanks; leading zeros

@@ -92,14 +92,13 @@ static void add_text_keywords(cJSON *schema, const zi_parameter *p)
     if (max) cJSON_AddNumberToObject(schema, "maxLength", max);
 }
 
-/* Adds the JSON Schema keywords of a number field: type (with null unless it is required), the
- * server's minimum and maximum, and multipleOf if the field has one. */
+/* Adds the JSON Schema keywords of a number field: type (with null unless it is required), and
+ * the server's minimum and maximum. Not multipleOf: the server rounds down to a multiple. */
 static void add_number_keywords(cJSON *schema, const zi_parameter *p)
 {
     add_type(schema, p->type == ZI_PARAMETER_INT ? "integer" : "number", p->required);
     cJSON_AddNumberToObject(schema, "minimum", p->min);
     cJSON_AddNumberToObject(schema, "maximum", zi_parameter_max(p, true));
-    if (p->multiple) cJSON_AddNumberToObject(schema, "multipleOf", p->multiple);
 }
 
 /* Adds the JSON Schema keywords of a choice: type and enum, with null unless it is required. */
@@ -111,13 +110,13 @@ static void add_choice_keywords(cJSON *schema, const zi_parameter *p)
     cJSON_AddItemToObject(schema, "enum", choices);
 }
 
-/* Adds the JSON Schema of a seed: a string of digits, an integer up to 2^53-1, or null, for a
- * required seed, too. As raw text, since cJSON would round a number of 16 digits. */
+/* Adds the JSON Schema of a seed: a string of digits, an integer up to 2^64-1, or null, for a
+ * required seed, too. As raw text, since cJSON would round a number of 20 digits. */
 static void add_seed_keywords(cJSON *schema)
 {
     cJSON_AddRawToObject(schema, "oneOf",
                          "[{\"type\":\"string\",\"pattern\":\"^[0-9]{1,20}$\"},"
-                         "{\"type\":\"integer\",\"minimum\":0,\"maximum\":9007199254740991},"
+                         "{\"type\":\"integer\",\"minimum\":0,\"maximum\":18446744073709551615},"
                          "{\"type\":\"null\"}]");
 }
 

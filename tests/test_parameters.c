@@ -122,7 +122,7 @@ static void texts_and_choices(void)
 static void servers_take_less(void)
 {
     static const zi_generation rows[] = {
-        {.request.steps = 101}, {.request.width = 4112}, {.count = 17}};
+        {.request.steps = 151}, {.request.width = 4112}, {.count = 17}};
     static const char *const names[] = {"steps", "width", "count"};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_error error = {0};

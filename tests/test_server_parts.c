@@ -1,5 +1,6 @@
 /* Parts of the server that cannot be reached, or not at will, by requests. */
 #include "server/internal.h"
+#include "server/json.h"
 #include "harness.h"
 
 #include <errno.h>
@@ -101,8 +102,39 @@ static void statuses_of_files(void)
     }
 }
 
+static void digits_of_numbers(void)
+{
+    static const char text[] =
+        "{\"1234567890123456789\": [\"-9\\\"999999999999999999\", 18446744073709551615, 7], "
+        "\"a\\\\\": {\"b\": -1234567890123456}, \"c\": 123456789012345, \"d\": "
+        "1.000000000000000001,"
+        "\"e\": [[], {}, null, true, 9007199254740993]}";
+    static const struct {
+        const char *name, *digits;
+    } rows[] = {{"c", NULL}, {"d", "1.000000000000000001"}};
+    const char *end;
+    cJSON *json = zi_json_parse_exact(text, &end);
+    if (!CHECK(json && !*end)) return;
+    const cJSON *list = cJSON_GetObjectItem(json, "1234567890123456789");
+    CHECK(!zi_json_digits(cJSON_GetArrayItem(list, 0))); /* it is text */
+    CHECK(!strcmp(zi_json_digits(cJSON_GetArrayItem(list, 1)), "18446744073709551615"));
+    CHECK(!zi_json_digits(cJSON_GetArrayItem(list, 2)));
+    const cJSON *b = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "a\\"), "b");
+    CHECK(!strcmp(zi_json_digits(b), "-1234567890123456"));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *digits = zi_json_digits(cJSON_GetObjectItem(json, rows[i].name));
+        CHECK(digits ? rows[i].digits && !strcmp(digits, rows[i].digits) : !rows[i].digits);
+    }
+    const cJSON *last = cJSON_GetArrayItem(cJSON_GetObjectItem(json, "e"), 4);
+    CHECK(!strcmp(zi_json_digits(last), "9007199254740993"));
+    cJSON_Delete(json);
+    CHECK(!zi_json_parse_exact("{\"a\": 12345678901234567890", &end) && !*end);
+    CHECK(!zi_json_digits(NULL));
+}
+
 int main(void)
 {
+    RUN(digits_of_numbers);
     RUN(names_of_this_machine);
     RUN(escaped_lines);
     RUN(no_jobs_after_the_end);

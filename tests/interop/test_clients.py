@@ -53,8 +53,7 @@ class OpenAI(Case):
         self.assertIn("Seed: 5,", recipe["parameters"])
 
     def test_url(self):
-        reply = self.generate(model="dall-e-3", response_format="url", style="natural",
-                              quality="hd")
+        reply = self.generate(model="dall-e-3", style="natural", quality="hd")
         request = urllib.request.Request(reply.data[0].url,
                                          headers={"Authorization": "Bearer secret"})
         with urllib.request.urlopen(request) as got:
@@ -84,7 +83,7 @@ class OpenAI(Case):
         self.assertEqual((caught.exception.code, caught.exception.param),
                          ("model_not_found", "model"))
         with self.assertRaises(openai.BadRequestError) as caught:
-            self.client.images.generate(prompt=PROMPT, size="65x64")
+            self.client.images.generate(prompt=PROMPT, size="8x64")
         self.assertEqual((caught.exception.type, caught.exception.param),
                          ("invalid_request_error", "size"))
         stranger = openai.OpenAI(base_url=f"{self.server.address}/v1", api_key="no", max_retries=0)

@@ -138,7 +138,7 @@ class A1111(Case):
 
     def test_refused(self):
         for field, values in {
-                "prompt": ("", None, 1, "a cat <lora:mine:0.8>"), "negative_prompt": ("<lora:mine:0.8>",), "steps": (0, 101, "a"), "width": (8, 4112, "a"),
+                "prompt": ("", None, 1, "a cat <lora:mine:0.8>"), "negative_prompt": ("<lora:mine:0.8>",), "steps": (0, 151, "a"), "width": (8, 4112, "a"),
                 "seed": (-2, 1.5, "a"), "cfg_scale": (-1, 101), "batch_size": (0, 17),
                 "n_iter": (0, 17), "enable_hr": (True, "yes"), "tiling": (True,),
                 "restore_faces": (True,), "subseed_strength": (0.5,),

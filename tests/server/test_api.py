@@ -193,7 +193,7 @@ class Description(Api):
         good = {"prompt": PROMPT, "seed": "18446744073709551615", "width": 64, "steps": None, "shift": 0.01,
                 "schedule": "mlx", "count": 16}
         self.conforms(good, schema)
-        for field, value in (("prompt", ""), ("prompt", None), ("seed", "x"), ("width", 65), ("width", 4112),
+        for field, value in (("prompt", ""), ("prompt", None), ("seed", "x"), ("width", 15), ("width", 4112),
                              ("steps", 1.5), ("shift", 0), ("schedule", "euler"), ("colour", 1), ("count", 17)):
             self.assertNotEqual(errors_of(dict(good, **{field: value}), schema), [], (field, value))
         for field in schema["properties"].values():
@@ -359,7 +359,7 @@ class Requests(Api):
                 ("prompt", {}), ("prompt", {"prompt": ""}), ("prompt", {"prompt": 7}),
                 ("prompt", {"prompt": "x" * 8001}), ("prompt", {"prompt": "a cat <lora:mine:0.8>"}),
                 ("negative", {"prompt": "a", "negative": "<lyco:mine>"}), ("max_tokens", {"prompt": "a", "max_tokens": 0}),
-                ("width", {"prompt": "a", "width": 17}),
+                ("width", {"prompt": "a", "width": 15}), ("prompt", {"prompt": "a <sd_cpp_extra_args>{}</sd_cpp_extra_args>"}),
                 ("width", {"prompt": "a", "width": 4112}),
                 ("width", {"prompt": "a", "width": 4096, "height": 1040}), ("steps", {"prompt": "a", "steps": 0}),
                 ("steps", {"prompt": "a", "steps": 1.5}), ("shift", {"prompt": "a", "shift": "3"}),
@@ -404,7 +404,7 @@ class Requests(Api):
                 ("colour: unknown field; the fields are prompt, ", "generate", {"colour": 1}),
                 ("colour: unknown field; there are no fields here", "unload", {"colour": 1}),
                 ("prompt: must be text, not a number", "generate", {"prompt": 7}),
-                ("steps: must be a whole number from 1 to 100, not text", "generate", {"steps": "3"}),
+                ("steps: must be a whole number from 1 to 150, not text", "generate", {"steps": "3"}),
                 ("schedule: '7' is unknown; choose one of auto, mlx, diffusers, karras, exponential, beta", "generate", {"schedule": 7}),
                 ("seed: '1e3' is not a whole number from 0 to 18446744073709551615", "generate", {"seed": "1e3"}),
                 ("seed: 1.5 is not a whole number", "generate", {"seed": 1.5}),

@@ -106,23 +106,23 @@ class OpenAI(Case):
         self.generate(prompt=f"<sd_cpp_extra_args>{{}}</sd_cpp_extra_args>{PROMPT}")
         self.assertEqual(self.row()["prompt"], PROMPT)
         for extra, field in (("{", "prompt"), ("[]", "prompt"), ('{"seed": "a"}', "seed"),
+                             ('{"sample_params": [{"a": 1}]}', "sample_params"),
                              ('{"sample_params": {"sample_steps": 0}}', "sample_steps")):
             self.refused_as_theirs(400, field, dict(
                 SMALL, prompt=f"a <sd_cpp_extra_args>{extra}</sd_cpp_extra_args>"))
-        self.generate(prompt='a <sd_cpp_extra_args>{"sample_params": [{"a": 1}]}</sd_cpp_extra_args>')
         self.refused_as_theirs(400, "prompt", dict(
             SMALL, prompt="<sd_cpp_extra_args>{}</sd_cpp_extra_args>"))
 
     def test_refusals(self):
         for field, values in {"prompt": (None, "", 1, "a" * 9000, "a cat <lora:mine:0.8>"),
                               "negative_prompt": ("<lora:mine:0.8>", 1), "n": (0, 11, 1.5, "1"),
-                              "size": ("64", "64x", "64x64x64", "0x64", "64x65", "4112x64", "axb",
+                              "size": ("64", "64x", "64x64x64", "0x64", "64x15", "4112x64", "axb",
                                        "64x99999999999", "4294967360x64", "64x",
                                        "+64x64", "64x 64", "x64", 64), "output_format": ("gif", 1),
                               "response_format": ("json",), "output_compression": (-1, 101),
                               "background": ("transparent", "red"), "stream": ("yes", 1),
                               "partial_images": (1, 4, -1), "seed": (-2, 1e300),
-                              "steps": (0, 101)}.items():
+                              "steps": (0, 151)}.items():
             for value in values:
                 self.refused_as_theirs(400, field, dict(SMALL, **{field: value}))
         self.refused_as_theirs(400, "prompt", {"size": "64x64"})
@@ -164,11 +164,15 @@ class OpenAI(Case):
             self.assertIs(events[-1], done[-1])
             for event in events:
                 self.assertEqual(event.data["type"], event.name)
-                self.assertEqual([event.data[name] for name in ("background", "quality", "size",
+                self.assertEqual([event.data[name] for name in ("background", "quality",
                                                                 "output_format")],
-                                 ["opaque", "auto", "128x128", form])
+                                 ["opaque", "auto", form])
                 picture = base64.b64decode(event.data["b64_json"], validate=True)
                 self.assertTrue(picture.startswith(signature))
+                if form == "png":
+                    self.assertEqual(event.data["size"], "%dx%d" % size_of(picture))
+            self.assertEqual([e.data["size"] for e in done], ["128x128"] * 2)
+            self.assertEqual({e.data["size"] for e in partial}, {"16x16"})  # previews are smaller
             # How many of them there are depends on how fast they can be sent.
             first = events[:events.index(done[0])]
             self.assertLessEqual(len(first), 3)

@@ -1,0 +1,204 @@
+#include "server/fields.h"
+#include "server/json.h"
+#include "server/params.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- values that are text ---- */
+
+/* Whether the text, which may have blanks around it, is a decimal number. If so, *number becomes a
+ * JSON number in no tree, which borrows a long text as its digits (zi_json_digits). */
+static bool text_as_number(const char *text, cJSON *number)
+{
+    static const char blanks[] = " \t\r\n";
+    char *end;
+    text += strspn(text, blanks);
+    size_t length = strspn(text, "+-.0123456789eE");
+    if (!length || text[length + strspn(text + length, blanks)]) return false;
+    double value = strtod(text, &end);
+    if (end != text + length || !isfinite(value)) return false;
+    *number = (cJSON){.type = cJSON_Number, .valuedouble = value};
+    if (!text[length] && length > ZI_JSON_EXACT_DIGITS) number->valuestring = (char *)text;
+    return true;
+}
+
+/* Whether the text or number stands for true or false, in the words of pydantic, with which A1111
+ * reads requests; *flag becomes a JSON bool in no tree. */
+static bool value_as_bool(const cJSON *item, cJSON *flag)
+{
+    static const char *const words[][6] = {{"false", "no", "off", "0", "n", "f"},
+                                           {"true", "yes", "on", "1", "y", "t"}};
+    for (int value = 0; value < 2; value++) {
+        bool same = cJSON_IsNumber(item) && item->valuedouble == value;
+        for (int i = 0; cJSON_IsString(item) && i < 6; i++)
+            same |= !strcasecmp(item->valuestring, words[value][i]);
+        if (same) *flag = (cJSON){.type = value ? cJSON_True : cJSON_False};
+        if (same) return true;
+    }
+    return false;
+}
+
+/* Returns the value as the type demands, if it is text (or for a flag a number) that stands for
+ * one, in *copy, which borrows from item; else the item itself. */
+static const cJSON *convert_text(const cJSON *item, zi_parameter_type type, cJSON *copy)
+{
+    bool number =
+        type == ZI_PARAMETER_INT || type == ZI_PARAMETER_REAL || type == ZI_PARAMETER_SEED;
+    if (number && cJSON_IsString(item) && text_as_number(item->valuestring, copy)) return copy;
+    if (type == ZI_PARAMETER_BOOL && value_as_bool(item, copy)) return copy;
+    return item;
+}
+
+/* ---- values that ask for nothing ---- */
+
+/* Whether the item has this value; a text in any letter case, and also one that stands for it
+ * ("0", "false"). */
+static bool has_value(const cJSON *item, const cJSON *value)
+{
+    cJSON copy;
+    if (cJSON_IsString(item) && cJSON_IsString(value))
+        return !strcasecmp(item->valuestring, value->valuestring);
+    if (cJSON_IsNumber(value)) item = convert_text(item, ZI_PARAMETER_REAL, &copy);
+    if (cJSON_IsBool(value)) item = convert_text(item, ZI_PARAMETER_BOOL, &copy);
+    return cJSON_Compare(item, value, true);
+}
+
+/* Whether the item is "", [] or {}. */
+static bool is_empty(const cJSON *item)
+{
+    return (cJSON_IsString(item) && !*item->valuestring) ||
+           ((cJSON_IsArray(item) || cJSON_IsObject(item)) && !item->child);
+}
+
+/* Whether the value is the same as no field at all. Out of memory: false. */
+static bool is_neutral(const cJSON *item, const zi_client_field *field)
+{
+    if (cJSON_IsNull(item) || (field->role == ZI_FIELD_REFUSED && is_empty(item))) return true;
+    cJSON *values = field->neutral ? cJSON_Parse(field->neutral) : NULL;
+    const cJSON *value;
+    bool found = false;
+    cJSON_ArrayForEach(value, values) found |= has_value(item, value);
+    cJSON_Delete(values);
+    return found;
+}
+
+/* ---- errors ---- */
+
+/* Sets the error that a field is not supported, with the start of its value, and the neutral values
+ * of the table; returns false. */
+static bool set_unsupported_error(const cJSON *item, const zi_client_field *field,
+                                  zi_http_error *http_error)
+{
+    char *value = cJSON_PrintUnformatted(item);
+    const char *text = value ? value : "?";
+    bool is_long = strlen(text) > 60, listed = field->neutral != NULL;
+    int shown = is_long ? 40 : (int)strlen(text);
+    while (is_long && ((unsigned char)text[shown] & 0xc0) == 0x80) shown--; /* whole characters */
+    zi_http_error_set(
+        http_error, 400, item->string, "%s is not supported, so it cannot be %.*s%s; omit it%s%.*s",
+        item->string, shown, text, is_long ? "..." : "", listed ? " or send " : "",
+        listed ? (int)strlen(field->neutral) - 2 : 0, listed ? field->neutral + 1 : "");
+    cJSON_free(value);
+    return false;
+}
+
+/* Sets the error for a field that the table does not have, which lists the fields that are used;
+ * returns false. */
+static bool set_unknown_error(const cJSON *item, const zi_client_field *table,
+                              zi_http_error *http_error)
+{
+    char all[800] = "";
+    for (const zi_client_field *field = table; field->name; field++) {
+        size_t length = strlen(all);
+        if (field->role != ZI_FIELD_NO_EFFECT && field->role != ZI_FIELD_REFUSED)
+            snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", field->name);
+    }
+    return zi_http_error_set(
+        http_error, 400, item->string,
+        "%s: unknown field; remove it, or check its name: the fields that have "
+        "an effect are %s",
+        item->string, all);
+}
+
+/* ---- reading ---- */
+
+/* Whether the name is the field's, or begins like it if that ends with '*'. */
+static bool is_named(const zi_client_field *field, const char *name)
+{
+    size_t length = strlen(field->name) - 1;
+    return field->name[length] == '*' ? !strncmp(name, field->name, length)
+                                      : !strcmp(name, field->name);
+}
+
+/* Returns the first row of the table for that name; NULL: there is none. */
+static const zi_client_field *find_field(const zi_client_field *table, const char *name)
+{
+    while (table->name && !is_named(table, name)) table++;
+    return table->name ? table : NULL;
+}
+
+/* Checks that no other field of the object, by a name before this one in the table, has another
+ * value for the same place in the request. False: *http_error names both. */
+static bool check_other_names(const cJSON *object, const cJSON *item, const zi_client_field *table,
+                              const zi_client_field *field, zi_http_error *http_error)
+{
+    for (const zi_client_field *other = table; other != field; other++) {
+        if (other->role != ZI_FIELD_USED || other->offset != field->offset) continue;
+        const cJSON *also = cJSON_GetObjectItemCaseSensitive(object, other->name);
+        if (also && !is_neutral(also, other) && !has_value(item, also))
+            return zi_http_error_set(http_error, 400, field->name,
+                                     "%s contradicts %s, which is another name for the same; send "
+                                     "one of the two",
+                                     field->name, other->name);
+    }
+    return true;
+}
+
+/* Reads a used field into the request. False: it is not valid; *http_error is a 400. */
+static bool read_used(const cJSON *item, const zi_client_field *field, bool lenient, void *out,
+                      zi_http_error *http_error)
+{
+    cJSON copy;
+    zi_parameter row = field->own ? *field->own : *zi_parameter_find(field->parameter);
+    row.name = field->name;
+    row.offset = field->offset;
+    row.given = field->given;
+    if (lenient) item = convert_text(item, row.type, &copy);
+    return zi_params_read_field(&row, item, out, http_error);
+}
+
+/* Reads one member of the object, whose row of the table is `field`. False: *http_error is set. */
+static bool read_field(const cJSON *object, const cJSON *item, const zi_client_field *table,
+                       const zi_client_field *field, bool lenient, void *out,
+                       zi_http_error *http_error)
+{
+    if (field->role == ZI_FIELD_NO_EFFECT || is_neutral(item, field)) return true;
+    if (field->role == ZI_FIELD_REFUSED) return set_unsupported_error(item, field, http_error);
+    if (field->role == ZI_FIELD_USED)
+        return check_other_names(object, item, table, field, http_error) &&
+               read_used(item, field, lenient, out, http_error);
+    if (!cJSON_IsObject(item))
+        return zi_http_error_set(http_error, 400, item->string,
+                                 "%s: must be a JSON object, such as {}", item->string);
+    return field->role == ZI_FIELD_ELSEWHERE ||
+           zi_client_fields_read(item, field->members, lenient, out, http_error);
+}
+
+bool zi_client_fields_read(const cJSON *object, const zi_client_field *table, bool lenient,
+                           void *out, zi_http_error *http_error)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, object)
+    {
+        const zi_client_field *field = find_field(table, item->string);
+        if (!field) return set_unknown_error(item, table, http_error);
+        if (!zi_params_check_unique(object, item, http_error) ||
+            !read_field(object, item, table, field, lenient, out, http_error))
+            return false;
+    }
+    return true;
+}
