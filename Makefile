@@ -93,13 +93,13 @@ check-interop:
 		echo "SKIP interop: $$(echo "$$why" | tail -n 1)" | tee -a $(RESULTS); \
 	fi
 
-# The page in Chromium. Images of every view are left in $(CHECK_BUILD)-web/screenshots.
+# The page in Chromium, two classes of tests at a time. Images of every view are left in $(CHECK_BUILD)-web/screenshots.
 check-web:
 	@if why=$$({ scripts/deps.sh --web && scripts/venv.sh $(CHECK_BUILD)-web tests/web/requirements.txt; } 2>&1); then \
 		ZIMAGE=$(CHECK_BUILD)/zimage ZIMAGE_MORE=$(CHECK_BUILD)/zimage-more ZI_TEST_DATA=tests/data \
 		CHROMIUM=$$(command -v chromium) \
 		SCREENSHOTS=$(CHECK_BUILD)-web/screenshots \
-		$(CHECK_BUILD)-web/bin/python -B -m unittest discover -s tests/web && \
+		$(CHECK_BUILD)-web/bin/python -B -m pytest -q -p no:cacheprovider -n 2 --dist loadscope tests/web && \
 		echo "web: passed" | tee -a $(RESULTS); \
 	else \
 		echo "SKIP web: $$(echo "$$why" | tail -n 1)" | tee -a $(RESULTS); \
