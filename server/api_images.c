@@ -76,8 +76,8 @@ static zi_handler_result get_image(zi_server_request *req)
 }
 
 /* DELETE /api/images/{id}: deletes the image from disk and history, publishes the event "deleted"
- * and replies 204; 404 if there is no such image. 500 when a file cannot be removed: the image is
- * hidden all the same, but no event is published. */
+ * and replies 204; 404 if there is no such image. 500 when its file cannot be removed: the image
+ * stays. */
 static zi_handler_result delete_image(zi_server_request *req)
 {
     zi_error error;
@@ -162,6 +162,11 @@ static zi_handler_result get_image_file(zi_server_request *req)
     if (format) return send_converted(req, format, quality, headers);
     int fd;
     zi_error error;
+    uint8_t *unsaved;
+    size_t size = 0;
+    if (!zi_history_copy_unsaved(req->server->history, req->parameters[0], &unsaved, &size, &error))
+        return reply_library_error(req, &error);
+    if (unsaved) return zi_reply_bytes(req, 200, "image/png", unsaved, size, headers);
     if (!zi_history_open_file(req->server->history, req->parameters[0], &fd, &error))
         return reply_library_error(req, &error);
     return fd < 0 ? reply_no_image(req) : zi_reply_file(req, "image/png", fd, headers);
@@ -192,13 +197,14 @@ static void downscale(const zi_image *in, zi_image *out)
     }
 }
 
-/* Writes the image as a WebP file to path, atomically, without infotext; its longer side is reduced
- * to 256 pixels if it has more. Succeeds without a file when the image's file cannot be opened.
- * False: *error is set, and there is no new file. */
-static bool write_thumbnail(const zi_history *history, const char *id, const char *path,
-                            zi_error *error)
+/* Makes the image's thumbnail: the bytes of a WebP file without infotext, in new memory; its longer
+ * side is reduced to 256 pixels if it has more. *data is NULL when the image has no file, which is
+ * no failure. False: the same, and *error is set. */
+static bool make_thumbnail(zi_history *history, const char *id, uint8_t **data, size_t *size,
+                           zi_error *error)
 {
     zi_image *image = NULL, small = {0};
+    *data = NULL;
     if (!zi_history_load_image(history, id, &image, NULL, error)) return false;
     if (!image) return true;
     int longer = image->width > image->height ? image->width : image->height;
@@ -211,15 +217,15 @@ static bool write_thumbnail(const zi_history *history, const char *id, const cha
     bool ok = small.pixels || zi_error_no_memory(error, (size_t)longer);
     zi_save_options save = {.format = ZI_FORMAT_WEBP, .quality = 80};
     if (ok) downscale(image, &small);
-    ok = ok && zi_image_save(&small, path, &save, error);
+    ok = ok && zi_image_encode(&small, &save, data, size, error);
     zi_image_free(image);
     free(small.pixels);
     return ok;
 }
 
-/* GET /api/images/{id}/thumbnail: a WebP file, longer side at most 256 pixels, which is made and
- * stored if it does not exist yet. 404: no such image, or no thumbnail yet and the image's file is
- * missing; 500: the thumbnail cannot be stored. */
+/* GET /api/images/{id}/thumbnail: a WebP file, longer side at most 256 pixels, which is made and,
+ * if possible, stored if it does not exist yet. 404: no such image, or no thumbnail yet and the
+ * image's file is missing. */
 static zi_handler_result get_thumbnail(zi_server_request *req)
 {
     zi_handler_result result;
@@ -232,13 +238,16 @@ static zi_handler_result get_thumbnail(zi_server_request *req)
     const char *headers[] = {"Cache-Control", immutable, NULL};
     int fd = -1;
     const char *id = req->parameters[0];
-    bool ok = path ? zi_history_open_path(path, id, &fd, &error) : zi_error_no_memory(&error, 1);
-    if (ok && fd < 0)
-        ok = write_thumbnail(history, id, path, &error) &&
-             zi_history_open_path(path, id, &fd, &error);
+    /* A thumbnail that cannot be opened is made again. */
+    bool ok = path && zi_history_open_path(path, id, &fd, NULL);
     free(path);
-    if (!ok) return reply_library_error(req, &error);
-    return fd < 0 ? reply_no_image(req) : zi_reply_file(req, "image/webp", fd, headers);
+    if (ok && fd >= 0) return zi_reply_file(req, "image/webp", fd, headers);
+    uint8_t *data;
+    size_t size = 0;
+    if (!make_thumbnail(history, id, &data, &size, &error)) return reply_library_error(req, &error);
+    if (!data) return reply_no_image(req);
+    zi_history_store_thumbnail(history, id, data, size);
+    return zi_reply_bytes(req, 200, "image/webp", data, size, headers);
 }
 
 /* ---- infotexts ---- */

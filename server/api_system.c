@@ -121,22 +121,37 @@ static zi_handler_result get_config(zi_server_request *req)
 
 /* ---- health, metrics, log ---- */
 
-/* GET /api/health: status "ok", version, uptime in seconds, number of queued jobs, whether one
- * runs, name of the model in memory (null: none), number of open event streams. Needs no API key.
- */
+void zi_storage_add_json(cJSON *json, const zi_storage *storage)
+{
+    cJSON *problems = cJSON_AddArrayToObject(json, "problems");
+    for (size_t i = 0; i < storage->count; i++) {
+        cJSON *problem = cJSON_CreateObject();
+        cJSON_AddStringToObject(problem, "kind", zi_storage_kind_name(storage->problems[i].kind));
+        cJSON_AddStringToObject(problem, "message", storage->problems[i].message);
+        cJSON_AddItemToArray(problems, problem);
+    }
+    cJSON_AddNumberToObject(json, "unsaved_images", (double)storage->unsaved);
+}
+
+/* GET /api/health: status "ok", or "degraded" when images cannot be saved; version, uptime in
+ * seconds, number of queued jobs, whether one runs, name of the model in memory (null: none),
+ * number of open event streams, and the state of the storage. Needs no API key. */
 static zi_handler_result get_health(zi_server_request *req)
 {
     zi_server *s = req->server;
     zi_jobs_counts counts = zi_jobs_count(s->jobs);
     char *loaded = zi_worker_loaded_name(s->worker);
     cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "status", "ok");
+    zi_storage storage;
+    zi_history_check_storage(s->history, &storage);
+    cJSON_AddStringToObject(json, "status", storage.count ? "degraded" : "ok");
     cJSON_AddStringToObject(json, "version", ZI_VERSION);
-    cJSON_AddNumberToObject(json, "uptime", zi_wall_seconds() - s->began);
+    cJSON_AddNumberToObject(json, "uptime", zi_monotonic_seconds() - s->started);
     cJSON_AddNumberToObject(json, "queued", (double)counts.queued);
     cJSON_AddBoolToObject(json, "running", counts.running > 0);
     zi_json_add_text(json, "loaded", loaded);
     cJSON_AddNumberToObject(json, "listeners", (double)zi_event_streams_count());
+    zi_storage_add_json(json, &storage);
     free(loaded);
     return zi_reply_json(req, 200, json);
 }
@@ -157,10 +172,12 @@ static zi_handler_result get_metrics(zi_server_request *req)
     static const char *const ends[] = {"", "", "done", "failed", "cancelled"};
     zi_server *s = req->server;
     zi_jobs_counts counts = zi_jobs_count(s->jobs);
+    zi_storage storage;
     zi_text text;
+    zi_history_check_storage(s->history, &storage);
     zi_text_init(&text, 1 << 16);
     add_metric(&text, "uptime_seconds", "gauge", "Seconds since the start.",
-               zi_wall_seconds() - s->began);
+               zi_monotonic_seconds() - s->started);
     add_metric(&text, "requests_total", "counter", "HTTP requests.",
                (double)atomic_load(&s->requests));
     add_metric(&text, "requests_refused_total", "counter",
@@ -168,8 +185,12 @@ static zi_handler_result get_metrics(zi_server_request *req)
                (double)atomic_load(&s->rejected));
     add_metric(&text, "requests_failed_total", "counter",
                "Requests answered with status 500 or above.", (double)atomic_load(&s->failures));
-    add_metric(&text, "pictures_total", "counter", "Images generated and saved.",
+    add_metric(&text, "pictures_total", "counter", "Images generated.",
                (double)atomic_load(&s->images));
+    add_metric(&text, "unsaved_images", "gauge", "Images that could not be saved yet.",
+               (double)storage.unsaved);
+    add_metric(&text, "storage_problems", "gauge", "Problems of output folder, disk and database.",
+               (double)storage.count);
     add_metric(&text, "queue_length", "gauge", "Queued jobs.", (double)counts.queued);
     add_metric(&text, "running", "gauge", "Running jobs.", (double)counts.running);
     add_metric(&text, "event_streams", "gauge", "Open event streams.",

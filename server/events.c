@@ -32,7 +32,8 @@ zi_events *zi_events_create(void)
     zi_events *events = calloc(1, sizeof *events);
     if (!events) return NULL;
     pthread_mutex_init(&events->mutex, NULL);
-    /* Ids of an earlier run are smaller, so that a client that resumes from one gets a snapshot. */
+    /* Ids of an earlier run are smaller, or if the clock was set back, larger than all of this run:
+     * a client that resumes from one gets a snapshot. */
     events->latest = (uint64_t)(zi_wall_seconds() * 1000) * 1000;
     events->oldest = events->latest + 1;
     return events;

@@ -28,33 +28,60 @@ bool zi_image_id_valid(const char *text)
     return true;
 }
 
-/* Makes an id that sorts by time: UTC date and time, microseconds (5 hex digits), random (3 hex
- * digits). Does not check whether it is in use. */
-static void make_image_id(char id[ZI_IMAGE_ID])
+/* Writes the id of a time: UTC date and time, microseconds (5 hex digits), random (3 hex digits).
+ * False: it is after the year 9999; id is then malformed. */
+static bool id_of_time(time_t seconds, unsigned long micro, char id[ZI_IMAGE_ID])
 {
-    struct timespec now;
     struct tm tm;
     uint16_t chance = 0;
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &tm);
-    if (getentropy(&chance, sizeof chance) != 0) chance = (uint16_t)now.tv_nsec;
+    if (getentropy(&chance, sizeof chance) != 0) chance = (uint16_t)zi_monotonic_seconds();
+    id[0] = 0;
+    if (!gmtime_r(&seconds, &tm) || tm.tm_year > 9999 - 1900) return false;
     strftime(id, ZI_IMAGE_ID, "%Y%m%d-%H%M%S-", &tm);
-    snprintf(id + 16, ZI_IMAGE_ID - 16, "%05lx%03x", (unsigned long)(now.tv_nsec / 1000),
-             chance & 0xfffu);
+    snprintf(id + 16, ZI_IMAGE_ID - 16, "%05lx%03x", micro, chance & 0xfffu);
+    return true;
 }
 
-/* The Unix time in an id, in seconds with microseconds; 0: malformed. A date that does not exist
- * counts on into the next month. */
-static double time_from_id(const char *id)
+/* Reads the Unix time in an id. False: malformed. A date that does not exist counts on into the
+ * next month. */
+static bool time_of_id(const char *id, time_t *seconds, unsigned long *micro)
 {
     struct tm tm = {0};
-    unsigned long micro = 0;
     if (sscanf(id, "%4d%2d%2d-%2d%2d%2d-%5lx", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
-               &tm.tm_min, &tm.tm_sec, &micro) != 7)
-        return 0;
+               &tm.tm_min, &tm.tm_sec, micro) != 7)
+        return false;
     tm.tm_year -= 1900;
     tm.tm_mon--;
-    return (double)timegm(&tm) + (double)micro * 1e-6;
+    *seconds = timegm(&tm);
+    return true;
+}
+
+/* The Unix time in an id, in seconds with microseconds; 0: malformed. */
+static double time_from_id(const char *id)
+{
+    time_t seconds;
+    unsigned long micro;
+    return time_of_id(id, &seconds, &micro) ? (double)seconds + (double)micro * 1e-6 : 0;
+}
+
+/* Makes an id of the present time. Ids are the order of the images: if the clock was set back, so
+ * that the id would not be above all others, makes that of the microsecond after the latest. Does
+ * not check whether it is in use. The mutex is held. */
+static void make_image_id(zi_history *h, char id[ZI_IMAGE_ID])
+{
+    struct timespec now;
+    char after[ZI_IMAGE_ID];
+    time_t seconds;
+    unsigned long micro;
+    clock_gettime(CLOCK_REALTIME, &now);
+    id_of_time(now.tv_sec, (unsigned long)(now.tv_nsec / 1000), id);
+    if (strcmp(id, h->latest) <= 0 && time_of_id(h->latest, &seconds, &micro)) {
+        micro++;
+        if (id_of_time(seconds + (time_t)(micro / 1000000), micro % 1000000, after) &&
+            strcmp(after, h->latest) > 0)
+            strcpy(id, after);
+    }
+    if (strcmp(id, h->latest) > 0) strcpy(h->latest, id);
 }
 
 /* folder/ID plus the extension, which begins with a dot, in new memory; NULL: id is malformed, or
@@ -118,30 +145,31 @@ static const char *null_if_empty(const char *text)
     return text && *text ? text : NULL;
 }
 
-bool zi_history_insert_row(zi_history *history, const char *id, int width, int height, double bytes,
-                           double seconds, const char *infotext, zi_error *error)
+bool zi_history_insert_row(zi_history *history, const char *database, const zi_image_record *record,
+                           zi_error *error)
 {
     zi_infotext_fields f = {.prompt = "", .model = "", .schedule = ""};
-    char *storage = NULL, seed[24];
+    char *storage = NULL, seed[24], sql[200];
+    const char *id = record->id, *infotext = record->infotext;
     sqlite3_stmt *s = NULL;
     if (!zi_infotext_parse(infotext, &f, &storage, NULL))
         f = (zi_infotext_fields){.prompt = infotext, .model = "", .schedule = "", .cfg = 1};
     snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
-    bool ok =
-        zi_db_prepare(history,
-                      "INSERT OR IGNORE INTO images VALUES (?1, ?9, ?10, ?11, ?12, ?13, ?2, ?3, ?4,"
-                      " ?5, ?6, ?14, ?7, ?15, ?16, ?8, 0)",
-                      &s, error);
+    snprintf(sql, sizeof sql,
+             "INSERT OR IGNORE INTO %s.images VALUES (?1, ?9, ?10, ?11, ?12, ?13, ?2, ?3, ?4, ?5,"
+             " ?6, ?14, ?7, ?15, ?16, ?8, 0)",
+             database);
+    bool ok = zi_db_prepare(history, sql, &s, error);
     if (ok) {
         const char *texts[] = {
             id,      infotext, f.prompt,  null_if_empty(f.original), null_if_empty(f.negative),
             f.model, seed,     f.schedule};
         zi_db_bind_texts(s, 8, texts);
-        sqlite3_bind_double(s, 9, time_from_id(id));
-        sqlite3_bind_int(s, 10, width);
-        sqlite3_bind_int(s, 11, height);
-        sqlite3_bind_double(s, 12, bytes);
-        if (seconds >= 0) sqlite3_bind_double(s, 13, seconds);
+        sqlite3_bind_double(s, 9, record->created > 0 ? record->created : time_from_id(id));
+        sqlite3_bind_int(s, 10, record->width);
+        sqlite3_bind_int(s, 11, record->height);
+        sqlite3_bind_double(s, 12, record->bytes);
+        if (record->seconds >= 0) sqlite3_bind_double(s, 13, record->seconds);
         sqlite3_bind_int(s, 14, f.steps);
         sqlite3_bind_double(s, 15, f.shift);
         sqlite3_bind_double(s, 16, f.cfg > 1 ? f.cfg - 1 : 0);
@@ -153,9 +181,8 @@ bool zi_history_insert_row(zi_history *history, const char *id, int width, int h
 }
 
 const char zi_history_columns[] =
-    "SELECT id, created, width, height, bytes, prompt, original, negative,"
-    " model, steps, seed, shift, guidance, schedule, seconds, recipe"
-    " FROM images WHERE deleted = 0";
+    "id, created, width, height, bytes, prompt, original, negative, model, steps, seed, shift,"
+    " guidance, schedule, seconds, recipe";
 
 /* Adds the parameters that have no column, as the infotext says. Out of memory: some are missing.
  */
@@ -172,7 +199,20 @@ static void add_infotext_fields(cJSON *image)
     free(storage);
 }
 
-cJSON *zi_history_row_json(sqlite3_stmt *statement)
+/* Adds "unsaved": why the image's file is not written, or null. */
+static void add_unsaved(const zi_history *h, cJSON *image)
+{
+    const char *id = cJSON_GetStringValue(cJSON_GetObjectItem(image, "id"));
+    const zi_unsaved *unsaved = id ? zi_unsaved_find(h, id) : NULL;
+    if (unsaved && unsaved->png)
+        cJSON_AddStringToObject(image, "unsaved",
+                                h->storage.count ? h->storage.problems[0].message
+                                                 : "the image is about to be written again");
+    else
+        cJSON_AddNullToObject(image, "unsaved");
+}
+
+cJSON *zi_history_row_json(const zi_history *history, sqlite3_stmt *statement)
 {
     cJSON *image = cJSON_CreateObject();
     for (int i = 0; i < sqlite3_column_count(statement); i++) {
@@ -186,28 +226,45 @@ cJSON *zi_history_row_json(sqlite3_stmt *statement)
             cJSON_AddNumberToObject(image, name, sqlite3_column_double(statement, i));
     }
     add_infotext_fields(image);
+    add_unsaved(history, image);
     return image;
+}
+
+bool zi_history_write_file(const char *path, const void *data, size_t size, zi_error *error)
+{
+    zi_output output = {0};
+    bool ok = zi_output_open(&output, path, error) && zi_output_write(&output, data, size, error) &&
+              zi_output_commit(&output, error);
+    zi_output_discard(&output);
+    return ok;
 }
 
 bool zi_history_add_image(zi_history *history, const zi_image *image, const char *infotext,
                           double seconds, char id[ZI_IMAGE_ID], zi_error *error)
 {
-    struct stat st;
-    make_image_id(id);
-    char *path = zi_history_image_path(history, id);
+    uint8_t *png = NULL;
+    size_t size = 0;
+    zi_error why = {0};
     zi_save_options save = {.format = ZI_FORMAT_PNG, .infotext = infotext};
-    bool ok = path ? zi_image_save(image, path, &save, error) : zi_error_no_memory(error, 1);
-    if (ok && stat(path, &st) != 0)
-        ok = zi_error_set(error, ZI_ERROR_IO, path,
-                          "the new image cannot be found again: %s; check the output folder",
-                          strerror(errno));
-    if (ok) {
-        pthread_mutex_lock(&history->mutex);
-        ok = zi_history_insert_row(history, id, image->width, image->height, (double)st.st_size,
-                                   seconds, infotext, error);
-        pthread_mutex_unlock(&history->mutex);
-    }
+    zi_image_record record = {.width = image->width,
+                              .height = image->height,
+                              .created = zi_wall_seconds(),
+                              .seconds = seconds,
+                              .infotext = infotext};
+    pthread_mutex_lock(&history->mutex);
+    make_image_id(history, id);
+    pthread_mutex_unlock(&history->mutex);
+    if (!zi_image_encode(image, &save, &png, &size, error)) return false;
+    memcpy(record.id, id, ZI_IMAGE_ID);
+    record.bytes = (double)size;
+    char *path = zi_history_image_path(history, id);
+    bool written = path && zi_history_write_file(path, png, size, &why);
     free(path);
+    if (!written) zi_log_line(history->log, ZI_LOG_ERROR, "image %s: %s", id, why.text);
+    pthread_mutex_lock(&history->mutex);
+    bool ok = zi_unsaved_store(history, &record, written ? NULL : png, error);
+    pthread_mutex_unlock(&history->mutex);
+    if (written || !ok) free(png);
     return ok;
 }
 
@@ -216,14 +273,17 @@ bool zi_history_get_row(zi_history *history, const char *id, cJSON **out, zi_err
     char sql[600];
     sqlite3_stmt *s = NULL;
     *out = NULL;
-    snprintf(sql, sizeof sql, "%s AND id = ?1", zi_history_columns);
     pthread_mutex_lock(&history->mutex);
+    /* An unsaved image is found even when the database cannot be read. */
+    snprintf(sql, sizeof sql, "SELECT %s %s AND id = ?1", zi_history_columns,
+             zi_unsaved_find(history, id) ? "FROM unsaved.images WHERE deleted = 0"
+                                          : zi_history_source(history));
     bool ok = zi_db_prepare(history, sql, &s, error);
     if (ok) {
         zi_db_bind_texts(s, 1, &id);
         int step = sqlite3_step(s);
         if (step == SQLITE_ROW)
-            ok = (*out = zi_history_row_json(s)) || zi_error_no_memory(error, 1);
+            ok = (*out = zi_history_row_json(history, s)) || zi_error_no_memory(error, 1);
         else if (step != SQLITE_DONE)
             ok = zi_db_error_set(history, error);
     }
@@ -276,12 +336,28 @@ static bool read_bytes(int fd, const char *id, uint8_t *bytes, size_t size, zi_e
     return true;
 }
 
-bool zi_history_read_file(const zi_history *history, const char *id, uint8_t **data, size_t *size,
+bool zi_history_copy_unsaved(zi_history *history, const char *id, uint8_t **data, size_t *size,
+                             zi_error *error)
+{
+    pthread_mutex_lock(&history->mutex);
+    const zi_unsaved *unsaved = zi_unsaved_find(history, id);
+    const uint8_t *png = unsaved ? unsaved->png : NULL;
+    size_t bytes = png ? (size_t)unsaved->record.bytes : 0;
+    *data = png ? malloc(bytes) : NULL;
+    if (*data) memcpy(*data, png, bytes);
+    pthread_mutex_unlock(&history->mutex);
+    if (png && !*data) return zi_error_no_memory(error, bytes);
+    if (png) *size = bytes;
+    return true;
+}
+
+bool zi_history_read_file(zi_history *history, const char *id, uint8_t **data, size_t *size,
                           zi_error *error)
 {
     struct stat st;
     int fd;
-    *data = NULL;
+    if (!zi_history_copy_unsaved(history, id, data, size, error)) return false;
+    if (*data) return true;
     if (!zi_history_open_file(history, id, &fd, error)) return false;
     if (fd < 0) return true;
     bool ok = (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MAX_IMAGE_BYTES) ||
@@ -302,8 +378,8 @@ bool zi_history_read_file(const zi_history *history, const char *id, uint8_t **d
     return true;
 }
 
-bool zi_history_load_image(const zi_history *history, const char *id, zi_image **image,
-                           char **infotext, zi_error *error)
+bool zi_history_load_image(zi_history *history, const char *id, zi_image **image, char **infotext,
+                           zi_error *error)
 {
     uint8_t *data = NULL;
     size_t size = 0;
@@ -313,6 +389,16 @@ bool zi_history_load_image(const zi_history *history, const char *id, zi_image *
     bool ok = zi_image_decode(data, size, 0, image, infotext, error);
     free(data);
     return ok;
+}
+
+void zi_history_store_thumbnail(zi_history *history, const char *id, const void *data, size_t size)
+{
+    zi_error why;
+    char *path = zi_history_thumbnail_path(history, id);
+    if (path) mkdir(history->thumbnails, 0777); /* it may be gone */
+    if (path && !zi_history_write_file(path, data, size, &why))
+        zi_log_rate_limited(history->log, "thumbnail %s: not stored: %s", id, why.text);
+    free(path);
 }
 
 /* ---- deleting ---- */
@@ -330,21 +416,33 @@ bool zi_history_remove_file(char *path, zi_error *error)
     return ok;
 }
 
-bool zi_history_finish_delete(zi_history *history, const char *id, zi_error *error)
+bool zi_history_remove_image(zi_history *history, const char *id, zi_error *error)
 {
-    return zi_history_remove_file(zi_history_thumbnail_path(history, id), error) &&
-           zi_history_remove_file(zi_history_image_path(history, id), error) &&
-           zi_db_run_with_id(history, "DELETE FROM images WHERE id = ?1", id, error);
+    zi_error why;
+    /* The file first: that needs no space, and gives some to the database. After a crash, a row
+     * without a file is removed. */
+    if (!zi_history_remove_file(zi_history_image_path(history, id), error)) return false;
+    if (!zi_history_remove_file(zi_history_thumbnail_path(history, id), &why))
+        zi_log_line(history->log, ZI_LOG_WARNING, "image %s: %s", id, why.text);
+    bool unsaved = zi_unsaved_find(history, id) != NULL;
+    zi_unsaved_drop(history, id);
+    if (!unsaved &&
+        !zi_db_run_with_id(history, "DELETE FROM main.images WHERE id = ?1", id, &why)) {
+        zi_storage_note_failure(history);
+        zi_log_line(history->log, ZI_LOG_WARNING, "image %s: %s", id, why.text);
+        zi_unsaved_hide_row(history, id);
+    }
+    return true;
 }
 
 bool zi_history_delete(zi_history *history, const char *id, bool *found, zi_error *error)
 {
+    cJSON *row;
     pthread_mutex_lock(&history->mutex);
-    /* Mark the row first: after a crash, a file without a row would be added again. */
-    bool ok = zi_db_run_with_id(
-        history, "UPDATE images SET deleted = 1 WHERE id = ?1 AND deleted = 0", id, error);
-    *found = ok && sqlite3_changes(history->db) > 0;
-    if (*found) ok = zi_history_finish_delete(history, id, error);
+    bool ok = zi_history_get_row(history, id, &row, error);
+    *found = ok && row;
+    if (*found) ok = zi_history_remove_image(history, id, error);
+    cJSON_Delete(row);
     pthread_mutex_unlock(&history->mutex);
     return ok;
 }

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MAX_UNSAVED_BYTES = 256 << 20 };
+
 /* Frees a NULL-terminated array and its strings. NULL is allowed. */
 static void free_ids(char **ids)
 {
@@ -53,29 +55,26 @@ static bool is_missing(const char *path)
     return stat(path, &st) == 0 ? !S_ISREG(st.st_mode) : errno == ENOENT || errno == ELOOP;
 }
 
-/* Completes interrupted deletions, and removes rows, with thumbnails, whose image files do not
- * exist. Stops at the first failure: returns false, and *error is set. An image whose path memory
- * is too short for is skipped, which is no failure. */
-static bool remove_stale_rows(zi_history *h, zi_error *error)
+/* Removes images whose rows a query has, as far as that is possible. missing: only those whose
+ * files do not exist. False: the rows cannot be read; *error is set. An image whose path memory is
+ * too short for is skipped, which is no failure. */
+static bool remove_images(zi_history *h, const char *sql, bool missing, zi_error *error)
 {
-    char **ids = read_ids(h, "SELECT id FROM images WHERE deleted = 1", error);
-    bool ok = ids != NULL;
-    for (size_t i = 0; ok && ids[i]; i++) ok = zi_history_finish_delete(h, ids[i], error);
-    free_ids(ids);
-    ids = ok ? read_ids(h, "SELECT id FROM images", error) : NULL;
-    ok = ids != NULL;
-    for (size_t i = 0; ok && ids[i]; i++) {
+    zi_error why;
+    char **ids = read_ids(h, sql, error);
+    for (size_t i = 0; ids && ids[i]; i++) {
         char *path = zi_history_image_path(h, ids[i]);
-        if (path && is_missing(path)) ok = zi_history_finish_delete(h, ids[i], error);
+        if (path && (!missing || is_missing(path)) && !zi_history_remove_image(h, ids[i], &why))
+            zi_log_line(h->log, ZI_LOG_WARNING, "%s", why.text);
         free(path);
     }
     free_ids(ids);
-    return ok;
+    return ids != NULL;
 }
 
-/* Inserts a row for an image file that has none, and logs that. A file that cannot be read or
- * decoded is left alone, with a warning in the log; true, too. False: the database failed, and
- * *error is set. Takes the mutex in part: only while nobody else uses the history. */
+/* Stores the row of an image file that has none, and logs that. A file that cannot be read or
+ * decoded is left alone, with a warning in the log; true, too. False: memory is short, or the
+ * database cannot be read; *error is set. */
 static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
 {
     zi_image *image = NULL;
@@ -86,8 +85,13 @@ static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
     bool ok = zi_history_get_row(h, id, &known, error);
     if (ok && !known && path && lstat(path, &st) == 0) {
         if (zi_history_load_image(h, id, &image, &infotext, &why) && image) {
-            ok = zi_history_insert_row(h, id, image->width, image->height, (double)st.st_size, -1,
-                                       infotext ? infotext : "", error);
+            zi_image_record record = {.width = image->width,
+                                      .height = image->height,
+                                      .bytes = (double)st.st_size,
+                                      .seconds = -1,
+                                      .infotext = infotext ? infotext : ""};
+            memcpy(record.id, id, ZI_IMAGE_ID);
+            ok = zi_unsaved_store(h, &record, NULL, error);
             if (ok) zi_log_line(h->log, ZI_LOG_INFO, "image %s: added to the history", id);
         } else {
             zi_log_line(h->log, ZI_LOG_WARNING, "image %s: not added to the history: %s", id,
@@ -123,11 +127,19 @@ static bool set_folder_error(const zi_history *h, zi_error *error)
                         strerror(errno));
 }
 
-/* Adds rows for image files without one, and removes temporary files of interrupted writes and
- * uploads. Stops at the first failure: returns false, and *error is set. */
+/* Whether a name is that of a temporary file of an interrupted write, upload or check. */
+static bool is_temporary(const char *name, bool is_image)
+{
+    return (is_image && !strncmp(name + ZI_IMAGE_ID - 1, ".png.part-", 10)) ||
+           !strncmp(name, ".upload.part-", 13) || !strncmp(name, ".probe.part-", 12);
+}
+
+/* Adds rows for image files without one, and removes temporary files, as far as that is possible.
+ * False: the folder cannot be read, or add_row_for_file failed; *error is set. */
 static bool reconcile_files(zi_history *h, zi_error *error)
 {
     DIR *folder = opendir(h->folder);
+    zi_error why;
     bool ok = folder || set_folder_error(h, error);
     for (struct dirent *entry; ok && (errno = 0, entry = readdir(folder));) {
         char id[ZI_IMAGE_ID];
@@ -136,9 +148,9 @@ static bool reconcile_files(zi_history *h, zi_error *error)
         bool is_image = zi_image_id_valid(id);
         if (is_image && !strcmp(name + ZI_IMAGE_ID - 1, ".png"))
             ok = add_row_for_file(h, id, error);
-        else if ((is_image && !strncmp(name + ZI_IMAGE_ID - 1, ".png.part-", 10)) ||
-                 !strncmp(name, ".upload.part-", 13))
-            ok = zi_history_remove_file(zi_path_join(h->folder, name), error);
+        else if (is_temporary(name, is_image) &&
+                 !zi_history_remove_file(zi_path_join(h->folder, name), &why))
+            zi_log_line(h->log, ZI_LOG_WARNING, "%s", why.text);
     }
     if (ok && errno) ok = set_folder_error(h, error);
     if (folder) closedir(folder);
@@ -163,29 +175,69 @@ static bool make_folder(const char *folder, zi_error *error)
         strerror(errno));
 }
 
-/* Creates the folder (not its parents) and its .thumbnails, and sets h->lock to the locked .lock
- * file. False: *error is set, ZI_ERROR_EXISTS if another server has the lock; h->lock may then be
- * open, for zi_history_close. */
-static bool lock_folder(zi_history *h, zi_error *error)
+/* Sets h->latest to the highest id, if that is above it: new ids are above all that are known.
+ * False: *error is set. */
+static bool find_latest(zi_history *h, zi_error *error)
 {
-    char *lock = zi_path_join(h->folder, ".lock");
-    if (!lock) return zi_error_no_memory(error, strlen(h->folder));
-    bool ok = make_folder(h->folder, error);
-    if (ok) h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (ok && h->lock < 0)
-        ok = zi_error_set(error, ZI_ERROR_IO, h->folder,
-                          "the file .lock in this folder cannot be opened for writing: %s; make "
-                          "the folder and that file writable for you, or name another folder",
-                          strerror(errno));
-    if (ok && flock(h->lock, LOCK_EX | LOCK_NB) != 0)
-        ok = errno == EWOULDBLOCK
-                 ? zi_error_set_in(error, ZI_ERROR_EXISTS, h->folder, "output",
-                                   "another server uses this folder; name another one")
-                 : zi_error_set(error, ZI_ERROR_IO, lock,
-                                "cannot be locked: %s; name an output folder on a local disk",
-                                strerror(errno));
-    free(lock);
-    if (ok) mkdir(h->thumbnails, 0777);
+    char **ids = read_ids(h, "SELECT id FROM images ORDER BY id DESC LIMIT 1", error);
+    if (ids && ids[0] && zi_image_id_valid(ids[0]) && strcmp(ids[0], h->latest) > 0)
+        strcpy(h->latest, ids[0]);
+    free_ids(ids);
+    return ids != NULL;
+}
+
+bool zi_history_reconcile(zi_history *history, zi_error *error)
+{
+    return remove_images(history, "SELECT id FROM main.images WHERE deleted = 1", false, error) &&
+           remove_images(history, "SELECT id FROM main.images", true, error) &&
+           reconcile_files(history, error) && find_latest(history, error);
+}
+
+/* Whether the open file and that at path are the same. */
+static bool is_same_file(int fd, const char *path)
+{
+    struct stat open, there;
+    return fd >= 0 && fstat(fd, &open) == 0 && stat(path, &there) == 0 &&
+           open.st_dev == there.st_dev && open.st_ino == there.st_ino;
+}
+
+/* Locks the file at path, which is created if needed. Returns it; -1: *error is set,
+ * ZI_ERROR_EXISTS if another server has the lock. */
+static int lock_file(const zi_history *h, const char *path, zi_error *error)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        zi_error_set(error, ZI_ERROR_IO, h->folder,
+                     "the file .lock in this folder cannot be opened for writing: %s; make "
+                     "the folder and that file writable for you, or name another folder",
+                     strerror(errno));
+        return -1;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (errno == EWOULDBLOCK)
+        zi_error_set_in(error, ZI_ERROR_EXISTS, h->folder, "output",
+                        "another server uses this folder; name another one");
+    else
+        zi_error_set(error, ZI_ERROR_IO, path,
+                     "cannot be locked: %s; name an output folder on a local disk",
+                     strerror(errno));
+    close(fd);
+    return -1;
+}
+
+bool zi_history_lock(zi_history *history, zi_error *error)
+{
+    char *path = zi_path_join(history->folder, ".lock");
+    if (!path) return zi_error_no_memory(error, strlen(history->folder));
+    bool ok = is_same_file(history->lock, path);
+    int fd = ok ? -1 : lock_file(history, path, error);
+    if (fd >= 0) {
+        if (history->lock >= 0) close(history->lock);
+        history->lock = fd;
+        ok = true;
+    }
+    free(path);
+    if (ok) mkdir(history->thumbnails, 0777);
     return ok;
 }
 
@@ -196,30 +248,64 @@ static bool run_sql(zi_history *h, const char *sql, zi_error *error)
     return sqlite3_exec(h->db, sql, NULL, NULL, NULL) == SQLITE_OK || zi_db_error_set(h, error);
 }
 
-static const char schema[] =
-    "PRAGMA journal_mode = WAL;"
-    "PRAGMA synchronous = NORMAL;"
-    "PRAGMA user_version = 1;"
-    "CREATE TABLE IF NOT EXISTS images ("
-    " id TEXT PRIMARY KEY, created REAL NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,"
-    " bytes INTEGER NOT NULL, seconds REAL, recipe TEXT NOT NULL, prompt TEXT NOT NULL,"
-    " original TEXT, negative TEXT, model TEXT NOT NULL, steps INTEGER NOT NULL,"
-    " seed TEXT NOT NULL, shift REAL NOT NULL, guidance REAL NOT NULL, schedule TEXT NOT NULL,"
-    " deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;";
-
-/* Sets h->db to the database in the folder, which is created with its table if needed, and
- * registers fold. False: *error is set; h->db may be set, for zi_history_close. */
-static bool open_db(zi_history *h, zi_error *error)
+/* Creates the table, unless the database has it: a full disk or a read-only file is then no
+ * obstacle. False: *error is set. */
+static bool prepare_table(zi_history *h, zi_error *error)
 {
-    char *path = zi_path_join(h->folder, "history.db");
-    bool ok = path || zi_error_no_memory(error, strlen(h->folder));
-    ok = ok && (sqlite3_open_v2(path, &h->db,
-                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
-                                NULL) == SQLITE_OK ||
-                zi_db_error_set(h, error));
+    static const char schema[] =
+        "PRAGMA journal_mode = WAL;"
+        "PRAGMA user_version = 1;"
+        "CREATE TABLE IF NOT EXISTS images ("
+        " id TEXT PRIMARY KEY, created REAL NOT NULL, width INTEGER NOT NULL, height INTEGER NOT "
+        "NULL,"
+        " bytes INTEGER NOT NULL, seconds REAL, recipe TEXT NOT NULL, prompt TEXT NOT NULL,"
+        " original TEXT, negative TEXT, model TEXT NOT NULL, steps INTEGER NOT NULL,"
+        " seed TEXT NOT NULL, shift REAL NOT NULL, guidance REAL NOT NULL, schedule TEXT NOT NULL,"
+        " deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;";
+    char **tables = read_ids(h, "SELECT name FROM sqlite_master WHERE name = 'images'", error);
+    bool ok = tables != NULL, has_table = ok && tables[0];
+    free_ids(tables);
+    return ok && run_sql(h, "PRAGMA synchronous = NORMAL", error) &&
+           (has_table || run_sql(h, schema, error));
+}
+
+/* Opens the database at path as h->db, as zi_history_open_db does. first: SQL to run before. */
+static bool open_db_at(zi_history *h, const char *path, const char *first, zi_error *error)
+{
+    struct stat st = {0};
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX;
+    bool ok = sqlite3_open_v2(path, &h->db, flags, NULL) == SQLITE_OK || zi_db_error_set(h, error);
+    if (ok) sqlite3_busy_timeout(h->db, ZI_DB_BUSY_MILLISECONDS);
+    ok = ok && zi_history_register_fold(h, error) && run_sql(h, first, error) &&
+         prepare_table(h, error) && zi_unsaved_attach(h, error);
+    if (ok) stat(path, &st);
+    h->device = (uint64_t)st.st_dev;
+    h->inode = (uint64_t)st.st_ino;
+    if (ok) return true;
+    sqlite3_close(h->db);
+    h->db = NULL;
+    return false;
+}
+
+bool zi_history_open_db(zi_history *history, zi_error *error)
+{
+    zi_error why;
+    char *path = zi_path_join(history->folder, "history.db");
+    if (!path) return zi_error_no_memory(error, strlen(history->folder));
+    history->exclusive = false;
+    bool ok = open_db_at(history, path, "", error);
+    /* The index of the log, which processes share, is a file; a full disk has no room for it. */
+    if (!ok)
+        ok = history->exclusive =
+            open_db_at(history, path, "PRAGMA locking_mode = EXCLUSIVE", &why);
     free(path);
-    if (ok) sqlite3_busy_timeout(h->db, 5000);
-    return ok && zi_history_register_fold(h, error) && run_sql(h, schema, error);
+    return ok;
+}
+
+bool zi_history_open_memory(zi_history *history, zi_error *error)
+{
+    history->exclusive = false;
+    return open_db_at(history, ":memory:", "", error);
 }
 
 /* A new history with copies of the paths, without lock and database; touches no files. log is
@@ -228,8 +314,13 @@ static zi_history *create_history(const char *folder, zi_log *log, zi_error *err
 {
     zi_history *h = calloc(1, sizeof *h);
     if (h) {
-        pthread_mutex_init(&h->mutex, NULL);
+        pthread_mutexattr_t recursive;
+        pthread_mutexattr_init(&recursive);
+        pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+        pthread_mutex_init(&h->mutex, &recursive);
+        pthread_mutexattr_destroy(&recursive);
         h->log = log;
+        h->unsaved_max = MAX_UNSAVED_BYTES;
         h->lock = -1;
         h->folder = strdup(folder);
         h->thumbnails = zi_path_join(folder, ".thumbnails");
@@ -244,8 +335,8 @@ bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error
 {
     zi_history *h = create_history(folder, log, error);
     if (!h) return false;
-    if (!lock_folder(h, error) || !open_db(h, error) || !remove_stale_rows(h, error) ||
-        !reconcile_files(h, error)) {
+    if (!make_folder(folder, error) || !zi_history_lock(h, error) ||
+        !zi_history_open_db(h, error) || !zi_history_reconcile(h, error)) {
         zi_history_close(h);
         return false;
     }
@@ -265,7 +356,7 @@ bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *erro
                              zi_is_dir(folder) ? "into this folder"
                                                : "here: there is no such folder");
     free(db);
-    if (!ok || !open_db(h, error)) {
+    if (!ok || !zi_history_open_db(h, error)) {
         zi_history_close(h);
         return false;
     }
@@ -276,6 +367,12 @@ bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *erro
 void zi_history_close(zi_history *history)
 {
     if (!history) return;
+    for (size_t left = SIZE_MAX;
+         history->db && history->unsaved && history->storage.unsaved < left;) {
+        left = history->storage.unsaved;
+        zi_unsaved_retry(history);
+    }
+    zi_unsaved_free(history);
     sqlite3_close(history->db);
     free(history->page.query);
     free(history->page.text);

@@ -101,7 +101,7 @@ static bool count_matches(zi_history *h, const filter *f, double *total, zi_erro
     zi_text sql;
     sqlite3_stmt *s = NULL;
     zi_text_init(&sql, 1 << 15);
-    zi_text_printf(&sql, "SELECT count(*) FROM images WHERE deleted = 0%s", f->where.data);
+    zi_text_printf(&sql, "SELECT count(*) %s%s", zi_history_source(h), f->where.data);
     bool ok = (!sql.failed || zi_error_no_memory(error, sql.size)) &&
               zi_db_prepare(h, sql.data, &s, error);
     if (ok) {
@@ -124,13 +124,13 @@ static bool read_page(zi_history *h, const filter *f, int limit, cJSON *list, zi
     cJSON *images = cJSON_AddArrayToObject(list, "images");
     int rows = 0, step = SQLITE_DONE;
     zi_text_init(&sql, 1 << 15);
-    zi_text_printf(&sql, "%s%s ORDER BY id DESC LIMIT %d", zi_history_columns, f->where.data,
-                   limit + 1);
+    zi_text_printf(&sql, "SELECT %s %s%s ORDER BY id DESC LIMIT %d", zi_history_columns,
+                   zi_history_source(h), f->where.data, limit + 1);
     bool ok = (!sql.failed || zi_error_no_memory(error, sql.size)) &&
               zi_db_prepare(h, sql.data, &s, error);
     if (ok) zi_db_bind_texts(s, f->count, (const char *const *)f->values);
     while (ok && rows <= limit && (step = sqlite3_step(s)) == SQLITE_ROW)
-        if (rows++ < limit) cJSON_AddItemToArray(images, zi_history_row_json(s));
+        if (rows++ < limit) cJSON_AddItemToArray(images, zi_history_row_json(h, s));
     if (ok && step != SQLITE_DONE && step != SQLITE_ROW) ok = zi_db_error_set(h, error);
     const cJSON *last = cJSON_GetArrayItem(images, limit - 1);
     cJSON_AddItemToObject(list, "next",
@@ -209,8 +209,9 @@ static char *get_cached_page(zi_history *h, const char *key, int64_t *version)
     pthread_mutex_lock(&h->mutex);
     const zi_history_page *p = &h->page;
     *version = data_version(h);
+    /* Why an image is not saved is no part of the version. */
     bool same = key && p->query && p->text && *version >= 0 && *version == p->version &&
-                !strcmp(key, p->query);
+                !strcmp(key, p->query) && !h->unsaved;
     char *text = same ? strdup(p->text) : NULL;
     pthread_mutex_unlock(&h->mutex);
     return text;

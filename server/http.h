@@ -172,6 +172,9 @@ bool zi_http_start(zi_server *server, zi_error *error) ZI_CHECKED;
  * been resumed (zi_events_close). */
 void zi_http_stop(zi_server *server);
 
+/* Adds "problems", an array of {"kind", "message"}, and "unsaved_images" to json. */
+void zi_storage_add_json(cJSON *json, const zi_storage *storage);
+
 /* A new JSON error of the native API: {"error": {"message", "field"}}, with null for a field of
  * NULL. status is ignored. Out of memory: NULL, or members are missing. */
 cJSON *zi_error_json(unsigned status, const char *message, const char *field);

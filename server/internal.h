@@ -21,6 +21,7 @@ struct zi_server {
     zi_asset *assets; /* the web page */
     char *openapi;    /* the OpenAPI description as JSON text */
     double began;     /* Unix time of the start */
+    double started;   /* zi_monotonic_seconds() at the start */
     zi_engine *engine;
     zi_access *access;
     zi_events *events;

@@ -131,7 +131,8 @@ typedef struct {
 
 typedef struct {
     zi_job_state state;
-    double created, started, finished; /* Unix times; 0: not yet */
+    /* Unix times, in this order even if the clock is set back meanwhile; 0: not yet */
+    double created, started, finished;
     zi_job_progress progress;
     char (*images)[ZI_IMAGE_ID]; /* [image_count] ids of finished images */
     size_t image_count;
@@ -162,7 +163,8 @@ struct zi_job {
     zi_text text;                  /* output of an enhance job */
     char *model;                   /* name of the model that the job made; NULL: none */
     zi_verification *verification; /* result of a verify job; NULL: none yet */
-    char *json; /* of a job that has ended, as clients see it; NULL: out of memory */
+    char *json;       /* of a job that has ended, as clients see it; NULL: out of memory */
+    double submitted; /* zi_monotonic_seconds() at status.created */
     zi_job *next;
 };
 

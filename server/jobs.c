@@ -190,6 +190,7 @@ static zi_job *create_job(zi_jobs *jobs, const zi_job_request *request, zi_http_
     job->params = request->params;
     job->fields = request->fields;
     job->status.created = zi_wall_seconds();
+    job->submitted = zi_monotonic_seconds();
     zi_text_init(&job->text, ZI_JOB_MAX_TEXT);
     bool ok = zi_params_copy_texts(job->kind->params, &job->params)
                   ? job->kind->resolve(jobs->server, job, http_error)
@@ -241,6 +242,12 @@ bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
 
 /* ---- moving jobs between lists; callers hold the mutex ---- */
 
+/* The Unix time now by the clock of the time when the job was submitted: it never goes back. */
+static double time_of_job(const zi_job *job)
+{
+    return job->status.created + (zi_monotonic_seconds() - job->submitted);
+}
+
 /* Takes a job, which must be queued, out of the list of queued jobs. Its state does not change. The
  * caller holds the mutex. */
 static void remove_from_queue(zi_jobs *jobs, zi_job *job)
@@ -280,7 +287,7 @@ static void move_to_ended(zi_jobs *jobs, zi_job *job, zi_job_state state)
 {
     zi_job_status *status = &job->status;
     status->state = state;
-    status->finished = zi_wall_seconds();
+    status->finished = time_of_job(job);
     free(status->preview.png);
     status->preview = (zi_job_preview){.png = NULL};
     /* The description is final; clients that poll list all ended jobs, so it is printed once. */
@@ -353,7 +360,7 @@ zi_job *zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue)
     if (job) {
         remove_from_queue(jobs, job);
         job->status.state = ZI_JOB_RUNNING;
-        job->status.started = zi_wall_seconds();
+        job->status.started = time_of_job(job);
         jobs->running[queue] = job;
         zi_publish_started(jobs->server->events, job);
         publish_positions(jobs, queue);

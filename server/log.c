@@ -134,6 +134,7 @@ static void write_line(zi_log *log, zi_log_level level, const char *format, va_l
 void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...)
 {
     va_list args;
+    if (!log) return;
     va_start(args, format);
     write_line(log, level, format, args);
     va_end(args);
@@ -142,6 +143,7 @@ void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...)
 void zi_log_rate_limited(zi_log *log, const char *format, ...)
 {
     double now = zi_monotonic_seconds();
+    if (!log) return;
     pthread_mutex_lock(&log->mutex);
     if (now - log->second >= 1) {
         log->second = now;

@@ -20,11 +20,11 @@ void zi_log_free(zi_log *log);
 
 /* Writes one line: to standard error, to the lines in memory and as an event. Control characters
  * and invalid UTF-8 are escaped, so that text from clients is safe; it is cut at about 2000 bytes.
- * Out of memory: it does nothing, silently. Any thread may call it. */
+ * Out of memory, or log NULL: it does nothing, silently. Any thread may call it. */
 void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...) ZI_PRINTF(3, 4);
 
 /* Writes a warning, at most ten per second in all (others are dropped): for what clients can cause
- * at will. */
+ * at will. log may be NULL. */
 void zi_log_rate_limited(zi_log *log, const char *format, ...) ZI_PRINTF(2, 3);
 
 /* Returns the lines in memory (at most 500), oldest first, as new JSON {"lines": [...]}. Out of

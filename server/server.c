@@ -19,8 +19,19 @@ typedef struct {
     atomic_bool stopping;
 } running_server;
 
-/* The ticker thread; user: the running_server. Once a second it closes slow connections and resumes
- * suspended ones that are due. It checks `stopping` four times a second, so that it stops soon. */
+/* Publishes the event "storage" with the state of the history's storage. */
+static void publish_storage(zi_server *s)
+{
+    zi_storage storage;
+    zi_history_check_storage(s->history, &storage);
+    cJSON *json = cJSON_CreateObject();
+    zi_storage_add_json(json, &storage);
+    zi_events_publish(s->events, "storage", json);
+}
+
+/* The ticker thread; user: the running_server. Once a second it closes slow connections, resumes
+ * suspended ones that are due, and has the history store what it could not store before. It checks
+ * `stopping` four times a second, so that it stops soon. */
 static void *ticker_main(void *user)
 {
     running_server *running = user;
@@ -30,6 +41,7 @@ static void *ticker_main(void *user)
         if (i % 4) continue;
         zi_connections_close_slow(running->server.connections);
         zi_events_tick(running->server.events);
+        if (zi_history_tick(running->server.history)) publish_storage(&running->server);
     }
     return NULL;
 }
@@ -81,6 +93,7 @@ bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error
     if (!running) return zi_error_no_memory(error, sizeof *running);
     running->server.options = *options;
     running->server.began = zi_wall_seconds();
+    running->server.started = zi_monotonic_seconds();
     if (!start_components(running, error)) {
         zi_server_stop(&running->server);
         return false;

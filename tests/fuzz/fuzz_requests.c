@@ -1,8 +1,9 @@
 /* HTTP requests. The first byte of an input is the number of a route. The bytes up to the first
  * line end are the path parameter (the braces of the path) and the value of every query parameter.
  * The rest is the body. The server runs unchanged from libmicrohttpd's callback to the reply, with
- * three replacements: libmicrohttpd is implemented here, inspection of models returns a fixed
- * result, and worker threads take no jobs. */
+ * four replacements: libmicrohttpd is implemented here, inspection of models returns a fixed
+ * result, worker threads take no jobs, and no uploaded file becomes a model. Before the first
+ * input, every route is served a few requests, so that each run reaches all of them. */
 #include "fuzz.h"
 #include "base/text.h"
 #include "inspect/inspection.h"
@@ -206,15 +207,31 @@ zi_job *__wrap_zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue)
     while (true) pause();
 }
 
+/* Models that are installed would fill the disk. */
+zi_upload *__wrap_zi_upload_submit(zi_scanner *scanner, char *staged, char *path, char *name,
+                                   zi_http_error *http_error);
+zi_upload *__wrap_zi_upload_submit(zi_scanner *scanner, char *staged, char *path, char *name,
+                                   zi_http_error *http_error)
+{
+    (void)scanner;
+    FUZZ_EXPECT(unlink(staged) == 0);
+    free(staged);
+    free(path);
+    free(name);
+    zi_http_error_set(http_error, 400, NULL, "no model");
+    return NULL;
+}
+
 /* ---- running ---- */
 
 static const zi_route *routes[MAX_ROUTES];
 static size_t route_count;
 
-static void add_routes(const zi_route *table)
+/* Adds the routes of a table that take uploads, or those that do not. */
+static void add_routes(const zi_route *table, bool uploads)
 {
     for (; table->method; table++)
-        if (!(table->flags & ZI_ROUTE_UPLOAD)) { /* which would fill the disk */
+        if (uploads == ((table->flags & ZI_ROUTE_UPLOAD) != 0)) {
             FUZZ_EXPECT(route_count < MAX_ROUTES);
             routes[route_count++] = table;
         }
@@ -246,7 +263,9 @@ static void start(void)
     FUZZ_EXPECT(server.handle && server.completed);
     const zi_route *const tables[] = {zi_jobs_routes,   zi_images_routes, zi_models_routes,
                                       zi_system_routes, zi_openai_routes, zi_a1111_routes};
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) add_routes(tables[i]);
+    /* Uploads come last: inputs have numbers of routes. */
+    for (int uploads = 0; uploads < 2; uploads++)
+        for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) add_routes(tables[i], uploads);
 }
 
 /* The route's path with the parameter in its braces. */
@@ -310,12 +329,29 @@ static void cancel_all(zi_server *s)
     free(text);
 }
 
+/* Serves every route a few requests that are valid for some routes. */
+static void serve_every_route(void)
+{
+    static const char *const parameters[] = {
+        "",    "demo", "20260131-235959-0123abcd", "1a22d4f559901", "comfyui/model.safetensors",
+        "true"};
+    static const char *const bodies[] = {"", "{}", "{\"prompt\":\"a red circle\"}"};
+    for (size_t i = 0; i < route_count; i++)
+        for (size_t p = 0; p < sizeof parameters / sizeof *parameters; p++)
+            for (size_t b = 0; b < sizeof bodies / sizeof *bodies; b++) {
+                serve(routes[i], parameters[p], bodies[b], strlen(bodies[b]));
+                cancel_all(server.user);
+            }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (!server.handle) start();
-    if (!size) return 0;
+    bool first = !server.handle;
+    if (first) start();
     fuzz_begin();
+    if (first) serve_every_route();
+    if (!size) return 0;
     const zi_route *route = routes[data[0] % route_count];
     const char *line = (const char *)data + 1, *end = memchr(line, '\n', size - 1);
     size_t length = end ? (size_t)(end - line) : 0, behind = end ? length + 1 : 0;

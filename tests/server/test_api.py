@@ -1,15 +1,29 @@
 """Every operation of the OpenAPI description, and every kind of event."""
 
+import base64
+import glob
 import gzip
 import os
+import re
 import shutil
 import time
+import unittest
 import urllib.parse
 
-from serving import GOLDEN, LIMIT, MODEL, OPENAPI, PROMPT, SCHEMAS, Case, Stream, errors_of, path
+from serving import GOLDEN, HERE, LIMIT, MODEL, OPENAPI, PROMPT, SCHEMAS, Case, Stream, errors_of, path
 import test_enhance
 
 PNG = b"\x89PNG\r\n\x1a\n"
+
+
+OPERATIONS = {(method, template) for template, item in OPENAPI["paths"].items()
+              for method in item if method != "parameters"}
+
+
+def resolve(described):
+    """A response, or the one that a reference in its place names."""
+    name = described.get("$ref", "").rsplit("/", 1)[-1]
+    return OPENAPI["components"]["responses"][name] if name else described
 
 
 def fill(template, **values):
@@ -48,7 +62,7 @@ class Operations(Api):
         reply = self.server.request(method, fill(template, **values) + query, body=body, raw=raw,
                                     headers=headers)
         self.assertEqual(reply.status, status, reply.body[:500])
-        described = operation["responses"][str(status)].get("content")
+        described = resolve(operation["responses"][str(status)]).get("content")
         if described:
             kind = reply.headers["Content-Type"].split(";")[0]
             self.assertIn(kind, described)
@@ -94,9 +108,25 @@ class Operations(Api):
         self.tried.append(("get", "/api/events"))
         reply = call("POST", "/api/enhance", 200, {"prompt": "a cow"})
         self.assertIn(b"event: done", reply.body)
-        described = {(method, template) for template, item in OPENAPI["paths"].items()
-                     for method in item if method != "parameters"}
+        described = {(method, template) for method, template in OPERATIONS if template.startswith("/api/")}
         self.assertEqual(described - set(self.tried), set())
+
+    def test_every_operation_of_other_apis(self):
+        bodies = {"/v1/images/generations": {"prompt": PROMPT, "model": "demo", "steps": 1, "size": "64x64"},
+                  "/sdapi/v1/txt2img": {"prompt": PROMPT, "steps": 1, "width": 64, "height": 64,
+                                        "override_settings": {"sd_model_checkpoint": "demo"}},
+                  "/sdapi/v1/options": {"samples_format": "png"}}
+        with open(path(GOLDEN, "..", "metadata", "comfyui.png"), "rb") as file:
+            bodies["/sdapi/v1/png-info"] = {"image": base64.b64encode(file.read()).decode()}
+        others = {(method, template) for method, template in OPERATIONS if not template.startswith("/api/")}
+        for method, template in sorted(others):
+            self.call(method.upper(), template, 200, body=bodies.get(template) if method == "post" else None,
+                      name="demo")
+        self.assertEqual(others, set(self.tried))
+        for template, status, body in (("/v1/images/generations", 400, {}), ("/sdapi/v1/txt2img", 422, {"steps": "x"}),
+                                       ("/sdapi/v1/options", 404, {"sd_model_checkpoint": "none"})):
+            self.call("POST", template, status, body=body)
+        self.call("GET", "/v1/models/{name}", 404, name="none")
 
     def images(self, call, ids):
         listed = call("GET", "/api/images", 200, query="?limit=1&q=circle+red").json
@@ -329,6 +359,20 @@ class Events(Api):
             self.conforms(event.data, SCHEMAS["Event_" + event.name])
 
 
+class Description(unittest.TestCase):
+    def test_every_route_is_described(self):
+        """The tables of routes in the sources, against the paths of the description."""
+        routes = set()
+        for name in glob.glob(path(HERE, "..", "..", "server", "*.c")):
+            with open(name, encoding="utf-8") as file:
+                source = file.read()
+            routes |= {(method.lower(), route.replace("*}", "}"))
+                       for method, route in re.findall(r'\{"([A-Z]+)",\s*"(/[^"]+)",', source)}
+            routes |= {("get", "/sdapi/v1/" + route) for route in re.findall(r'CONSTANT_ROUTE\("([^"]+)"\)', source)}
+        self.assertGreater(len(routes), 50)  # the tables were found
+        self.assertEqual(routes, OPERATIONS)
+
+
 class Requests(Api):
     def test_compressed_page(self):
         """The page is compressed for who takes that."""
@@ -348,7 +392,9 @@ class Requests(Api):
             url = fill(template, id="0", name="demo")
             allowed = {m.upper() for m in item if m != "parameters"}
             reply = self.server.request("PATCH", url)
-            self.refused(reply, 405)
+            self.assertEqual(reply.status, 405, template)
+            self.conforms(reply.json, SCHEMAS["OpenAiError" if url.startswith("/v1/") else
+                                              "A1111Error" if url.startswith("/sdapi/") else "Error"])
             self.assertEqual(set(reply.headers["Allow"].split(", ")), allowed, template)
         self.refused(self.server.get("/api/none"), 404)
         head = self.server.request("HEAD", "/api/health")

@@ -3,7 +3,7 @@
 import { send } from './api.js';
 import { createHub } from './stream.js';
 
-const WORKER_VERSION = 1; // of what tabs and worker send each other: other versions get other workers
+const WORKER_VERSION = 2; // of what tabs and worker send each other: other versions get other workers
 const MAX_RETRY_DELAY = 10000; // milliseconds
 
 const bus = new EventTarget();

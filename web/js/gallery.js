@@ -24,7 +24,8 @@ function createCard(image) {
   return el('li.card', {}, el('button', { type: 'button', 'data-id': image.id, onclick: () => openImage(image) },
     el('img', { src: thumbnailUrl(image.id), alt: '', width: 256, height: 256, loading: 'lazy' }),
     el('span.card-title', {}, imageTitle(image)),
-    el('span.note.tabular-nums', {}, `${formatSize(image)}, ${formatAge(image.created)}`)));
+    el('span.note.tabular-nums', {}, `${formatSize(image)}, ${formatAge(image.created)}`),
+    image.unsaved && el('span.chip.warn', {}, 'Not saved')));
 }
 
 function createSkeletonCard() {
@@ -247,6 +248,7 @@ export function init() {
     else listChanged();
   });
   on('snapshot', listChanged);
+  on('storage', listChanged); // images were saved, or are lost
   on('deleted', ({ image: id }) => {
     request.invalidate();
     removeImage(id);

@@ -30,6 +30,7 @@ export function imageProperties(image) {
   return propertyList([
     ...parameters.map((parameter) =>
       [parameter.name === 'width' ? 'Size' : parameter.label, parameterText(parameter, image)]),
+    ['Not saved', image.unsaved],
     ['Generated', image.created && `${formatAge(image.created)}${duration}`],
   ]);
 }

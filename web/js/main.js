@@ -11,6 +11,7 @@ import * as gallery from './gallery.js';
 import * as models from './models.js';
 import * as log from './log.js';
 import * as lost from './lost.js';
+import * as saving from './saving.js';
 
 const TITLES = { generate: 'Generate', gallery: 'Gallery', models: 'Models', log: 'Log' };
 const LAZY_VIEWS = { gallery, models, log }; // initialized when they are first shown
@@ -73,7 +74,7 @@ function showStatus() {
   if (status.textContent !== text) status.textContent = text; // screen readers announce each change
 }
 
-for (const part of [theme, settings, viewer, infotext, lost]) part.init();
+for (const part of [theme, settings, viewer, infotext, lost, saving]) part.init();
 $('.skip-link').addEventListener('click', (event) => {
   event.preventDefault(); // its fragment would replace that of the view
   $('#main').focus();

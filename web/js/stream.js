@@ -4,7 +4,8 @@
 // and it may not notice that a connection broke while the computer was suspended.
 
 const SERVER_EVENTS = ['snapshot', 'queued', 'started', 'encoded', 'step', 'preview', 'progress', 'text', 'image',
-  'done', 'failed', 'cancelled', 'log', 'deleted', 'models', 'stopping'];
+  'done', 'failed', 'cancelled', 'log', 'deleted', 'models', 'storage',
+  'stopping'];
 const MAX_SILENCE = 20000; // milliseconds without an event, after which a tab that becomes visible reconnects
 const MAX_CONNECTING = 30000; // milliseconds without an answer, after which it connects again
 const HIDDEN_DELAY = 5000; // milliseconds from when the last tab was hidden until the stream is closed

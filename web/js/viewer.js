@@ -328,5 +328,6 @@ export function init() {
   on('jobsReset', jobsReset);
   on('image', imageGenerated);
   on('deleted', imageDeleted);
+  on('storage', loadImages); // images were saved, or are lost
   render();
 }

@@ -1,0 +1,472 @@
+"""A full disk, an output folder that is gone or read-only, a read-only database, a clock that is set back: the server
+says what is wrong, nothing that was finished is lost, images can be deleted, and all is well again afterwards."""
+
+import base64
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+import unittest
+
+from serving import LIMIT, PROMPT, SCHEMAS, ZIMAGE, Server, Stream, errors_of, path, run, temporary_folder
+
+PNG = b"\x89PNG\r\n\x1a\n"
+MEGABYTE = 1 << 20
+
+
+def mount_error(folder, size):
+    """Mounts a tmpfs of that many bytes; what the system says if it cannot."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "needs root on Linux"
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],
+                          stderr=subprocess.PIPE, text=True)
+    return done.stderr.strip()
+
+
+class Disk(unittest.TestCase):
+    def setUp(self):
+        self.dir = temporary_folder(self)
+        self.output = path(self.dir, "output")
+        os.mkdir(self.output)
+        self.server = None
+        self.addCleanup(self.stop)
+
+    def start(self, **options):
+        self.server = Server(self.dir, **options)
+
+    def stop(self, code=0):
+        if self.server:
+            server, self.server = self.server, None
+            self.assertEqual(server.stop(), code)
+            log = server.log()
+            self.assertTrue("Sanitizer" not in log and "runtime error" not in log, log)
+
+    def generate(self, **params):
+        """The images of a job, as clients see them."""
+        params = dict({"model": "demo", "steps": 1, "prompt": PROMPT}, **params)
+        job = self.server.wait(self.server.submit(**params))
+        self.assertEqual(job["state"], "done", job)
+        return [self.image(name) for name in job["images"]]
+
+    def image(self, name):
+        image = self.server.get(f"/api/images/{name}").json
+        self.assertEqual(errors_of(image, SCHEMAS["Image"]), [])
+        return image
+
+    def listed(self):
+        return [image["id"] for image in self.server.get("/api/images?limit=200").json["images"]]
+
+    def health(self):
+        health = self.server.get("/api/health").json
+        self.assertEqual(errors_of(health, SCHEMAS["Health"]), [])
+        self.assertEqual(health["status"], "degraded" if health["problems"] else "ok")
+        self.assertNotIn(self.dir, json.dumps(health))  # everyone may read it
+        return [problem["kind"] for problem in health["problems"]], health["unsaved_images"]
+
+    def health_becomes(self, problems, unsaved):
+        end = time.monotonic() + LIMIT
+        while self.health() != (problems, unsaved):
+            self.assertLess(time.monotonic(), end, self.health())
+            time.sleep(0.1)
+
+    def whole(self, image):
+        """The image can be shown and downloaded in every way."""
+        file = self.server.get(f"/api/images/{image['id']}/file")
+        self.assertTrue(file.body.startswith(PNG), file.body[:300])
+        self.assertEqual(len(file.body), image["bytes"])
+        self.assertEqual(self.server.request("POST", "/api/recipe", raw=file.body).json["recipe"], image["recipe"])
+        self.assertEqual(self.server.get(f"/api/images/{image['id']}/file?format=jpeg").status, 200)
+        thumbnail = self.server.get(f"/api/images/{image['id']}/thumbnail")
+        self.assertEqual((thumbnail.status, thumbnail.headers["Content-Type"]), (200, "image/webp"))
+        self.assertEqual(thumbnail.body, self.server.get(f"/api/images/{image['id']}/thumbnail").body)
+
+    def delete(self, image):
+        reply = self.server.request("DELETE", f"/api/images/{image['id']}")
+        self.assertEqual(reply.status, 204, reply.body)
+        self.assertEqual(self.server.get(f"/api/images/{image['id']}").status, 404)
+        self.assertNotIn(image["id"], self.listed())
+        self.assertFalse(os.path.exists(path(self.output, image["id"] + ".png")))
+
+    def rows(self):
+        database = sqlite3.connect(path(self.output, "history.db"))
+        try:
+            return [row[0] for row in database.execute("SELECT id FROM images ORDER BY id DESC")]
+        finally:
+            database.close()
+
+    def as_nobody(self):
+        """Permissions mean nothing to root: options for a server that is another user's process, who owns its folders;
+        none where the user is not root anyway."""
+        if os.geteuid() != 0:
+            return {}
+        os.makedirs(path(self.dir, "own"), exist_ok=True)
+        for folder, _, names in os.walk(self.dir):
+            for name in [folder] + [path(folder, name) for name in names]:
+                os.chown(name, 65534, 65534)
+
+        def preexec():
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        own = {name: path(self.dir, "own") for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+        options = {"preexec": preexec, "env": dict(os.environ, **own)}
+        try:
+            subprocess.run([ZIMAGE, "--version"], preexec_fn=preexec, stdout=subprocess.DEVNULL, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            self.skipTest(f"another user cannot run the program: {error}")
+        return options
+
+
+class Full(Disk):
+    """On a disk of a few megabytes."""
+
+    def setUp(self):
+        super().setUp()
+        why = mount_error(self.output, 4 * MEGABYTE)
+        if why:
+            self.skipTest("cannot mount a tmpfs: " + why)
+        self.addCleanup(subprocess.run, ["umount", "-l", self.output], check=True)
+        self.addCleanup(self.stop)  # before that
+
+    def fill(self):
+        """Not a byte is left."""
+        file = os.open(path(self.output, "filler"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for size in MEGABYTE, 4096, 1:
+            try:
+                while True:
+                    os.write(file, bytes(size))
+            except OSError:
+                pass
+        os.close(file)
+
+    def make_room(self):
+        os.remove(path(self.output, "filler"))
+
+    def test_images_of_a_full_disk(self):
+        self.start()
+        saved = self.generate(count=3)
+        self.assertEqual([image["unsaved"] for image in saved], [None] * 3)
+        self.assertEqual(self.health(), ([], 0))
+        self.fill()
+        self.health_becomes(["disk_full"], 0)
+        new = self.generate(count=2, seed="7")
+        self.assertEqual(self.health(), (["disk_full"], 2))
+        names = [image["id"] for image in new[::-1] + saved[::-1]]
+        self.assertEqual(self.listed(), names)
+        for image in new:
+            self.assertIn("disk with the output folder is full", image["unsaved"])
+            self.assertFalse(os.path.exists(path(self.output, image["id"] + ".png")))
+        for image in new + saved:  # these have no thumbnails yet
+            self.whole(image)
+        # Lists and searches know them.
+        found = self.server.get("/api/images?q=circle&seed=8").json
+        self.assertEqual(([image["id"] for image in found["images"]], found["total"]), ([new[1]["id"]], 1))
+        page = self.server.get("/api/images?limit=1").json
+        self.assertEqual((page["next"], page["total"]), (names[0], 5))
+        page = self.server.get(f"/api/images?limit=4&cursor={page['next']}").json
+        self.assertEqual(([image["id"] for image in page["images"]], page["next"]), (names[1:], None))
+        # Both kinds can be deleted.
+        self.delete(new[0])
+        self.assertEqual(self.health(), (["disk_full"], 1))
+        self.fill()
+        self.delete(saved[1])
+        self.assertEqual(self.listed(), [new[1]["id"], saved[2]["id"], saved[0]["id"]])
+        # When there is room, all is saved, without being asked.
+        stream = Stream(self.server, "/api/events")
+        self.assertEqual(next(iter(stream)).name, "snapshot")
+        self.make_room()
+        self.health_becomes([], 0)
+        event = stream.until("storage")[-1]
+        while event.data["problems"]:
+            event = stream.until("storage")[-1]
+        self.assertEqual(errors_of(event.data, SCHEMAS["Event_storage"]), [])
+        self.assertEqual(event.data["unsaved_images"], 0)
+        stream.close()
+        self.assertEqual(dict(self.image(new[1]["id"]), unsaved=""), dict(new[1], unsaved=""))
+        self.assertIsNone(self.image(new[1]["id"])["unsaved"])
+        self.whole(new[1])
+        self.assertEqual(os.path.getsize(path(self.output, new[1]["id"] + ".png")), new[1]["bytes"])
+        before = self.listed()
+        self.assertEqual(self.rows(), before)
+        self.stop()
+        self.start()
+        self.assertEqual(self.listed(), before)
+        self.assertEqual(self.image(new[1]["id"]), dict(new[1], unsaved=None))
+
+    def test_starting_on_a_full_disk(self):
+        """Or nobody could delete an image there."""
+        self.start()
+        saved = self.generate(count=2)
+        self.stop()
+        self.fill()
+        self.start()
+        self.assertEqual(self.listed(), [saved[1]["id"], saved[0]["id"]])
+        self.assertEqual(self.health(), (["disk_full"], 0))
+        self.delete(saved[0])
+        self.fill()
+        new = self.generate()[0]
+        self.whole(new)
+        self.make_room()
+        self.health_becomes([], 0)
+        self.assertEqual(self.listed(), [new["id"], saved[1]["id"]])
+        self.assertEqual(self.rows(), self.listed())  # the database is nobody's alone any more
+
+    def test_gallery_removes_on_a_full_disk(self):
+        for running in True, False:
+            self.start()
+            name = self.generate()[0]["id"]
+            if not running:
+                self.stop()
+            self.fill()
+            done = run("gallery", "--remove", name, folder=self.dir)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertFalse(os.path.exists(path(self.output, name + ".png")))
+            self.make_room()
+            if not running:
+                self.start()
+            self.assertNotIn(name, self.listed())
+            self.stop()
+
+    def test_other_apis_return_the_image(self):
+        self.start()
+        self.generate()
+        self.fill()
+        reply = self.server.request("POST", "/v1/images/generations", {"prompt": PROMPT, "n": 2, "steps": 1})
+        self.assertEqual(reply.status, 200, reply.body[:500])
+        for data in reply.json["data"]:
+            self.assertTrue(base64.b64decode(data["b64_json"]).startswith(PNG))
+        reply = self.server.request("POST", "/v1/images/generations",
+                                    {"prompt": PROMPT, "steps": 1, "output_format": "jpeg"})
+        self.assertTrue(base64.b64decode(reply.json["data"][0]["b64_json"]).startswith(b"\xff\xd8"))
+        stream = Stream(self.server, "/v1/images/generations", "POST", {"prompt": PROMPT, "steps": 1, "stream": True})
+        event = stream.until("image_generation.completed")[-1]
+        self.assertTrue(base64.b64decode(event.data["b64_json"]).startswith(PNG))
+        stream.close()
+        reply = self.server.request("POST", "/sdapi/v1/txt2img",
+                                    {"prompt": PROMPT, "steps": 1, "cfg_scale": 1, "batch_size": 2})
+        self.assertEqual(reply.status, 200, reply.body[:500])
+        self.assertEqual(len(reply.json["images"]), 2)
+        for data in reply.json["images"]:
+            self.assertTrue(base64.b64decode(data).startswith(PNG))
+        self.assertEqual(self.health(), (["disk_full"], 6))
+
+    def test_what_is_lost_at_the_end_is_said(self):
+        self.start()
+        self.fill()
+        name = self.generate()[0]["id"]
+        server = self.server
+        self.stop()
+        self.assertIn(f"image {name}: is lost, since it could not be saved", server.log())
+        self.make_room()
+        self.start()
+        self.assertEqual((self.listed(), self.health()), ([], ([], 0)))
+
+
+class Folder(Disk):
+    def test_that_is_removed(self):
+        self.start()
+        saved = self.generate()[0]
+        shutil.rmtree(self.output)
+        self.health_becomes(["output_missing"], 0)
+        new = self.generate(count=2)
+        self.assertEqual(self.health(), (["output_missing"], 2))
+        self.assertFalse(os.path.exists(self.output))  # it may be the place of a disk that is not mounted
+        for image in new:
+            self.assertIn("output folder is missing", image["unsaved"])
+            self.whole(image)
+        self.delete(saved)
+        self.delete(new[0])
+        self.assertEqual(self.listed(), [new[1]["id"]])
+        os.mkdir(self.output)
+        self.health_becomes([], 0)
+        self.assertEqual(self.listed(), [new[1]["id"]])
+        self.whole(new[1])
+        later = self.generate()[0]
+        self.assertEqual(self.rows(), [later["id"], new[1]["id"]])
+        # The folder is this server's, as before.
+        done = run("serve", "--port", "0", folder=self.dir)
+        self.assertIn("another server uses this folder", done.stderr)
+        self.stop()
+        self.start()
+        self.assertEqual(self.listed(), [later["id"], new[1]["id"]])
+
+    def test_that_is_moved_away_and_back(self):
+        """As a disk is unplugged."""
+        self.start()
+        saved = self.generate()[0]
+        os.rename(self.output, self.output + "-away")
+        new = self.generate()[0]
+        self.assertEqual(self.health(), (["output_missing"], 1))
+        os.rename(self.output + "-away", self.output)
+        self.health_becomes([], 0)
+        self.assertEqual(self.listed(), [new["id"], saved["id"]])
+        self.assertEqual(self.rows(), self.listed())
+        for image in saved, new:
+            self.whole(image)
+
+    def test_that_is_replaced(self):
+        """By one with images of its own, while nobody looks."""
+        self.start()
+        old = self.generate()[0]
+        self.stop()
+        os.rename(self.output, self.output + "-old")
+        os.mkdir(self.output)
+        self.start()
+        self.generate()
+        shutil.rmtree(self.output)
+        os.rename(self.output + "-old", self.output)
+        new = self.generate()[0]
+        self.assertEqual((self.listed(), self.health()), ([new["id"], old["id"]], ([], 0)))
+        self.assertEqual(self.rows(), self.listed())
+        for image in old, new:
+            self.whole(image)
+
+    def test_that_is_read_only(self):
+        self.start(**self.as_nobody())
+        saved = self.generate()[0]
+        os.chmod(self.output, 0o555)
+        self.health_becomes(["output_not_writable"], 0)
+        new = self.generate()[0]
+        self.assertEqual(self.health(), (["output_not_writable"], 1))
+        self.whole(new)
+        self.whole(saved)
+        # Its file cannot be removed: it stays, and the client learns why.
+        reply = self.server.request("DELETE", f"/api/images/{saved['id']}")
+        self.assertEqual(reply.status, 500)
+        self.assertIn("cannot be removed: Permission denied", reply.json["error"]["message"])
+        self.whole(saved)
+        self.delete(new)
+        new = self.generate()[0]
+        os.chmod(self.output, 0o755)
+        self.health_becomes([], 0)
+        self.delete(saved)
+        self.assertEqual(self.rows(), [new["id"]])
+
+    def test_thumbnails_without_a_cache(self):
+        self.start()
+        image = self.generate()[0]
+        folder = path(self.output, ".thumbnails")
+        shutil.rmtree(folder)
+        with open(folder, "wb"):
+            pass  # where no folder can be
+        self.whole(image)
+        os.remove(folder)
+        self.whole(image)
+        self.assertEqual(os.listdir(folder), [image["id"] + ".webp"])
+
+
+class Database(Disk):
+    def test_that_is_read_only(self):
+        as_user = self.as_nobody()
+        self.start(**as_user)
+        saved = self.generate(count=2)
+        self.stop()
+        os.chmod(path(self.output, "history.db"), 0o444)
+        os.chmod(self.output, 0o755)
+        self.start(**as_user)
+        self.assertEqual(self.health(), (["database_not_writable"], 0))
+        new = self.generate()[0]
+        self.assertIsNone(new["unsaved"])  # its file is written
+        self.assertEqual(self.health(), (["database_not_writable"], 0))
+        self.whole(new)
+        self.delete(saved[0])
+        self.assertEqual(self.listed(), [new["id"], saved[1]["id"]])
+        # Nothing is lost when the server ends now.
+        self.stop()
+        self.start(**as_user)
+        self.assertEqual(self.listed(), [new["id"], saved[1]["id"]])
+        self.delete(saved[1])
+        other = self.generate()[0]
+        for name in "history.db", "history.db-wal", "history.db-shm":
+            if os.path.exists(path(self.output, name)):
+                os.chmod(path(self.output, name), 0o644)
+        self.health_becomes([], 0)
+        self.assertEqual(self.listed(), [other["id"], new["id"]])
+        self.assertEqual(self.rows(), self.listed())
+
+    def test_that_another_program_locks(self):
+        """Longer than the server waits."""
+        self.start()
+        saved = self.generate(count=2)
+        database = sqlite3.connect(path(self.output, "history.db"), isolation_level=None)
+        database.execute("BEGIN IMMEDIATE")
+        new = self.generate()[0]
+        self.assertEqual(self.health(), (["database_not_writable"], 0))
+        self.assertEqual(self.listed(), [new["id"], saved[1]["id"], saved[0]["id"]])
+        self.delete(saved[0])
+        database.execute("ROLLBACK")
+        database.close()
+        self.health_becomes([], 0)
+        self.assertEqual(self.rows(), [new["id"], saved[1]["id"]])
+
+
+class Clock(Disk):
+    def setUp(self):
+        super().setUp()
+        if not os.environ.get("TEST_CLOCK"):
+            self.skipTest("no library that shifts the clock here")
+        self.shift = path(self.dir, "shift")
+        self.set(0)
+        self.env = dict(os.environ, LD_PRELOAD=os.environ["TEST_CLOCK"], TEST_CLOCK_SHIFT=self.shift,
+                        ASAN_OPTIONS="verify_asan_link_order=0")
+
+    def set(self, seconds):
+        with open(self.shift + ".new", "w", encoding="ascii") as file:
+            file.write(str(seconds))
+        os.rename(self.shift + ".new", self.shift)
+
+    def test_that_is_set_back(self):
+        self.start(env=self.env)
+        first = self.generate(count=2)
+        self.assertLess(abs(first[0]["created"] - time.time()), 60)
+        uptime = self.server.get("/api/health").json["uptime"]
+        self.set(-86400)
+        second = self.generate(count=2)
+        for image in second:
+            self.assertLess(abs(image["created"] - (time.time() - 86400)), 60)
+            self.whole(image)
+        names = [image["id"] for image in (second[::-1] + first[::-1])]
+        self.assertEqual(self.listed(), names)  # the newest first
+        self.assertEqual(len(set(names)), 4)
+        self.assertGreaterEqual(self.server.get("/api/health").json["uptime"], uptime)
+        page = self.server.get("/api/images?limit=2").json
+        self.assertEqual([image["id"] for image in page["images"]], names[:2])
+        page = self.server.get(f"/api/images?limit=2&cursor={page['next']}").json
+        self.assertEqual([image["id"] for image in page["images"]], names[2:])
+        # After a restart, too; and clients that resume get a new snapshot.
+        stream = Stream(self.server, "/api/events")
+        cursor = next(iter(stream)).id
+        stream.close()
+        self.stop()
+        self.set(-2 * 86400)
+        self.start(env=self.env)
+        self.assertEqual(self.listed(), names)
+        stream = Stream(self.server, "/api/events", headers={"Last-Event-ID": cursor})
+        self.assertEqual(next(iter(stream)).name, "snapshot")
+        stream.close()
+        third = self.generate()[0]
+        self.assertEqual(self.listed(), [third["id"]] + names)
+        self.delete(first[0])
+        self.set(0)
+        fourth = self.generate()[0]
+        self.assertEqual(self.listed(), [fourth["id"], third["id"]] + names[:3])
+
+    def test_that_is_set_back_in_mid_job(self):
+        self.start(env=self.env)
+        job = self.server.submit(model="demo", steps=100)
+        while self.server.get(f"/api/jobs/{job}").json["state"] == "queued":
+            time.sleep(0.01)
+        self.set(-3600)
+        job = self.server.wait(job)
+        self.assertEqual(job["state"], "done")
+        self.assertLessEqual(job["created"], job["started"])
+        self.assertLessEqual(job["started"], job["finished"])
+        self.assertLess(job["finished"] - job["started"], LIMIT)
+        self.assertNotIn("-3", self.server.log().split("generate")[-1].split(" in ")[-1])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,130 @@
+/* Parts of the server's history that requests cannot reach at will: the limit of the memory for
+ * images that cannot be saved, and the order of ids. */
+#include "server/history_private.h"
+#include "harness.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SIDE = 16 };
+
+/* Adds an image of noise, so that its file has about the size of its pixels. */
+static bool add_image(zi_history *history, char id[ZI_IMAGE_ID])
+{
+    static unsigned noise = 1;
+    uint8_t pixels[SIDE * SIDE * 3];
+    zi_error error;
+    const zi_image image = {.width = SIDE, .height = SIDE, .pixels = pixels};
+    for (size_t i = 0; i < sizeof pixels; i++) {
+        noise = noise * 1664525u + 1013904223u;
+        pixels[i] = (uint8_t)(noise >> 24);
+    }
+    return CHECK_OK(zi_history_add_image(history, &image, "noise\nSteps: 1", 1, id, &error), error);
+}
+
+/* Whether clients can read the file of an image. */
+static bool has_file(zi_history *history, const char *id)
+{
+    uint8_t *data;
+    size_t size;
+    zi_error error;
+    bool ok = CHECK_OK(zi_history_read_file(history, id, &data, &size, &error), error) && data;
+    free(data);
+    return ok;
+}
+
+/* The number of images in the list. */
+static int count_images(zi_history *history)
+{
+    zi_error error;
+    zi_history_query query = {.limit = 100};
+    cJSON *list = zi_history_list(history, &query, &error);
+    int count = cJSON_GetArraySize(cJSON_GetObjectItem(list, "images"));
+    CHECK(list && cJSON_GetObjectItem(list, "total")->valueint == count);
+    cJSON_Delete(list);
+    return count;
+}
+
+static void memory_for_unsaved_images(void)
+{
+    enum { COUNT = 5 };
+    char ids[COUNT][ZI_IMAGE_ID], command[300];
+    zi_error error;
+    zi_history *history;
+    zi_storage storage;
+    const char *folder = zi_test_path("unsaved");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    CHECK(system(command) == 0);
+    history->unsaved_max = 3 * SIDE * SIDE * 3;
+    for (int i = 0; i < COUNT; i++)
+        if (!add_image(history, ids[i])) return;
+    zi_history_check_storage(history, &storage);
+    CHECK(storage.count == 1 && storage.problems[0].kind == ZI_STORAGE_OUTPUT_MISSING);
+    CHECK(history->unsaved_bytes <= history->unsaved_max);
+    size_t kept = storage.unsaved;
+    CHECK(kept == 2 && count_images(history) == 2); /* three are a little too large */
+    for (size_t i = 0; i < COUNT; i++) CHECK(has_file(history, ids[i]) == (i >= COUNT - kept));
+
+    /* The newest is kept in any case. */
+    history->unsaved_max = 10;
+    CHECK(add_image(history, ids[0]));
+    CHECK(count_images(history) == 1 && has_file(history, ids[0]));
+
+    CHECK(mkdir(folder, 0777) == 0);
+    CHECK(zi_history_tick(history));
+    zi_history_check_storage(history, &storage);
+    CHECK(!storage.count && !storage.unsaved && !history->unsaved && !history->unsaved_bytes);
+    CHECK(count_images(history) == 1 && has_file(history, ids[0]));
+    zi_history_close(history);
+
+    /* What is in memory is written at the end, if that is possible then. */
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    snprintf(command, sizeof command, "mv '%s' '%s-away'", folder, folder);
+    CHECK(system(command) == 0 && add_image(history, ids[1]) && history->unsaved);
+    snprintf(command, sizeof command, "mv '%s-away' '%s'", folder, folder);
+    CHECK(system(command) == 0);
+    zi_history_close(history);
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    CHECK(count_images(history) == 2 && has_file(history, ids[0]) && has_file(history, ids[1]));
+    zi_history_close(history);
+}
+
+/* Ids rise from the highest that there is, whatever the clock says. */
+static void order_of_ids(void)
+{
+    static const struct {
+        const char *latest;
+        bool above; /* whether new ids can be above it */
+    } rows[] = {{"", true},
+                {"20991231-235959-f423f000", true}, /* the last microsecond of the year */
+                {"20990230-256199-00000fff", true}, /* no date */
+                {"99991231-235959-f423ffff", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char first[ZI_IMAGE_ID], second[ZI_IMAGE_ID], folder[40];
+        zi_history *history;
+        zi_error error;
+        snprintf(folder, sizeof folder, "ids-%zu", i);
+        if (!CHECK_OK(zi_history_open(zi_test_path(folder), NULL, &history, &error), error)) return;
+        strcpy(history->latest, rows[i].latest);
+        if (!add_image(history, first) || !add_image(history, second)) return;
+        CHECK_MSG(zi_image_id_valid(first) && zi_image_id_valid(second), "%s, %s", first, second);
+        CHECK_MSG((strcmp(first, rows[i].latest) > 0) == rows[i].above, "%s", first);
+        CHECK_MSG(strcmp(second, first) > 0, "%s after %s", second, first);
+        CHECK(count_images(history) == 2);
+        zi_history_close(history);
+        /* Those of the next run do, too. */
+        if (!CHECK_OK(zi_history_open(zi_test_path(folder), NULL, &history, &error), error)) return;
+        if (rows[i].above) CHECK(add_image(history, first) && strcmp(first, second) > 0);
+        zi_history_close(history);
+    }
+}
+
+int main(void)
+{
+    RUN(memory_for_unsaved_images);
+    RUN(order_of_ids);
+    return zi_test_result();
+}
