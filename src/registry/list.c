@@ -2,7 +2,7 @@
 #include "base/file.h"
 #include "hub/cache.h"
 #include "registry/partial_download.h"
-#include "registry/registry.h"
+#include "registry/parts_search.h"
 #include "registry/stale_temporary.h"
 
 #include <stdlib.h>
@@ -76,10 +76,14 @@ static bool inspect_unknown(zi_registry *r, const zi_model_locations *all,
 bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(void *user), void *user,
                              zi_error *error)
 {
-    zi_model_locations all;
+    zi_model_locations all, parts = {0};
     if (!zi_registry_locate_models(registry, &all, error)) return false;
-    bool ok = inspect_unknown(registry, &all, inspected, user, error);
+    /* The parts come first: they decide whether a model is usable. */
+    bool ok = zi_registry_locate_parts(registry, &all, &parts, error) &&
+              inspect_unknown(registry, &parts, inspected, user, error) &&
+              inspect_unknown(registry, &all, inspected, user, error);
     zi_inspection_cache_save(registry->inspections);
+    zi_model_locations_free(&parts);
     zi_model_locations_free(&all);
     return ok;
 }

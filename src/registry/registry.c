@@ -9,6 +9,7 @@
 #include "io/layout.h"
 #include "io/weights_files.h"
 #include "registry/partial_download.h"
+#include "registry/parts_search.h"
 #include "registry/stale_temporary.h"
 
 #include <errno.h>
@@ -349,19 +350,23 @@ typedef struct {
 static bool sort_image_models(zi_registry *r, const zi_model_locations *all, image_models *out,
                               zi_error *error)
 {
+    zi_parts_search search;
+    bool ok = true;
     *out = (image_models){.complete = calloc(all->count + 1, sizeof *out->complete)};
     if (!out->complete) return zi_error_no_memory(error, all->count * sizeof *out->complete);
-    for (size_t i = 0; i < all->count; i++) {
+    if (!zi_parts_search_start(r, !r->options.names_only, &search, error)) return false;
+    for (size_t i = 0; ok && i < all->count; i++) {
         const zi_model_location *model = &all->entries[i];
         bool complete;
         if (!may_generate(model)) continue;
-        if (!zi_registry_is_complete(r, model, &complete, error)) return false;
-        if (complete)
+        ok = zi_registry_is_complete(&search, model, &complete, error);
+        if (ok && complete)
             out->complete[out->count++] = model;
-        else if (!out->other)
+        else if (ok && !out->other)
             out->other = model;
     }
-    return true;
+    zi_parts_search_end(&search);
+    return ok;
 }
 
 /* Sets *out to the only complete model, else, if there is none, to the downloaded or the demo

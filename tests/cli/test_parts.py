@@ -396,6 +396,16 @@ class ComfyUI(PartsCase):
         write_vae(self.path("vae.safetensors"))
         self.assertEqual(self.draw(*there, "--vae", "vae.safetensors")[0], self.wanted)
 
+    def test_a_link_to_its_model(self):
+        """Such a model is complete in the list, too, and used when it is the only one."""
+        os.makedirs(self.path("models", "comfyui"))
+        os.symlink(self.path(self.model), self.path("models", "comfyui", "link.safetensors"))
+        self.assertIn("with text_encoders/qwen_3_4b.safetensors, vae/ae.safetensors, ",
+                      self.listed()["comfyui/link.safetensors"]["health"])
+        got, told = self.draw()
+        self.assertEqual(got, self.wanted)
+        self.assertIn("the only complete model", told)
+
     def test_equal_names(self):
         """--vae looks among the VAEs first."""
         os.rename(self.path("comfy"), self.path("models"))
