@@ -53,7 +53,9 @@ bool zi_comfyui_find_root(const char *path, char **root, zi_error *error)
     return ok;
 }
 
-bool zi_may_be_diffusion_model(const zi_model_location *location)
+/* Whether the file at this location, in one of ComfyUI's folders of image models, may be a
+ * transformer of Z-Image: its header is read. One that is damaged may be. */
+static bool may_be_diffusion_model(const zi_model_location *location)
 {
     zi_layout layout;
     zi_error why = {0};
@@ -103,7 +105,7 @@ bool zi_registry_find_in_comfyui(const zi_registry *registry, const char *folder
     zi_text_init(&names, 1 << 10);
     for (size_t i = 0; i < all.count; i++) {
         const zi_model_location *it = &all.entries[i];
-        if (!zi_section_has_images(it->section) || !zi_may_be_diffusion_model(it)) continue;
+        if (!zi_section_has_images(it->section) || !may_be_diffusion_model(it)) continue;
         if (count++ < SHOWN) zi_text_printf(&names, "%s%s", count > 1 ? ", " : "", it->name);
         found = it->path;
     }

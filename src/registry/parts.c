@@ -142,12 +142,18 @@ static bool is_complete_with_parts(zi_parts_search *search, const zi_model_locat
 }
 
 bool zi_registry_is_complete(zi_parts_search *search, const zi_model_location *model,
-                             bool *complete, zi_error *error)
+                             bool *is_model, bool *complete, zi_error *error)
 {
     zi_layout layout;
-    *complete = true;
-    if (!zi_layout_read(model->path, &layout, NULL)) return true;
+    zi_error why = {0};
+    bool comfyui = zi_section_is_comfyui(model->section);
+    *is_model = *complete = true;
+    if (!zi_layout_read(model->path, &layout, &why)) {
+        *is_model = !comfyui || why.code != ZI_ERROR_UNSUPPORTED;
+        return true;
+    }
     bool ok = true, has = layout.components[ZI_COMPONENT_TRANSFORMER].path;
+    *is_model = !comfyui || has;
     if (!has || search->registry->options.parts_given)
         *complete = has;
     else
