@@ -191,6 +191,23 @@ class Tokenizers(PartsCase):
         self.assertEqual(list(self.listed()), [REPO])
         self.assertNotIn("tokenizer is that", self.draw(*self.parts, "--reference", MODEL)[1])
 
+    def test_a_download_with_conversion(self):
+        """A repository without a tokenizer gets the cached one, as an import with conversion does."""
+        files = {name: data for name, data in self.add_model().items() if not name.startswith("tokenizer/")}
+        index = json.loads(files["model_index.json"])
+        del index["tokenizer"]
+        files["model_index.json"] = json.dumps(index).encode()
+        self.hub.add("some/model", files)
+        self.refused(self.download("some/model", "--to", "mlx"), 1, "has no tokenizer")
+        self.good(self.download("tokenizer"))
+        for layout, section in ("mlx", "mlx"), ("gguf", "comfyui"):
+            with self.subTest(layout):
+                folder = self.good(self.download("some/model", "--to", layout)).stdout.decode().strip()
+                self.assertIn(section, folder)
+                self.good(self.run_zimage("verify", folder, *self.parts[2:] if layout == "gguf" else []))
+        self.assertEqual(sorted(os.listdir(self.path("models", "mlx", "model", "tokenizer"))),
+                         sorted(os.listdir(TOKENIZER)))
+
     def test_download_again_and_offline(self):
         self.add_model()
         folder = self.good(self.download("tokenizer")).stdout
