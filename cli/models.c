@@ -390,7 +390,7 @@ int cmd_models(int argc, char **argv)
                      words[0]);
         return zi_report_error(&command, &error);
     }
-    if (!zi_user_registry_open(args.folder, &args.models, &error))
+    if (!zi_user_registry_open(args.folder, NULL, &args.models, &error))
         return zi_report_error(&command, &error);
     bool ok = check_dry_run(words[0], &error) && actions[action].run(&args, words[1], &error);
     zi_user_registry_close(&args.models);
@@ -408,18 +408,15 @@ static bool import_model(models_args *args, zi_import_options *o, zi_error *erro
     zi_user_registry models;
     zi_model_options load = {.reference = o->reference};
     zi_used_parts parts = {0};
-    if (!zi_resolve_parts(args->folder, &load, &parts, error)) return false;
+    if (!zi_user_registry_open(args->folder, NULL, &models, error)) return false;
+    bool ok = zi_resolve_parts(&models, &load, &parts, error);
     o->reference = load.reference;
-    if (!zi_user_registry_open(args->folder, &models, error)) {
-        zi_used_parts_free(&parts);
-        return false;
-    }
     zi_progress_printer printer = zi_progress_printer_start(!args->quiet, false, 1);
     o->progress = zi_progress_printer_update;
     o->remark = args->quiet ? NULL : zi_progress_printer_remark;
     o->user = &printer;
     zi_interrupt_install();
-    bool ok = zi_registry_import(models.registry, o, &path, error);
+    ok = ok && zi_registry_import(models.registry, o, &path, error);
     zi_progress_printer_clear(&printer);
     if (ok) puts(path);
     free(path);
