@@ -61,7 +61,7 @@ static bool check_component(const zi_conversion *c, zi_component component, bool
     weights.config = c->components[component].config;
     bool ok = true;
     if (component == ZI_COMPONENT_TRANSFORMER && c->lender)
-        ok = zi_weights_lend(&weights, &c->layouts[ZI_INPUT_REFERENCE], error);
+        ok = zi_weights_add_reference(&weights, &c->layouts[ZI_INPUT_REFERENCE], error);
     ok = ok && read_config(c, component, folder, &weights, config, error);
     if (ok) return bind(component, &weights, config, error);
     zi_weights_close(&weights);
