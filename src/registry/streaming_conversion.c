@@ -399,7 +399,7 @@ static bool start_conversion(zi_streaming_conversion *c, bool *streaming, zi_err
 {
     c->planned = true; /* zi_conversion_free is due in any case */
     if (!zi_conversion_plan(&c->conversion, &c->options, error)) return false;
-    *streaming = !c->conversion.lender && !c->conversion.zeros;
+    *streaming = !c->conversion.reference_checkpoint && !c->conversion.zeros;
     if (!*streaming) return remove_state_folder(c, error);
     c->conversion.work.provider = &c->provider;
     set_positions(c);
