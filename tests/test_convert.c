@@ -198,11 +198,11 @@ static void check_scaled(const zi_entry *got, const zi_entry *source)
         return;
     }
     size_t count, n;
-    float factor, *x = numbers_of(source, &count), *y = numbers_of(got, &n), most = 0;
+    float factor, *x = numbers_of(source, &count), *y = numbers_of(got, &n), max_value = 0;
     CHECK(n == count && got->scales.count == 1 && got->tensor->type == ZI_F8_E4M3);
     zi_widen(ZI_F32, got->scales.data, &factor, 1);
     for (size_t i = 0; i < n; i++) {
-        most = fmaxf(most, fabsf(y[i]));
+        max_value = fmaxf(max_value, fabsf(y[i]));
         float wanted = x[i] / factor;
         uint8_t code;
         zi_narrow(ZI_F8_E4M3, &wanted, &code, 1);
@@ -210,7 +210,8 @@ static void check_scaled(const zi_entry *got, const zi_entry *source)
         if (!CHECK_MSG(y[i] == wanted, "%s[%zu] is %g, not %g", got->name, i, y[i], wanted)) break;
     }
     /* in a fused tensor, one of the three has the largest */
-    CHECK_MSG(most == 448 || strstr(got->name, "attention.to_"), "%s: %g", got->name, most);
+    CHECK_MSG(max_value == 448 || strstr(got->name, "attention.to_"), "%s: %g", got->name,
+              max_value);
     free(x);
     free(y);
 }
