@@ -282,8 +282,10 @@ typedef struct {
 /* Opens the registry with the options that the environment sets (HF_HOME, HF_ENDPOINT, HF_TOKEN,
  * XDG_CACHE_HOME, proxies, ...) and, as "demo", the demo model that comes with the program, if
  * found. folder: the models folder, which need not exist, borrowed until zi_user_registry_close;
- * NULL: ./models. *out needs no value before. False: *error (may be NULL) is set, *out is {0}. */
-bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
+ * NULL: ./models. parts: has the components that the command line names, which the default model
+ * may lack then; NULL: none. False: *error (may be NULL) is set, *out is {0}. */
+bool zi_user_registry_open(const char *folder, const zi_model_options *parts, zi_user_registry *out,
+                           zi_error *error) ZI_CHECKED;
 
 /* path, with a leading ~ replaced by $HOME if that is set, and `end` appended; in new memory. NULL:
  * out of memory. */
@@ -299,28 +301,28 @@ zi_option zi_models_option(const char **folder);
 /* The option --cpu TIER, for *tier, NULL before. */
 zi_option zi_cpu_option(const char **tier);
 
-/* Finds the model that -m names (a path, or a name in the registry of `folder`, the models folder;
- * NULL: ./models); name NULL: the default model, as zi_registry_resolve chooses it. parts: has the
- * components that the command line names, which the default model may lack then; NULL: none. Free
- * *out with zi_resolved_model_free. False: *error, which must not be NULL, is set, and says how to
- * download what may be a repository of the hub; *out is unchanged. */
-bool zi_find_model(const char *folder, const char *name, const zi_model_options *parts,
-                   zi_resolved_model *out, zi_error *error) ZI_CHECKED;
+/* Finds the model that -m names (a path, or a name in the registry); name NULL: the default model,
+ * as zi_registry_resolve chooses it. Free *out with zi_resolved_model_free. False: *error, which
+ * must not be NULL, is set, and says how to download what may be a repository of the hub; *out is
+ * unchanged. */
+bool zi_find_model(const zi_user_registry *models, const char *name, zi_resolved_model *out,
+                   zi_error *error) ZI_CHECKED;
 
 /* Returns the name or path for zi_find_model, in new memory, of the model that an image's metadata
  * names: as zi_find_model, else an image model whose name without folder is that name, also where
  * one of the two lacks a tensor file's extension, else, for "demo-model", the demo model. NULL:
  * none, or out of memory. */
-char *zi_find_model_of_image(const char *folder, const char *name);
+char *zi_find_model_of_image(const zi_user_registry *models, const char *name);
 
 /* Prints notes, unless quiet, on a model that was found without a name: which it is, which folder
- * was searched, and models there that are not used, with the reason. folder: as in zi_find_model.
- * Prints less, or nothing, if the registry cannot be opened or memory is short. */
-void zi_print_model_notes(const char *folder, const zi_resolved_model *found, bool quiet);
+ * was searched, and models there that are not used, with the reason. Prints less, or nothing, if
+ * memory is short. */
+void zi_print_model_notes(const zi_user_registry *models, const zi_resolved_model *found,
+                          bool quiet);
 
 /* Prints a note, unless quiet, for each model that lies directly in the models folder, where it is
  * not found. Inspects these. Prints nothing if the folder cannot be read or memory is short. */
-void zi_print_misplaced_models(zi_user_registry *models, bool quiet);
+void zi_print_misplaced_models(const zi_user_registry *models, bool quiet);
 
 /* Returns the absolute path of the models folder, which need not exist, in new memory; NULL: out of
  * memory, or the current folder is unknown. */
@@ -329,7 +331,8 @@ char *zi_models_folder_path(const zi_user_registry *models);
 /* Sets hash to the model hash for infotexts (zi_registry_model_hash) of the model at path, "" if it
  * is not known. compute: reads the weight file if need be, until a signal comes. Errors are
  * ignored. */
-void zi_find_model_hash(const char *path, bool compute, char hash[ZI_MODEL_HASH]);
+void zi_find_model_hash(const zi_user_registry *models, const char *path, bool compute,
+                        char hash[ZI_MODEL_HASH]);
 
 /* If the error is ZI_ERROR_NOT_FOUND with the subject "repo" (no such model, but the name may be a
  * repository of the hub), adds to its text how to download `name`, cut if too long; else does
@@ -337,11 +340,10 @@ void zi_find_model_hash(const char *path, bool compute, char hash[ZI_MODEL_HASH]
 void zi_add_download_hint(const char *name, zi_error *error);
 
 /* Sets *path, for free(), to the language model that --llm names: a path, which is not checked to
- * be one, or a name in the registry of `folder`, the models folder (NULL: ./models). name NULL: the
- * default one, as in zi_registry_resolve_llm, else a copy of `model` (not NULL), the path of the
- * image model, whose text encoder serves as one. False: *error, which must not be NULL, is set;
- * *path is unchanged. */
-bool zi_find_llm(const char *folder, const char *name, const char *model, char **path,
+ * be one, or a name in the registry. name NULL: the default one, as in zi_registry_resolve_llm,
+ * else a copy of `model` (not NULL), the path of the image model, whose text encoder serves as one.
+ * False: *error, which must not be NULL, is set; *path is unchanged. */
+bool zi_find_llm(const zi_user_registry *models, const char *name, const char *model, char **path,
                  zi_error *error) ZI_CHECKED;
 
 /* For users without a model, in new memory, for free(): the command that downloads Z-Image-Turbo in
@@ -357,16 +359,16 @@ typedef struct {
     zi_model_parts found;                 /* what the registry found; its note is for the user */
 } zi_used_parts;
 
-/* Replaces text_encoder, vae and reference of *load, paths or names in the registry of `folder`
- * (NULL: ./models) that options gave, by paths, which *out owns. Free *out with zi_used_parts_free
- * when *load is not used any more. False: one of them does not exist; *error, which must not be
- * NULL, is set, and *load may be changed. */
-bool zi_resolve_parts(const char *folder, zi_model_options *load, zi_used_parts *out,
+/* Replaces text_encoder, vae and reference of *load, paths or names in the registry that options
+ * gave, by paths, which *out owns. Free *out with zi_used_parts_free when *load is not used any
+ * more. False: one of them does not exist; *error, which must not be NULL, is set, and *load may be
+ * changed. */
+bool zi_resolve_parts(const zi_user_registry *models, zi_model_options *load, zi_used_parts *out,
                       zi_error *error) ZI_CHECKED;
 
 /* Adds to *load what zi_registry_find_parts finds for load->path, which is set; parts->found, empty
- * before, owns it. folder: as above. False: *error is set, *load is unchanged. */
-bool zi_find_parts(const char *folder, zi_model_options *load, zi_used_parts *parts,
+ * before, owns it. False: *error is set, *load is unchanged. */
+bool zi_find_parts(const zi_user_registry *models, zi_model_options *load, zi_used_parts *parts,
                    zi_error *error) ZI_CHECKED;
 
 /* Frees the strings and zeroes the struct, which is the caller's. */

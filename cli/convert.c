@@ -35,24 +35,24 @@ static void add_precision_hint(const zi_convert_options *options, zi_error *erro
     zi_inspection_free(in);
 }
 
-/* Finds the model named options->source and the components that options name, perhaps in the models
- * folder (NULL: ./models), and replaces these names by paths, which *source and *parts own, also
+/* Finds the model named options->source and the components that options name, perhaps in the
+ * registry, and replaces these names by paths, which *source and *parts own, also
  * after a failure. A folder like ComfyUI's stands for its diffusion model with the text encoder and
  * VAE that fit it, unless a GGUF file, which holds one component, is written. False: *error is
  * set. */
-static bool find_inputs(const char *folder, zi_convert_options *options, zi_resolved_model *source,
-                        zi_used_parts *parts, zi_error *error)
+static bool find_inputs(const zi_user_registry *models, zi_convert_options *options,
+                        zi_resolved_model *source, zi_used_parts *parts, zi_error *error)
 {
     zi_model_options load = {.vae = options->vae,
                              .text_encoder = options->text_encoder,
                              .reference = options->reference};
-    if (!zi_resolve_parts(folder, &load, parts, error) ||
-        !zi_find_model(folder, options->source, NULL, source, error))
+    if (!zi_resolve_parts(models, &load, parts, error) ||
+        !zi_find_model(models, options->source, source, error))
         return false;
     bool whole = strcmp(options->source, source->name) != 0 &&
                  !strcmp(source->name, source->path) && options->layout != ZI_LAYOUT_GGUF;
     load.path = source->path;
-    if (!zi_find_parts(folder, &load, parts, error)) return false;
+    if (!zi_find_parts(models, &load, parts, error)) return false;
     options->source = source->path;
     options->reference = load.reference;
     options->tokenizer = load.tokenizer;
@@ -77,7 +77,11 @@ static int convert_model(const zi_command *command, const char *folder, zi_conve
     zi_error error = {0};
     zi_resolved_model source = {0};
     zi_used_parts parts = {0};
-    if (!find_inputs(folder, options, &source, &parts, &error)) {
+    zi_user_registry models;
+    bool found = zi_user_registry_open(folder, NULL, &models, &error) &&
+                 find_inputs(&models, options, &source, &parts, &error);
+    zi_user_registry_close(&models);
+    if (!found) {
         zi_resolved_model_free(&source);
         zi_used_parts_free(&parts);
         return zi_report_error(command, &error);

@@ -149,7 +149,7 @@ static bool run_download(download_args *args, zi_error *error)
 {
     zi_user_registry models;
     zi_download_result result = {0};
-    if (!zi_user_registry_open(args->models, &models, error)) return false;
+    if (!zi_user_registry_open(args->models, NULL, &models, error)) return false;
     bool bar = !args->quiet && !args->json && zi_stderr_wants_bar();
     progress_state state = {.bar = bar, .json = args->json};
     zi_progress_printer printer = zi_progress_printer_start(bar, args->json, 1);

@@ -94,6 +94,7 @@ static bool run_enhance(enhance_args *args, zi_error *error)
     zi_enhance_result enhanced = {0};
     zi_resolved_model model = {0};
     zi_used_parts parts = {0};
+    zi_user_registry models = {0};
     char *path = NULL, *template = NULL;
     bool ok = false;
     zi_enhance_request *r = &args->request;
@@ -103,13 +104,14 @@ static bool run_enhance(enhance_args *args, zi_error *error)
         goto out;
     }
     if (!zi_read_template(args->template, &template, error) ||
-        !zi_resolve_parts(args->models, &args->load, &parts, error) ||
-        !zi_find_model(args->models, args->model, &args->load, &model, error) ||
-        !zi_find_llm(args->models, args->llm, model.path, &path, error))
+        !zi_user_registry_open(args->models, &args->load, &models, error) ||
+        !zi_resolve_parts(&models, &args->load, &parts, error) ||
+        !zi_find_model(&models, args->model, &model, error) ||
+        !zi_find_llm(&models, args->llm, model.path, &path, error))
         goto out;
     r->instructions = template;
     args->load.path = path;
-    if (!zi_find_parts(args->models, &args->load, &parts, error) ||
+    if (!zi_find_parts(&models, &args->load, &parts, error) ||
         !zi_engine_create(&args->engine, &engine, error) ||
         !zi_llm_load(engine, &args->load, &llm, error) || !zi_enhance(llm, r, &enhanced, error)) {
         if (args->shown.size) putchar('\n');
@@ -126,6 +128,7 @@ out:
     free(path);
     zi_resolved_model_free(&model);
     zi_used_parts_free(&parts);
+    zi_user_registry_close(&models);
     return ok;
 }
 

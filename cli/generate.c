@@ -19,7 +19,7 @@ static void fill_options(zi_generate_args *args, zi_option options[ZI_MAX_PARAME
                          zi_option_strings texts[ZI_MAX_PARAMETERS])
 {
     const zi_option command_options[] = {
-        zi_models_option(&args->models),
+        zi_models_option(&args->folder),
         {"prompts", 0, ZI_OPTION_TEXT, &args->prompts, 0, 0, "FILE",
          "prompts, one a line; a line {...} is JSON with parameters; -: standard input", NULL},
         {"settings-from", 0, ZI_OPTION_TEXT, &args->settings_from, 0, 0, "FILE",
@@ -120,13 +120,33 @@ static bool check_job(const zi_generate_args *args, zi_generate_job *job, int im
            zi_check_output_options(args, job->output, images, error);
 }
 
-/* Sets job->found to the job's model. False: *error is set; that of a JSON line's own model names
- * the key. */
-static bool find_model(const zi_generate_args *args, zi_generate_job *job, zi_error *error)
+/* Whether two jobs name the same model, or none. */
+static bool same_name(const zi_generate_job *a, const zi_generate_job *b)
+{
+    const char *x = a->generation.model, *y = b->generation.model;
+    return x && y ? !strcmp(x, y) : !x && !y;
+}
+
+/* Sets *out to copies of the strings of a model. False: out of memory; the caller frees *out. */
+static bool copy_found(const zi_resolved_model *from, zi_resolved_model *out, zi_error *error)
+{
+    *out = (zi_resolved_model){.as = from->as};
+    out->name = strdup(from->name);
+    out->path = strdup(from->path);
+    if (from->passed_over) out->passed_over = strdup(from->passed_over);
+    return (out->name && out->path && (out->passed_over || !from->passed_over)) ||
+           zi_error_no_memory(error, strlen(from->path));
+}
+
+/* Sets job->found to the job's model: that of the job before (NULL: none) if both name the same.
+ * False: *error is set; that of a JSON line's own model names the key. */
+static bool find_model(const zi_generate_args *args, zi_generate_job *job,
+                       const zi_generate_job *before, zi_error *error)
 {
     zi_error why = {0};
-    if (zi_find_model(args->models, job->generation.model, &args->load, &job->found, &why))
-        return true;
+    if (before && before->found.path && same_name(job, before))
+        return copy_found(&before->found, &job->found, error);
+    if (zi_find_model(&args->models, job->generation.model, &job->found, &why)) return true;
     if (cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(job->json, "model")))
         return zi_error_set_in(error, why.code, NULL, why.subject, "model: %s", why.text);
     *error = why;
@@ -134,13 +154,13 @@ static bool find_model(const zi_generate_args *args, zi_generate_job *job, zi_er
 }
 
 /* Checks the job, finds its model, chooses the seed, and checks that the first output can be
- * written. False: *error is set. */
-static bool prepare_job(const zi_generate_args *args, zi_generate_job *job, int images,
-                        zi_error *error)
+ * written. before: the job before it; NULL: none. False: *error is set. */
+static bool prepare_job(const zi_generate_args *args, zi_generate_job *job,
+                        const zi_generate_job *before, int images, zi_error *error)
 {
     zi_used_names none = {0};
     zi_output_paths paths = {0};
-    bool ok = check_job(args, job, images, error) && find_model(args, job, error) &&
+    bool ok = check_job(args, job, images, error) && find_model(args, job, before, error) &&
               choose_seed(&job->generation, error) &&
               zi_choose_outputs(args, job, images, 0, &none, &paths, error);
     zi_output_paths_free(&paths);
@@ -154,6 +174,7 @@ typedef struct {
     const zi_generate_args *args;
     zi_generate_plan plan;
     zi_engine *engine;
+    zi_prompt_expander expander;
     zi_model *model;
     char *model_path;               /* of the loaded model */
     char model_hash[ZI_MODEL_HASH]; /* of the loaded model; "": not known */
@@ -177,10 +198,10 @@ static bool load_model(generate_run *run, const zi_generate_job *job, zi_error *
     if (!run->model_path) return zi_error_no_memory(error, strlen(job->found.path));
     double began = zi_monotonic_seconds();
     load.path = job->found.path;
-    if (!zi_find_parts(run->args->models, &load, &run->parts, error) ||
+    if (!zi_find_parts(&run->args->models, &load, &run->parts, error) ||
         !zi_model_load(run->engine, &load, &run->model, error))
         return false;
-    zi_find_model_hash(load.path, false, run->model_hash);
+    zi_find_model_hash(&run->args->models, load.path, false, run->model_hash);
     if (run->args->verbose)
         zi_print_note(false, "model %s loaded in %.2f s", load.path,
                       zi_monotonic_seconds() - began);
@@ -285,7 +306,8 @@ typedef bool (*job_step)(generate_run *run, zi_generate_job *job, zi_error *erro
  */
 static bool step_prepare(generate_run *run, zi_generate_job *job, zi_error *error)
 {
-    if (prepare_job(run->args, job, run->plan.images, error)) return true;
+    const zi_generate_job *before = job > run->plan.jobs ? job - 1 : NULL;
+    if (prepare_job(run->args, job, before, run->plan.images, error)) return true;
     if (!run->args->no_clobber || error->code != ZI_ERROR_EXISTS || run->plan.images == 1)
         return false;
     *error = (zi_error){0};
@@ -295,7 +317,7 @@ static bool step_prepare(generate_run *run, zi_generate_job *job, zi_error *erro
 /* Makes the job's random or enhanced prompt (a job_step). */
 static bool step_prompt(generate_run *run, zi_generate_job *job, zi_error *error)
 {
-    return zi_prepare_prompt(run->args, job, run->engine, error);
+    return zi_prepare_prompt(&run->expander, run->args, job, run->engine, error);
 }
 
 /* Takes a step with all jobs that have not failed. A failure of the only job, or a cancellation,
@@ -332,12 +354,14 @@ static bool run_generate(generate_run *run, zi_generate_args *args, zi_error *er
     const char **prompt = &args->generation.request.prompt;
     if (args->random && *prompt && !**prompt) *prompt = NULL;
     if (!zi_check_exclusive(args->command, error) || !zi_read_prompt(args, error) ||
+        !zi_user_registry_open(args->folder, &args->load, &args->models, error) ||
         !zi_take_settings(args, error) || !zi_plan_read(args, &run->plan, error) ||
-        !zi_resolve_parts(args->models, &args->load, &args->parts, error) ||
+        !zi_resolve_parts(&args->models, &args->load, &args->parts, error) ||
         !for_each_job(run, step_prepare, error) ||
         !zi_engine_create(&args->engine, &run->engine, error) ||
         !for_each_job(run, step_prompt, error))
         return false;
+    zi_prompt_expander_free(&run->expander); /* before the image model needs the memory */
     start_progress(run);
     return for_each_job(run, run_job, error);
 }
@@ -345,6 +369,7 @@ static bool run_generate(generate_run *run, zi_generate_args *args, zi_error *er
 /* Frees all that the run and its arguments own. */
 static void free_run(generate_run *run, zi_generate_args *args)
 {
+    zi_prompt_expander_free(&run->expander);
     zi_model_free(run->model);
     zi_engine_free(run->engine);
     free(run->model_path);
@@ -356,6 +381,7 @@ static void free_run(generate_run *run, zi_generate_args *args)
     free(args->image_model);
     free(args->not_taken);
     zi_used_parts_free(&args->parts);
+    zi_user_registry_close(&args->models);
 }
 
 int cmd_generate(int argc, char **argv)

@@ -16,7 +16,8 @@ enum { ZI_ENHANCE = 1, ZI_ENHANCE_TRY };
 
 typedef struct {
     const zi_command *command;
-    const char *models; /* the models folder; NULL: ./models */
+    const char *folder;      /* the models folder; NULL: ./models */
+    zi_user_registry models; /* open while the command runs */
     const char *output, *aspect, *trace, *llm, *template, *prompts, *settings_from;
     int quality, enhance, show, format;
     bool json, quiet, verbose, random, no_clobber, overwrite, no_metadata;
@@ -87,11 +88,25 @@ bool zi_parse_aspect(const char *text, double *w, double *h, zi_error *error) ZI
  * set and the request unchanged: the ratio is malformed, or the longer side too long. */
 bool zi_apply_aspect(zi_generate_job *job, int native, zi_error *error) ZI_CHECKED;
 
+/* What the expansion of prompts keeps from job to job; {0}: nothing yet. */
+typedef struct {
+    char *template;        /* text of --template; NULL: not read, or none */
+    char *image_model;     /* path of the last job's */
+    zi_model_options load; /* for loading that; its path is NULL if there is none */
+    zi_used_parts parts;   /* which `load` borrows */
+    zi_llm *llm;           /* NULL: not loaded */
+    char *llm_path;        /* of the language model */
+    bool llm_is_encoder;   /* it is the image model's text encoder */
+} zi_prompt_expander;
+
+/* Frees the language model and all else; *expander becomes {0}. Before the engine is freed. */
+void zi_prompt_expander_free(zi_prompt_expander *expander);
+
 /* Sets the prompt of the job's request for all its images: with --random-prompt to one made from
  * the seed, then with --enhance to that or the given one expanded, and prints the last. A given
  * prompt that stays is not printed. The job owns the new texts. False: *error is set. */
-bool zi_prepare_prompt(const zi_generate_args *args, zi_generate_job *job, zi_engine *engine,
-                       zi_error *error) ZI_CHECKED;
+bool zi_prepare_prompt(zi_prompt_expander *expander, const zi_generate_args *args,
+                       zi_generate_job *job, zi_engine *engine, zi_error *error) ZI_CHECKED;
 
 /* ---- files (outputs.c) ---- */
 

@@ -47,7 +47,7 @@ static void print_notes(const zi_image_report *report)
     if (report->first_of_job && !g->seed_given)
         zi_print_note(args->quiet, "seed %" PRIu64, g->request.seed);
     if (report->first_of_model) {
-        if (!g->model) zi_print_model_notes(args->models, &report->job->found, args->quiet);
+        if (!g->model) zi_print_model_notes(&args->models, &report->job->found, args->quiet);
         if (report->parts_note) zi_print_note(args->quiet, "%s", report->parts_note);
         if (warning) zi_print_note(args->quiet, "%s", warning);
         zi_print_request_notes(args->quiet, &g->request, report->model);

@@ -178,9 +178,12 @@ int cmd_inspect(int argc, char **argv)
     zi_error error = {0};
     zi_resolved_model found = {0};
     char *json = NULL;
-    bool ok = zi_find_model(folder, name, NULL, &found, &error) &&
+    zi_user_registry models;
+    bool ok = zi_user_registry_open(folder, NULL, &models, &error) &&
+              zi_find_model(&models, name, &found, &error) &&
               inspect_json(found.path, &json, &error) && print_json(json, raw, &error);
     free(json);
     zi_resolved_model_free(&found);
+    zi_user_registry_close(&models);
     return ok ? 0 : zi_report_error(&command, &error);
 }

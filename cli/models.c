@@ -28,28 +28,11 @@ static bool is_good_component(const zi_registry_entry *entry)
             (entry->kind == ZI_MODEL_VAE && in->components[ZI_COMPONENT_VAE].present));
 }
 
-/* Whether the registry has a component that an image model lacks; the tokenizer may also be that of
- * the text encoder's file. */
-static bool has_part(const zi_registry_list *list, const zi_registry_entry *entry,
-                     zi_component component)
-{
-    if (component == ZI_COMPONENT_TEXT_ENCODER) return entry->text_encoder;
-    if (component == ZI_COMPONENT_VAE) return entry->vae;
-    if (component != ZI_COMPONENT_TOKENIZER) return false;
-    for (size_t i = 0; entry->text_encoder && i < list->count; i++) {
-        const zi_registry_entry *it = &list->entries[i];
-        if (!strcmp(it->name, entry->text_encoder) && it->inspection &&
-            it->inspection->components[ZI_COMPONENT_TOKENIZER].present)
-            return true;
-    }
-    return entry->tokenizer;
-}
-
 /* The health of a model of the list for people, for free(): "good", "damaged", "unsupported"; or,
  * if it is incomplete, "needs a reference" when it has problems, "with NAME, ..." when the registry
  * has all that it lacks, else "lacks vae, ..." with the components that are nowhere. NULL: out of
  * memory. */
-static char *health_text(const zi_registry_list *list, const zi_registry_entry *entry)
+static char *health_text(const zi_registry_entry *entry)
 {
     const zi_inspection *in = entry->inspection;
     zi_text text;
@@ -74,7 +57,7 @@ static char *health_text(const zi_registry_list *list, const zi_registry_entry *
         return zi_text_take(&text);
     }
     for (int i = 0; i < ZI_COMPONENTS; i++)
-        if (in->components[i].missing && !has_part(list, entry, (zi_component)i))
+        if (entry->lacks[i])
             zi_text_printf(&text, "%s%s", count++ ? ", " : "lacks ",
                            zi_component_name((zi_component)i));
     if (!count) zi_text_puts(&text, zi_health_name(in->health));
@@ -101,11 +84,11 @@ static const char *or_dash(const char *text)
 /* Prints a model of the list as a line: a star if it is the default, name, layout, precision, size,
  * health and first problem, if any. widest: width of the column of names in bytes. The entry must
  * have an inspection. */
-static void print_entry(const zi_registry_list *list, const zi_registry_entry *entry, int widest)
+static void print_entry(const zi_registry_entry *entry, int widest)
 {
     char size[32];
     const zi_inspection *in = entry->inspection;
-    char *health = health_text(list, entry);
+    char *health = health_text(entry);
     format_size(entry->bytes, size, sizeof size);
     printf("%c ", entry->is_default ? '*' : ' ');
     int length = zi_print_text(entry->name);
@@ -146,7 +129,7 @@ static void print_list(const zi_registry_list *list)
         if (length > widest) widest = length;
     }
     for (size_t i = 0; i < list->count; i++)
-        if (is_shown(&list->entries[i])) print_entry(list, &list->entries[i], widest);
+        if (is_shown(&list->entries[i])) print_entry(&list->entries[i], widest);
     for (size_t i = 0; i < list->partial_count; i++) print_partial(&list->partial[i]);
 }
 
@@ -158,10 +141,10 @@ static void add_text(cJSON *object, const char *name, const char *text)
 
 /* A model of the list as a new JSON object, owned by the caller. The entry must have an inspection.
  * When memory is short, it lacks members or is NULL. */
-static cJSON *entry_json(const zi_registry_list *list, const zi_registry_entry *entry)
+static cJSON *entry_json(const zi_registry_entry *entry)
 {
     const zi_inspection *in = entry->inspection;
-    char *health = health_text(list, entry);
+    char *health = health_text(entry);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "name", entry->name);
     cJSON_AddStringToObject(json, "path", entry->path);
@@ -189,8 +172,7 @@ static cJSON *list_json(const models_args *args, const zi_registry_list *list)
     add_text(root, "default", list->default_name);
     cJSON *rows = cJSON_AddArrayToObject(root, "models");
     for (size_t i = 0; i < list->count; i++)
-        if (is_shown(&list->entries[i]))
-            cJSON_AddItemToArray(rows, entry_json(list, &list->entries[i]));
+        if (is_shown(&list->entries[i])) cJSON_AddItemToArray(rows, entry_json(&list->entries[i]));
     rows = cJSON_AddArrayToObject(root, "incomplete");
     for (size_t i = 0; i < list->partial_count; i++) {
         cJSON *row = cJSON_CreateObject();
@@ -408,7 +390,7 @@ int cmd_models(int argc, char **argv)
                      words[0]);
         return zi_report_error(&command, &error);
     }
-    if (!zi_user_registry_open(args.folder, &args.models, &error))
+    if (!zi_user_registry_open(args.folder, NULL, &args.models, &error))
         return zi_report_error(&command, &error);
     bool ok = check_dry_run(words[0], &error) && actions[action].run(&args, words[1], &error);
     zi_user_registry_close(&args.models);
@@ -426,18 +408,15 @@ static bool import_model(models_args *args, zi_import_options *o, zi_error *erro
     zi_user_registry models;
     zi_model_options load = {.reference = o->reference};
     zi_used_parts parts = {0};
-    if (!zi_resolve_parts(args->folder, &load, &parts, error)) return false;
+    if (!zi_user_registry_open(args->folder, NULL, &models, error)) return false;
+    bool ok = zi_resolve_parts(&models, &load, &parts, error);
     o->reference = load.reference;
-    if (!zi_user_registry_open(args->folder, &models, error)) {
-        zi_used_parts_free(&parts);
-        return false;
-    }
     zi_progress_printer printer = zi_progress_printer_start(!args->quiet, false, 1);
     o->progress = zi_progress_printer_update;
     o->remark = args->quiet ? NULL : zi_progress_printer_remark;
     o->user = &printer;
     zi_interrupt_install();
-    bool ok = zi_registry_import(models.registry, o, &path, error);
+    ok = ok && zi_registry_import(models.registry, o, &path, error);
     zi_progress_printer_clear(&printer);
     if (ok) puts(path);
     free(path);

@@ -30,22 +30,15 @@ static bool resolve_part(zi_registry *registry, zi_component component, const ch
     return true;
 }
 
-bool zi_resolve_parts(const char *folder, zi_model_options *load, zi_used_parts *out,
+bool zi_resolve_parts(const zi_user_registry *models, zi_model_options *load, zi_used_parts *out,
                       zi_error *error)
 {
-    zi_user_registry models;
     zi_used_parts parts = {0};
-    if (!load->text_encoder && !load->vae && !load->reference) {
-        *out = parts;
-        return true;
-    }
-    if (!zi_user_registry_open(folder, &models, error)) return false;
-    bool ok = resolve_part(models.registry, ZI_COMPONENT_TEXT_ENCODER, &load->text_encoder,
+    bool ok = resolve_part(models->registry, ZI_COMPONENT_TEXT_ENCODER, &load->text_encoder,
                            &parts.text_encoder, error) &&
-              resolve_part(models.registry, ZI_COMPONENT_VAE, &load->vae, &parts.vae, error) &&
-              resolve_part(models.registry, ZI_COMPONENT_TOKENIZER, &load->reference,
+              resolve_part(models->registry, ZI_COMPONENT_VAE, &load->vae, &parts.vae, error) &&
+              resolve_part(models->registry, ZI_COMPONENT_TOKENIZER, &load->reference,
                            &parts.reference, error);
-    zi_user_registry_close(&models);
     if (ok)
         *out = parts;
     else
@@ -53,14 +46,10 @@ bool zi_resolve_parts(const char *folder, zi_model_options *load, zi_used_parts 
     return ok;
 }
 
-bool zi_find_parts(const char *folder, zi_model_options *load, zi_used_parts *parts,
+bool zi_find_parts(const zi_user_registry *models, zi_model_options *load, zi_used_parts *parts,
                    zi_error *error)
 {
-    zi_user_registry models;
-    if (!zi_user_registry_open(folder, &models, error)) return false;
-    bool ok = zi_registry_find_parts(models.registry, load, &parts->found, error);
-    zi_user_registry_close(&models);
-    if (!ok) return false;
+    if (!zi_registry_find_parts(models->registry, load, &parts->found, error)) return false;
     if (parts->found.text_encoder) load->text_encoder = parts->found.text_encoder;
     if (parts->found.vae) load->vae = parts->found.vae;
     load->tokenizer = parts->found.tokenizer;

@@ -204,9 +204,11 @@ static bool read_environment(const char *folder, zi_user_registry *out, zi_error
     return true;
 }
 
-bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error)
+bool zi_user_registry_open(const char *folder, const zi_model_options *parts, zi_user_registry *out,
+                           zi_error *error)
 {
     if (!read_environment(folder, out, error)) return false;
+    out->options.parts_given = parts && (parts->vae || parts->text_encoder || parts->reference);
     if (zi_registry_open(&out->options, &out->registry, error)) return true;
     zi_user_registry_close(out);
     return false;
@@ -236,19 +238,14 @@ void zi_add_download_hint(const char *name, zi_error *error)
                         error->text, name);
 }
 
-bool zi_find_model(const char *folder, const char *name, const zi_model_options *parts,
-                   zi_resolved_model *out, zi_error *error)
+bool zi_find_model(const zi_user_registry *models, const char *name, zi_resolved_model *out,
+                   zi_error *error)
 {
-    zi_user_registry models;
     if (name && !*name)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "model", "is empty; name a model");
-    if (!read_environment(folder, &models, error)) return false;
-    models.options.parts_given = parts && (parts->vae || parts->text_encoder || parts->reference);
-    bool ok = zi_registry_open(&models.options, &models.registry, error) &&
-              zi_registry_resolve(models.registry, name, out, error);
-    zi_user_registry_close(&models);
-    if (!ok) zi_add_download_hint(name, error);
-    return ok;
+    if (zi_registry_resolve(models->registry, name, out, error)) return true;
+    zi_add_download_hint(name, error);
+    return false;
 }
 
 /* The part of a model's name behind its folders. */
@@ -280,26 +277,23 @@ static bool is_model_of_image(const zi_registry_entry *entry, const char *name, 
     return length == stem_length(wanted) && !memcmp(base, wanted, length);
 }
 
-char *zi_find_model_of_image(const char *folder, const char *name)
+char *zi_find_model_of_image(const zi_user_registry *models, const char *name)
 {
-    zi_user_registry models;
     zi_registry_list list;
     zi_resolved_model found = {0};
     char *result = NULL;
-    if (!zi_user_registry_open(folder, &models, NULL)) return NULL;
-    if (zi_registry_resolve(models.registry, name, &found, NULL)) {
+    if (zi_registry_resolve(models->registry, name, &found, NULL)) {
         result = strdup(name);
-    } else if (zi_registry_read(models.registry, &list, NULL)) {
+    } else if (zi_registry_read(models->registry, &list, NULL)) {
         for (int stem = 0; stem < 2; stem++)
             for (size_t i = 0; i < list.count && !result; i++)
                 if (is_model_of_image(&list.entries[i], name, stem))
                     result = strdup(list.entries[i].name);
         zi_registry_list_free(&list);
-        if (!result && !strcmp(name, "demo-model") && models.options.demo)
+        if (!result && !strcmp(name, "demo-model") && models->options.demo)
             result = strdup(zi_section_name(ZI_SECTION_DEMO));
     }
     zi_resolved_model_free(&found);
-    zi_user_registry_close(&models);
     return result;
 }
 
@@ -310,29 +304,23 @@ static bool not_interrupted(void *user)
     return !zi_interrupted();
 }
 
-void zi_find_model_hash(const char *path, bool compute, char hash[ZI_MODEL_HASH])
+void zi_find_model_hash(const zi_user_registry *models, const char *path, bool compute,
+                        char hash[ZI_MODEL_HASH])
 {
-    zi_user_registry models;
-    *hash = 0;
-    if (!zi_user_registry_open(NULL, &models, NULL)) return;
-    if (!zi_registry_model_hash(models.registry, path, compute, not_interrupted, NULL, hash, NULL))
+    if (!zi_registry_model_hash(models->registry, path, compute, not_interrupted, NULL, hash, NULL))
         *hash = 0;
-    zi_user_registry_close(&models);
 }
 
-bool zi_find_llm(const char *folder, const char *name, const char *model, char **path,
+bool zi_find_llm(const zi_user_registry *models, const char *name, const char *model, char **path,
                  zi_error *error)
 {
-    zi_user_registry models;
     char *found = NULL;
-    if (!zi_user_registry_open(folder, &models, error)) return false;
-    bool ok = zi_registry_resolve_llm(models.registry, name, &found, error);
+    bool ok = zi_registry_resolve_llm(models->registry, name, &found, error);
     if (!ok && name && error->code == ZI_ERROR_NOT_FOUND)
         zi_error_set_in(error, error->code, name, "llm",
                         "no such file or folder, and no language model of that name in "
                         "%s/prompt_enhancer (`zimage models` lists them)",
-                        models.options.folder);
-    zi_user_registry_close(&models);
+                        models->options.folder);
     if (ok && !found) {
         found = strdup(model);
         ok = found || zi_error_no_memory(error, strlen(model));
@@ -352,22 +340,21 @@ char *zi_models_folder_path(const zi_user_registry *models)
     return getcwd(here, sizeof here) ? zi_path_join(here, folder) : NULL;
 }
 
-/* " --models DIR", as the user gave it, in new memory; "" for NULL, ./models. NULL: out of
- * memory. */
-static char *models_words(const char *folder)
+/* " --models DIR", as the user gave it, in new memory; "" for ./models. NULL: out of memory. */
+static char *models_words(const zi_user_registry *models)
 {
+    const char *folder = models->options.folder;
     zi_text text;
     zi_text_init(&text, MAX_TEXT);
-    if (folder) zi_text_printf(&text, " --models %s", folder);
+    if (strcmp(folder, default_folder) != 0) zi_text_printf(&text, " --models %s", folder);
     return zi_text_take(&text);
 }
 
-void zi_print_misplaced_models(zi_user_registry *models, bool quiet)
+void zi_print_misplaced_models(const zi_user_registry *models, bool quiet)
 {
     zi_migration migration;
-    const char *folder = models->options.folder;
     if (quiet || !zi_registry_migrate(models->registry, true, &migration, NULL)) return;
-    char *words = models_words(strcmp(folder, default_folder) ? folder : NULL);
+    char *words = models_words(models);
     for (size_t i = 0; words && i < migration.count; i++)
         if (migration.models[i].to && !migration.models[i].problem)
             zi_print_note(
@@ -391,29 +378,25 @@ static void print_demo_note(const zi_user_registry *models, const char *words)
     free(path);
 }
 
-void zi_print_model_notes(const char *folder, const zi_resolved_model *found, bool quiet)
+void zi_print_model_notes(const zi_user_registry *models, const zi_resolved_model *found,
+                          bool quiet)
 {
-    zi_user_registry models;
     bool searched = found->as == ZI_RESOLVED_DEMO || found->as == ZI_RESOLVED_DOWNLOADED;
-    char *words = quiet ? NULL : models_words(folder);
+    char *words = quiet ? NULL : models_words(models);
     if (!words) return;
-    if (zi_user_registry_open(folder, &models, NULL)) {
-        if (found->as == ZI_RESOLVED_DEMO)
-            print_demo_note(&models, words);
-        else if (found->as == ZI_RESOLVED_ONLY)
-            zi_print_note(false, "using %s, the only complete model in the models folder",
-                          found->path);
-        else
-            zi_print_note(false, "using %s", found->path);
-        if (found->passed_over)
-            zi_print_note(
-                false,
-                "%s is not used: parts of it are missing (`zimage inspect%s %s` lists them); to "
-                "use it, name it with -m, and a model that has these parts with --reference",
-                found->passed_over, words, found->passed_over);
-        if (searched) zi_print_misplaced_models(&models, false);
-        zi_user_registry_close(&models);
-    }
+    if (found->as == ZI_RESOLVED_DEMO)
+        print_demo_note(models, words);
+    else if (found->as == ZI_RESOLVED_ONLY)
+        zi_print_note(false, "using %s, the only complete model in the models folder", found->path);
+    else
+        zi_print_note(false, "using %s", found->path);
+    if (found->passed_over)
+        zi_print_note(
+            false,
+            "%s is not used: parts of it are missing (`zimage inspect%s %s` lists them); to "
+            "use it, name it with -m, and a model that has these parts with --reference",
+            found->passed_over, words, found->passed_over);
+    if (searched) zi_print_misplaced_models(models, false);
     free(words);
 }
 

@@ -27,27 +27,26 @@ static void block_signals(sigset_t *signals)
 }
 
 /* Prints notes on the model that requests without one get, and on models that are not used, unless
- * a default is set. Nothing if there is none such: each request then says why. folder: the models
- * folder; NULL: ./models. */
-static void print_model_notes(const zi_server_options *o, const char *folder)
+ * a default is set. Nothing if there is none such: each request then says why. */
+static void print_model_notes(const zi_server_options *o, const zi_user_registry *models)
 {
     zi_resolved_model found;
     zi_error error;
-    if (o->registry.model || !zi_find_model(folder, NULL, &o->load, &found, &error)) return;
-    if (found.as != ZI_RESOLVED_DEFAULT) zi_print_model_notes(folder, &found, false);
+    if (o->registry.model || !zi_find_model(models, NULL, &found, &error)) return;
+    if (found.as != ZI_RESOLVED_DEFAULT) zi_print_model_notes(models, &found, false);
     zi_resolved_model_free(&found);
 }
 
 /* Blocks the signals SIGINT, SIGTERM and SIGHUP for good, starts a server, prints notes and its URL
- * (to standard output), waits for one of them and stops the server. folder: as in
- * print_model_notes. False: it did not start; *error is set. */
-static bool run_server(const zi_server_options *o, const char *folder, zi_error *error)
+ * (to standard output), waits for one of them and stops the server. models: for the notes. False:
+ * it did not start; *error is set. */
+static bool run_server(const zi_server_options *o, const zi_user_registry *models, zi_error *error)
 {
     zi_server *server = NULL;
     sigset_t signals;
     block_signals(&signals);
     if (!zi_server_start(o, &server, error)) return false;
-    print_model_notes(o, folder);
+    print_model_notes(o, models);
     puts(zi_server_url(server));
     zi_flush_output();
     wait_for_signal(&signals);
@@ -65,17 +64,13 @@ static bool resolve_model_and_serve(zi_server_options *o, const char *folder, co
     zi_user_registry models;
     zi_resolved_model found = {0};
     zi_used_parts parts = {0};
-    if (!zi_resolve_parts(folder, &o->load, &parts, error)) return false;
-    if (!zi_user_registry_open(folder, &models, error)) {
-        zi_used_parts_free(&parts);
-        return false;
-    }
-    bool ok = !model || zi_registry_resolve(models.registry, model, &found, error);
+    if (!zi_user_registry_open(folder, &o->load, &models, error)) return false;
+    bool ok = zi_resolve_parts(&models, &o->load, &parts, error) &&
+              (!model || zi_registry_resolve(models.registry, model, &found, error));
     o->registry = models.options;
     o->registry.model = found.path;
     o->registry.names_only = true;
-    o->registry.parts_given = o->load.vae || o->load.text_encoder || o->load.reference;
-    ok = ok && run_server(o, folder, error);
+    ok = ok && run_server(o, &models, error);
     zi_resolved_model_free(&found);
     zi_user_registry_close(&models);
     zi_used_parts_free(&parts);

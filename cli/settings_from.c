@@ -152,7 +152,7 @@ static void take_model(settings_reader *reader, const char *name)
 {
     zi_generate_args *args = reader->args;
     if (!*name || zi_option_on_command_line("model")) return;
-    args->image_model = zi_find_model_of_image(args->models, name);
+    args->image_model = zi_find_model_of_image(&args->models, name);
     if (args->image_model)
         args->generation.model = args->image_model;
     else

@@ -33,10 +33,12 @@ int cmd_tokenize(int argc, char **argv)
     size_t count = 0;
     code = 1;
     zi_used_parts parts = {0};
-    bool ok = zi_resolve_parts(folder, &load, &parts, &error) &&
-              zi_find_model(folder, model, &load, &found, &error);
+    zi_user_registry models;
+    bool ok = zi_user_registry_open(folder, &load, &models, &error) &&
+              zi_resolve_parts(&models, &load, &parts, &error) &&
+              zi_find_model(&models, model, &found, &error);
     load.path = found.path;
-    ok = ok && zi_find_parts(folder, &load, &parts, &error);
+    ok = ok && zi_find_parts(&models, &load, &parts, &error);
     if (!ok || !zi_tokenize(&load, text, chat, &ids, &count, &error)) {
         code = zi_report_error(&command, &error);
         goto out;
@@ -48,6 +50,7 @@ int cmd_tokenize(int argc, char **argv)
 out:
     free(ids);
     zi_resolved_model_free(&found);
+    zi_user_registry_close(&models);
     zi_used_parts_free(&parts);
     return code;
 }

@@ -68,22 +68,25 @@ int cmd_verify(int argc, char **argv)
     zi_resolved_model found = {0}, source = {0};
     char hash[ZI_MODEL_HASH]; /* only stored */
     zi_used_parts parts = {0};
+    zi_user_registry models;
     zi_interrupt_install();
-    bool ok = zi_resolve_parts(folder, &load, &parts, &error) &&
-              zi_find_model(folder, name, NULL, &found, &error) &&
-              (!against || zi_find_model(folder, against, NULL, &source, &error));
+    bool ok = zi_user_registry_open(folder, NULL, &models, &error) &&
+              zi_resolve_parts(&models, &load, &parts, &error) &&
+              zi_find_model(&models, name, &found, &error) &&
+              (!against || zi_find_model(&models, against, &source, &error));
     load.path = found.path;
-    ok = ok && zi_find_parts(folder, &load, &parts, &error);
+    ok = ok && zi_find_parts(&models, &load, &parts, &error);
     if (ok && parts.found.note) zi_print_note(false, "%s", parts.found.note);
     ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
          zi_verify(engine, &load, source.path, should_continue, NULL, &verification, &error) &&
          print_result(verification, raw, &error);
-    if (ok && verification->passed) zi_find_model_hash(found.path, true, hash);
+    if (ok && verification->passed) zi_find_model_hash(&models, found.path, true, hash);
     code = ok ? !verification->passed : zi_report_error(&command, &error);
     zi_verification_free(verification);
     zi_engine_free(engine);
     zi_resolved_model_free(&source);
     zi_resolved_model_free(&found);
     zi_used_parts_free(&parts);
+    zi_user_registry_close(&models);
     return code;
 }

@@ -285,9 +285,8 @@ ZI_API bool zi_download(const zi_download_options *options, zi_download_result *
                         zi_error *error) ZI_CHECKED;
 
 /* Sets *path to the folder in the cache of a model that was downloaded completely, zi_free() it;
- * NULL: there is none, no cache (hub->cache is NULL), or no memory. repo: as in
- * zi_download_options. Fails with ZI_ERROR_INVALID_ARGUMENT when repo is not a repository's
- * name. */
+ * NULL: there is none, or no cache (hub->cache is NULL). repo: as in zi_download_options. Fails
+ * with ZI_ERROR_INVALID_ARGUMENT when repo is not a repository's name, or when memory is short. */
 ZI_API bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path,
                                zi_error *error) ZI_CHECKED;
 
@@ -317,7 +316,7 @@ typedef struct {
      * untrusted clients. */
     bool names_only;
     /* The caller has the components that a model may lack: such a model, too, can be used when none
-     * is named, if it has a transformer. */
+     * is named, if it has a transformer; and `model` counts as usable in the list. */
     bool parts_given;
     void *reserved[8];
 } zi_registry_options;
@@ -364,11 +363,13 @@ typedef struct {
     bool is_default;           /* zi_registry_list.default_name is its name */
     uint64_t bytes;            /* of all files */
     zi_inspection *inspection; /* NULL: not inspected yet, see zi_registry_inspect_all */
-    /* An image model with all components, its own or those below. false: not inspected yet, too. */
+    /* An image model with all components: its own, those below, or (options.model) those that the
+     * caller has. false: not inspected yet, too. */
     bool usable;
-    /* Names of what zi_registry_find_parts gives this model of the folder, as far as all is
-     * inspected; NULL: nothing. The tokenizer's is a path. */
+    /* Names, in ComfyUI's folder that the model is in, of what zi_registry_find_parts gives it, as
+     * far as that is inspected; NULL: nothing. The tokenizer's is a path. */
     char *text_encoder, *vae, *tokenizer;
+    bool lacks[ZI_COMPONENTS]; /* an inspected image model: components that are in none of these */
 } zi_registry_entry;
 
 /* An unfinished download or import. */

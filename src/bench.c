@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "base/machine.h"
 #include "base/random.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 
@@ -70,13 +71,16 @@ static const precision precisions[] = {
  * *error is set (ZI_ERROR_INVALID_ARGUMENT, the subject "weights"). */
 static const precision *find_precision(const char *name, zi_error *error)
 {
-    for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
+    const size_t count = sizeof precisions / sizeof *precisions;
+    for (size_t i = 0; i < count; i++)
         if (!name || strcmp(name, precisions[i].name) == 0) return &precisions[i];
-    zi_error_set(
-        error, ZI_ERROR_INVALID_ARGUMENT, "weights",
-        "\"%s\" is unknown; choose original, fp32, fp16, bf16, fp8, q8, q2, q3, q4, q5, q6, mxfp4, "
-        "mxfp8, nvfp4, int8, convrot, iq4_nl or iq4_xs",
-        name);
+    zi_text names;
+    zi_text_init(&names, 1 << 10);
+    for (size_t i = 0; i < count; i++)
+        zi_text_printf(&names, "%s%s", !i ? "" : i + 1 < count ? ", " : " or ", precisions[i].name);
+    zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "weights", "\"%s\" is unknown; choose %s", name,
+                 names.data ? names.data : "");
+    zi_text_free(&names);
     return NULL;
 }
 

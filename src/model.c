@@ -40,11 +40,11 @@ static void append_warning(void *user, const char *remark)
 }
 
 /* Sets model->warning, in new memory, if pad tokens were missing and taken from the reference or
- * replaced by zeros, if the tokenizer is that of options->tokenizer (borrowed), or if
+ * replaced by zeros, if the tokenizer is that of options->tokenizer (from_options), or if
  * zi_config_each_warning has something to say; it names options->path. Else it stays NULL. False,
  * with *error set: out of memory. */
-static bool set_warning(const zi_model_options *options, const zi_assembly *assembly, bool borrowed,
-                        zi_model *model, zi_error *error)
+static bool set_warning(const zi_model_options *options, const zi_assembly *assembly,
+                        bool from_options, zi_model *model, zi_error *error)
 {
     const zi_weights *weights = &model->transformer.weights;
     zi_text text;
@@ -55,12 +55,12 @@ static bool set_warning(const zi_model_options *options, const zi_assembly *asse
                        "wrote, and are replaced by zeros: images will differ from those of the "
                        "original",
                        options->path);
-    else if (weights->borrowed)
+    else if (weights->pads_from_reference)
         zi_text_printf(&text, "%s: the pad tokens are missing, and are taken from %s",
                        options->path, options->reference);
-    if (borrowed && text.size)
+    if (from_options && text.size)
         zi_text_printf(&text, "; the tokenizer is that of %s", options->tokenizer);
-    else if (borrowed)
+    else if (from_options)
         zi_text_printf(&text, "%s: the tokenizer is that of %s", options->path, options->tokenizer);
     bool ok = zi_config_each_warning(assembly, &model->config, append_warning, &text, error);
     bool any = text.size || text.failed;
@@ -70,18 +70,18 @@ static bool set_warning(const zi_model_options *options, const zi_assembly *asse
 }
 
 /* Sets model->tokenizer, which the model then owns: its own or its reference's; if there is none,
- * that of options->tokenizer, and *borrowed is true. ZI_ERROR_INCOMPLETE: there is none at all, or
- * that one has more tokens than the text encoder (model->config is set). */
+ * that of options->tokenizer, and *from_options is true. ZI_ERROR_INCOMPLETE: there is none at all,
+ * or that one has more tokens than the text encoder (model->config is set). */
 static bool load_tokenizer(const zi_model_options *options, const zi_assembly *assembly,
-                           bool *borrowed, zi_model *model, zi_error *error)
+                           bool *from_options, zi_model *model, zi_error *error)
 {
     zi_model_options own = *options;
     zi_error why;
     own.tokenizer = NULL;
-    *borrowed = false;
+    *from_options = false;
     if (zi_assembly_tokenizer(&own, assembly, &model->tokenizer, &why)) return true;
-    *borrowed = options->tokenizer && why.code == ZI_ERROR_INCOMPLETE;
-    if (!*borrowed) {
+    *from_options = options->tokenizer && why.code == ZI_ERROR_INCOMPLETE;
+    if (!*from_options) {
         if (error) *error = why;
         return false;
     }
@@ -140,10 +140,10 @@ static bool load_parts(const zi_model_options *options, zi_model *model, zi_erro
     model->name = model_name_of_path(options->path);
     if (!model->name) return zi_error_no_memory(error, strlen(options->path));
     if (!zi_assembly_read(options, &assembly, error)) return false;
-    bool borrowed;
+    bool from_options;
     bool ok = load_components(&assembly, model, error) &&
-              load_tokenizer(options, &assembly, &borrowed, model, error) &&
-              set_warning(options, &assembly, borrowed, model, error);
+              load_tokenizer(options, &assembly, &from_options, model, error) &&
+              set_warning(options, &assembly, from_options, model, error);
     zi_assembly_free(&assembly);
     return ok;
 }

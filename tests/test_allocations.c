@@ -199,14 +199,14 @@ static void a_call_in_the_loop_is_noticed(void)
 
 /* ---- short memory ---- */
 
-/* Runs `run` again and again, each time with another block refused, until none is or `most` have
- * been. run: does its work, checks a result, and returns false with an error after a failure, which
- * must be ZI_ERROR_NO_MEMORY. Some failures may be without consequence. */
+/* Runs `run` again and again, each time with another block refused, until none is or `max_runs`
+ * have been. run: does its work, checks a result, and returns false with an error after a failure,
+ * which must be ZI_ERROR_NO_MEMORY. Some failures may be without consequence. */
 static void refuse_each(const char *what, bool (*run)(zi_error *error), long first, long step,
-                        int most)
+                        int max_runs)
 {
     int failed = 0;
-    for (int i = 0; i < most; i++) {
+    for (int i = 0; i < max_runs; i++) {
         zi_error error = {0};
         long n = first + i * step;
         atomic_store(&left, n);

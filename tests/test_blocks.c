@@ -221,15 +221,15 @@ static void random_weights(void)
     static float values[COUNT];
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         void *data = zi_values_random(types[i], COUNT);
-        float most = 0;
+        float max_value = 0;
         double sum = 0;
         zi_widen(types[i], data, values, COUNT);
         for (size_t j = 0; j < COUNT; j++) {
-            most = fmaxf(most, fabsf(values[j]));
+            max_value = fmaxf(max_value, fabsf(values[j]));
             sum += fabs((double)values[j]);
         }
-        CHECK_MSG(most <= 0.0252f && most > 0.02f && sum / COUNT > 0.003,
-                  "%s: up to %g, on average %g", zi_dtype_name(types[i]), most, sum / COUNT);
+        CHECK_MSG(max_value <= 0.0252f && max_value > 0.02f && sum / COUNT > 0.003,
+                  "%s: up to %g, on average %g", zi_dtype_name(types[i]), max_value, sum / COUNT);
         free(data);
     }
 }

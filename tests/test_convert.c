@@ -14,18 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool open_part(const char *path, zi_component part, zi_checkpoint **out)
-{
-    zi_layout layout;
-    zi_error error = {0};
-    if (!CHECK_OK(zi_layout_read(path, &layout, &error), error)) return false;
-    bool ok =
-        CHECK_MSG(layout.components[part].path, "%s has no %s", path, zi_component_title(part)) &&
-        CHECK_OK(zi_layout_open_component(&layout, part, out, &error), error);
-    zi_layout_free(&layout);
-    return ok;
-}
-
 static bool is_pad_token(const char *name)
 {
     return strstr(name, "_pad_token");
@@ -50,8 +38,8 @@ static void same_tensors(const zi_checkpoint *got, const zi_checkpoint *wanted, 
 static void same_part(const char *got, const char *wanted, zi_component part, bool pads)
 {
     zi_checkpoint *a, *b;
-    if (!open_part(got, part, &a)) return;
-    if (open_part(wanted, part, &b)) {
+    if (!zi_test_open_part(got, part, &a)) return;
+    if (zi_test_open_part(wanted, part, &b)) {
         same_tensors(a, b, pads);
         zi_checkpoint_release(b);
     }
@@ -129,8 +117,8 @@ static void each_entry(const char *got, const char *wanted, entry_check check)
     zi_checkpoint *files[2];
     zi_source sources[2] = {0};
     zi_error error = {0};
-    if (!open_part(got, ZI_COMPONENT_TRANSFORMER, &files[0]) ||
-        !open_part(wanted, ZI_COMPONENT_TRANSFORMER, &files[1]))
+    if (!zi_test_open_part(got, ZI_COMPONENT_TRANSFORMER, &files[0]) ||
+        !zi_test_open_part(wanted, ZI_COMPONENT_TRANSFORMER, &files[1]))
         return;
     const zi_checkpoint *a = files[0], *b = files[1];
     if (CHECK_OK(zi_source_create(&a, 1, ZI_COMPONENT_TRANSFORMER, 0, &sources[0], &error),
@@ -198,11 +186,11 @@ static void check_scaled(const zi_entry *got, const zi_entry *source)
         return;
     }
     size_t count, n;
-    float factor, *x = numbers_of(source, &count), *y = numbers_of(got, &n), most = 0;
+    float factor, *x = numbers_of(source, &count), *y = numbers_of(got, &n), max_value = 0;
     CHECK(n == count && got->scales.count == 1 && got->tensor->type == ZI_F8_E4M3);
     zi_widen(ZI_F32, got->scales.data, &factor, 1);
     for (size_t i = 0; i < n; i++) {
-        most = fmaxf(most, fabsf(y[i]));
+        max_value = fmaxf(max_value, fabsf(y[i]));
         float wanted = x[i] / factor;
         uint8_t code;
         zi_narrow(ZI_F8_E4M3, &wanted, &code, 1);
@@ -210,7 +198,8 @@ static void check_scaled(const zi_entry *got, const zi_entry *source)
         if (!CHECK_MSG(y[i] == wanted, "%s[%zu] is %g, not %g", got->name, i, y[i], wanted)) break;
     }
     /* in a fused tensor, one of the three has the largest */
-    CHECK_MSG(most == 448 || strstr(got->name, "attention.to_"), "%s: %g", got->name, most);
+    CHECK_MSG(max_value == 448 || strstr(got->name, "attention.to_"), "%s: %g", got->name,
+              max_value);
     free(x);
     free(y);
 }
@@ -305,7 +294,8 @@ static void shards(void)
     zi_output_folder out = {0};
     zi_write_context work = {0};
     zi_error error = {0};
-    if (!open_part(zi_test_data_path("golden/model"), ZI_COMPONENT_TRANSFORMER, &checkpoint))
+    if (!zi_test_open_part(zi_test_data_path("golden/model"), ZI_COMPONENT_TRANSFORMER,
+                           &checkpoint))
         return;
     const zi_checkpoint *it = checkpoint;
     CHECK_OK(zi_source_create(&it, 1, ZI_COMPONENT_TRANSFORMER, 0, &source, &error), error);
@@ -345,7 +335,7 @@ static void configs_from_shapes(void)
         zi_source source = {0};
         zi_error error = {0};
         cJSON *got = NULL, *wanted = NULL;
-        if (!open_part(zi_test_data_path("golden/model"), (zi_component)part, &checkpoint))
+        if (!zi_test_open_part(zi_test_data_path("golden/model"), (zi_component)part, &checkpoint))
             continue;
         const zi_checkpoint *it = checkpoint;
         if (CHECK_OK(zi_source_create(&it, 1, (zi_component)part, 0, &source, &error), error) &&
@@ -375,7 +365,7 @@ static void configs_from_shapes(void)
 static bool open_transformer(zi_checkpoint **checkpoint, zi_source *source)
 {
     zi_error error = {0};
-    if (!open_part(zi_test_data_path("golden/model"), ZI_COMPONENT_TRANSFORMER, checkpoint))
+    if (!zi_test_open_part(zi_test_data_path("golden/model"), ZI_COMPONENT_TRANSFORMER, checkpoint))
         return false;
     const zi_checkpoint *one = *checkpoint;
     if (CHECK_OK(zi_source_create(&one, 1, ZI_COMPONENT_TRANSFORMER, 0, source, &error), error))
@@ -466,7 +456,8 @@ static void write_changed(const char *path, float value)
     zi_tensor_out outs[256];
     zi_checkpoint *checkpoint;
     zi_error error = {0};
-    if (!open_part(zi_test_data_path("golden/model"), ZI_COMPONENT_TRANSFORMER, &checkpoint))
+    if (!zi_test_open_part(zi_test_data_path("golden/model"), ZI_COMPONENT_TRANSFORMER,
+                           &checkpoint))
         return;
     CHECK(checkpoint->tensor_count <= 256);
     for (size_t i = 0; i < checkpoint->tensor_count; i++) {

@@ -13,7 +13,6 @@
 
 /* A component that a path holds, with its tensors. */
 typedef struct {
-    zi_layout layout;
     zi_checkpoint *checkpoint;
     zi_source source;
 } opened;
@@ -22,9 +21,7 @@ static bool open_part(const char *path, zi_component part, opened *out)
 {
     zi_error error = {0};
     *out = (opened){0};
-    if (!CHECK_OK(zi_layout_read(path, &out->layout, &error), error) ||
-        !CHECK_OK(zi_layout_open_component(&out->layout, part, &out->checkpoint, &error), error))
-        return false;
+    if (!zi_test_open_part(path, part, &out->checkpoint)) return false;
     const zi_checkpoint *one = out->checkpoint;
     return CHECK_OK(zi_source_create(&one, 1, part, 0, &out->source, &error), error);
 }
@@ -33,7 +30,6 @@ static void close_part(opened *it)
 {
     zi_source_free(&it->source);
     zi_checkpoint_release(it->checkpoint);
-    zi_layout_free(&it->layout);
 }
 
 static const char *write_variant(const char *name, zi_component part, zi_naming naming,
@@ -45,6 +41,43 @@ static const char *write_variant(const char *name, zi_component part, zi_naming 
     zi_variant_make(part, naming, format, &stored, NULL);
     CHECK_OK(zi_safetensors_write(path, stored.list, stored.count, &error), error);
     zi_test_tensors_free(&stored);
+    return path;
+}
+
+/* A format, and a part of the names of the tensors that have it; NULL: of all others. */
+typedef struct {
+    zi_test_format format;
+    const char *part;
+} module_format;
+
+/* The number of the format that a tensor of this name has; formats: [count], the first for all that
+ * no other one names. */
+static size_t format_of(const char *name, const module_format *formats, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        if (strstr(name, formats[i].part)) return i;
+    return 0;
+}
+
+/* Writes the transformer with several formats in one file; formats: as in format_of. */
+static const char *write_mixed(const char *name, zi_naming naming, const module_format *formats,
+                               size_t count)
+{
+    zi_test_tensors mixed = {0};
+    zi_error error = {0};
+    const char *path = zi_test_path(name);
+    for (size_t i = 0; i < count; i++) {
+        zi_test_tensors stored;
+        zi_variant_make(ZI_COMPONENT_TRANSFORMER, naming, formats[i].format, &stored, NULL);
+        for (size_t j = 0; j < stored.count; j++) {
+            const zi_tensor_out *it = &stored.list[j];
+            if (format_of(it->name, formats, count) == i)
+                zi_test_tensors_add(&mixed, it->name, it->type, it->dims, it->shape, it->data);
+        }
+        zi_test_tensors_free(&stored);
+    }
+    CHECK_OK(zi_safetensors_write(path, mixed.list, mixed.count, &error), error);
+    zi_test_tensors_free(&mixed);
     return path;
 }
 
@@ -150,8 +183,19 @@ static void formats(void)
     }
 }
 
-/* A file of many formats keeps them, with the markers that the metadata stood for; back from split
- * names, too. */
+/* Checks that a file of ComfyUI's says of this module that it has this format. */
+static void check_marker(const zi_checkpoint *checkpoint, const char *module, const char *format)
+{
+    char name[ZI_MAX_KEY], wanted[64];
+    snprintf(name, sizeof name, "model.diffusion_model.%s.comfy_quant", module);
+    int length = snprintf(wanted, sizeof wanted, "{\"format\": \"%s\"}", format);
+    const zi_tensor *marker = zi_checkpoint_find(checkpoint, name);
+    CHECK_MSG(marker && marker->bytes == (size_t)length &&
+                  !memcmp(marker->data, wanted, (size_t)length),
+              "%s is missing or does not say %s", name, wanted);
+}
+
+/* A file of many formats keeps them, with the markers that the metadata stood for. */
 static void mixed(void)
 {
     char path[256];
@@ -161,43 +205,130 @@ static void mixed(void)
     const char *copy = zi_test_path("mixed.safetensors");
     check_conversion("mixed", path, copy, ZI_COMPONENT_TRANSFORMER, ZI_LAYOUT_COMFYUI, KEPT, NULL);
     if (!open_part(copy, ZI_COMPONENT_TRANSFORMER, &it)) return;
-    const zi_tensor *marker = zi_checkpoint_find(
-        it.checkpoint, "model.diffusion_model.layers.0.attention.qkv.comfy_quant");
-    static const char says[] = "{\"format\": \"nvfp4\"}";
-    CHECK(marker && marker->bytes == sizeof says - 1 && !memcmp(marker->data, says, marker->bytes));
+    check_marker(it.checkpoint, "layers.0.attention.qkv", "nvfp4");
     const zi_tensor *padded =
         zi_checkpoint_find(it.checkpoint, "model.diffusion_model.layers.0.feed_forward.w1.weight");
     CHECK(padded && padded->shape[0] == 352 && padded->shape[1] == 64);
     close_part(&it);
 }
 
-/* MLX's config names the mode, and what differs from the first. */
+/* So does one with split names, whose queries, keys and values become one tensor. */
+static void mixed_split(void)
+{
+    static const module_format formats[] = {{ZI_AS_F16, NULL},
+                                            {ZI_AS_MXFP8, "layers.0.attention.to_"},
+                                            {ZI_AS_NVFP4, "layers.0.feed_forward.w1"},
+                                            {ZI_AS_SCALED_E4M3, "layers.0.feed_forward.w3"}};
+    opened it;
+    const char *path = write_mixed("mixed-split.safetensors", ZI_NAMES_DIFFUSERS, formats,
+                                   sizeof formats / sizeof *formats);
+    const char *joined = zi_test_path("mixed-joined.safetensors");
+    check_conversion("mixed, split", path, joined, ZI_COMPONENT_TRANSFORMER, ZI_LAYOUT_COMFYUI,
+                     KEPT, NULL);
+    if (!open_part(joined, ZI_COMPONENT_TRANSFORMER, &it)) return;
+    check_marker(it.checkpoint, "layers.0.attention.qkv", "mxfp8");
+    check_marker(it.checkpoint, "layers.0.feed_forward.w1", "nvfp4");
+    close_part(&it);
+}
+
+/* Checks an object of MLX's config; mode NULL: affine, which has none. */
+static void check_groups(const char *what, const cJSON *said, int group, int bits, const char *mode)
+{
+    const char *found = cJSON_GetStringValue(zi_json_find(said, "mode"));
+    CHECK_MSG(zi_json_is_int(zi_json_find(said, "group_size"), group, group) &&
+                  zi_json_is_int(zi_json_find(said, "bits"), bits, bits) &&
+                  (mode ? found && strcmp(found, mode) == 0 : !found),
+              "%s: %s", what, found ? found : "no mode");
+}
+
+/* Whether two objects of MLX's config have the same groups, bits and mode. */
+static bool same_groups(const cJSON *a, const cJSON *b)
+{
+    static const char *const fields[] = {"group_size", "bits", "mode"};
+    bool same = true;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const cJSON *x = zi_json_find(a, fields[i]), *y = zi_json_find(b, fields[i]);
+        same = same && (x && y ? cJSON_Compare(x, y, true) : !x && !y);
+    }
+    return same;
+}
+
+/* The config of the transformer in an MLX folder, also of one that has it alone; the caller deletes
+ * it. */
+static cJSON *read_mlx_config(const char *folder)
+{
+    char path[1100];
+    cJSON *json = NULL;
+    zi_error error = {0};
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    if (!zi_is_file(path)) snprintf(path, sizeof path, "%s/transformer_config.json", folder);
+    CHECK_OK(zi_json_read(path, 1 << 20, &json, &error), error);
+    return json;
+}
+
+/* MLX's config names the mode. */
 static void mlx_configs(void)
 {
     static const struct {
-        const char *name, *mode;
+        const char *name;
+        zi_test_format format;
+        const char *mode;
         int group, bits;
-    } rows[] = {{"q3-mlx", NULL, 64, 3},
-                {"q5-mlx", NULL, 128, 5},
-                {"mxfp4-mlx", "mxfp4", 32, 4},
-                {"mlx-mxfp8-mlx", "mxfp8", 32, 8},
-                {"mlx-nvfp4-mlx", "nvfp4", 16, 4}};
+    } rows[] = {{"config-q3", ZI_AS_Q3, NULL, 64, 3},
+                {"config-q5", ZI_AS_Q5_128, NULL, 128, 5},
+                {"config-mxfp4", ZI_AS_MLX_MXFP4, "mxfp4", 32, 4},
+                {"config-mxfp8", ZI_AS_MLX_MXFP8, "mxfp8", 32, 8},
+                {"config-nvfp4", ZI_AS_MLX_NVFP4, "nvfp4", 16, 4}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char path[1100];
-        cJSON *json = NULL;
-        zi_error error = {0};
-        snprintf(path, sizeof path, "%s/config.json", zi_test_path(rows[i].name));
-        if (!zi_is_file(path))
-            snprintf(path, sizeof path, "%s/transformer_config.json", zi_test_path(rows[i].name));
-        if (!CHECK_OK(zi_json_read(path, 1 << 20, &json, &error), error)) continue;
-        const cJSON *said = zi_json_find(json, "quantization");
-        const char *mode = cJSON_GetStringValue(zi_json_find(said, "mode"));
-        CHECK_MSG(zi_json_is_int(zi_json_find(said, "group_size"), rows[i].group, rows[i].group) &&
-                      zi_json_is_int(zi_json_find(said, "bits"), rows[i].bits, rows[i].bits) &&
-                      (rows[i].mode ? mode && strcmp(mode, rows[i].mode) == 0 : !mode),
-                  "%s: %s", rows[i].name, mode ? mode : "no mode");
+        const char *from = write_variant("config.safetensors", ZI_COMPONENT_TRANSFORMER,
+                                         ZI_NAMES_MLX, rows[i].format);
+        const char *to = zi_test_path(rows[i].name);
+        if (!zi_test_convert(from, to, ZI_LAYOUT_MLX, ZI_PRECISION_ORIGINAL)) continue;
+        cJSON *json = read_mlx_config(to);
+        check_groups(rows[i].name, zi_json_find(json, "quantization"), rows[i].group, rows[i].bits,
+                     rows[i].mode);
         cJSON_Delete(json);
     }
+}
+
+/* MLX's config also names the modules that differ from the first one, in bits, groups or mode, and
+ * no others; all are kept, and the model can be read. */
+static void mlx_config_of_modules(void)
+{
+    static const module_format formats[] = {{ZI_AS_Q4, NULL},
+                                            {ZI_AS_Q8_32, "layers.0.feed_forward.w1"},
+                                            {ZI_AS_MLX_MXFP4, "layers.0.feed_forward.w3"},
+                                            {ZI_AS_Q6, "layers.1.attention.to_q"}};
+    static const struct {
+        const char *module, *mode;
+        int group, bits;
+    } rows[] = {{"layers.0.feed_forward.w1", NULL, 32, 8},
+                {"layers.0.feed_forward.w3", "mxfp4", 32, 4},
+                {"layers.1.attention.to_q", NULL, 64, 6},
+                {"layers.1.feed_forward.w1", NULL, 64, 4},
+                {"context_refiner.0.attention.to_q", NULL, 64, 4}};
+    const char *from =
+        write_mixed("modules.safetensors", ZI_NAMES_MLX, formats, sizeof formats / sizeof *formats);
+    const char *to = zi_test_path("modules-mlx");
+    zi_inspection *in;
+    zi_error error = {0};
+    int named = 0;
+    check_conversion("modules", from, to, ZI_COMPONENT_TRANSFORMER, ZI_LAYOUT_MLX, KEPT, NULL);
+    cJSON *json = read_mlx_config(to);
+    const cJSON *all = zi_json_find(json, "quantization"), *it;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const cJSON *own = zi_json_find(all, rows[i].module);
+        check_groups(rows[i].module, own ? own : all, rows[i].group, rows[i].bits, rows[i].mode);
+        named += own != NULL;
+    }
+    CHECK_MSG(named >= 3, "only %d of five modules in four formats are named", named);
+    cJSON_ArrayForEach(it, all)
+        CHECK_MSG(!cJSON_IsObject(it) || !same_groups(it, all), "%s is like the first", it->string);
+    cJSON_Delete(json);
+    if (!CHECK_OK(zi_inspect(to, &in, &error), error)) return;
+    CHECK_MSG(in->health == ZI_HEALTH_GOOD, "%s",
+              in->problem_count ? in->problems[0].text : "incomplete");
+    zi_inspection_free(in);
 }
 
 /* Text encoders, and quantizing again what is quantized. */
@@ -292,7 +423,9 @@ int main(void)
 {
     RUN(formats);
     RUN(mixed);
+    RUN(mixed_split);
     RUN(mlx_configs);
+    RUN(mlx_config_of_modules);
     RUN(others);
     RUN(not_finite);
     return zi_test_result();

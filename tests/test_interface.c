@@ -129,8 +129,8 @@ static void tokenizing_without_a_model(void)
     CHECK(!zi_tokenize(&lacking, "x", false, &ids, &count, &error) && !ids);
     CHECK_ERROR(error, ZI_ERROR_INCOMPLETE, "tokenizer");
     CHECK_MSG(strstr(error.text, "golden/png"), "%s", error.text);
-    zi_model_options lent = {.reference = ZI_TEST_DATA "/golden/model"};
-    CHECK_OK(zi_tokenize(&lent, "x", false, &ids, &count, &error), error);
+    zi_model_options reference = {.reference = ZI_TEST_DATA "/golden/model"};
+    CHECK_OK(zi_tokenize(&reference, "x", false, &ids, &count, &error), error);
     zi_free(ids);
 }
 

@@ -15,7 +15,7 @@
 
 /* ---- made-up checkpoints ---- */
 
-enum { MOST = 12 };
+enum { MAX_TENSORS = 12 };
 
 /* A checkpoint that borrows the data of golden tensors. */
 typedef struct {
@@ -29,13 +29,13 @@ static void begin(made *m)
     m->checkpoint.files = calloc(1, sizeof *m->checkpoint.files);
     m->checkpoint.files[0].path = strdup("made.safetensors");
     m->checkpoint.file_count = 1;
-    m->checkpoint.tensors = calloc(MOST, sizeof *m->checkpoint.tensors);
+    m->checkpoint.tensors = calloc(MAX_TENSORS, sizeof *m->checkpoint.tensors);
 }
 
 /* Adds a tensor under another name; NULL: nothing. */
 static void add_as(made *m, const char *name, const zi_tensor *tensor)
 {
-    if (!tensor || !CHECK(m->checkpoint.tensor_count < MOST)) return;
+    if (!tensor || !CHECK(m->checkpoint.tensor_count < MAX_TENSORS)) return;
     zi_tensor *added = &m->checkpoint.tensors[m->checkpoint.tensor_count++];
     *added = *tensor;
     added->name = strdup(name);
@@ -191,7 +191,7 @@ static void comfyui_values(void)
 }
 
 /* The exponent 0 is the scale 0 for ComfyUI's library, and 2^-127 for MLX. */
-static void least_exponent(void)
+static void smallest_exponent(void)
 {
     static const uint8_t codes[512] = {0, 1, 0};
     zi_matrix m = {.rows = 1, .columns = 96, .bits = 8, .group = 32, .codes = ZI_CODES_E4M3};
@@ -335,7 +335,7 @@ static void rounding_to_bytes(void)
         zi_codes codes = eight ? ZI_CODES_E4M3 : ZI_CODES_E2M1;
         size_t group = sixteen ? 16 : 32, n = trial % 5 ? 64 : 32;
         uint8_t q[64], coded[64];
-        float scales[4], values[64], scale, bias, most = 0;
+        float scales[4], values[64], scale, bias, max_value = 0;
         for (size_t g = 0; g < 4; g++)
             scales[g] = sixteen ? (float)(bits32() >> 8) * 0x1p-20f
                                 : ldexpf(1, (int)(bits32() >> 8) % (near ? 4 : 12));
@@ -349,13 +349,13 @@ static void rounding_to_bytes(void)
         for (size_t i = 0; i < n; i++) values[i] *= scales[i / group];
         for (size_t g = 0; g < n / group; g++)
             for (size_t i = 0; i < group; i++)
-                most = fmaxf(most, eight ? fabsf(values[g * group + i]) : 6 * scales[g]);
+                max_value = fmaxf(max_value, eight ? fabsf(values[g * group + i]) : 6 * scales[g]);
         zi_codes_to_bytes(codes, q, n, group, scales, &scale, &bias);
         for (size_t i = 0; i < n; i++) {
             float got = (float)q[i] * scale + bias, error = fabsf(got - values[i]);
             bool exact = !eight && !sixteen && near;
-            if (!CHECK_MSG(error <= (exact ? 1e-6f : 1 / 189.0f) * most,
-                           "trial %d: %g instead of %g of %g", trial, got, values[i], most))
+            if (!CHECK_MSG(error <= (exact ? 1e-6f : 1 / 189.0f) * max_value,
+                           "trial %d: %g instead of %g of %g", trial, got, values[i], max_value))
                 return;
         }
     }
@@ -559,11 +559,12 @@ static void check_fast_values(zi_fixture *fixture, const kind *k, const problem 
     zi_linear(fixture->exec, zi_fixture_view(fixture, x, UNITS, K), &w, NULL, out);
     const float *y = zi_fixture_read(fixture, out);
     for (size_t n = 0; n < N; n++) {
-        float most = 0;
-        for (size_t i = 0; i < UNITS; i++) most = fmaxf(most, fabsf(p->values[n * K + i]));
+        float max_value = 0;
+        for (size_t i = 0; i < UNITS; i++)
+            max_value = fmaxf(max_value, fabsf(p->values[n * K + i]));
         for (size_t i = 0; i < UNITS; i++)
             if (!CHECK_MSG(fabsf(y[i * N + n] - p->values[n * K + i]) <=
-                               (float)(k->loss * LOSS + 1e-5) * most,
+                               (float)(k->loss * LOSS + 1e-5) * max_value,
                            "%s: weight %zu, %zu counts as %g, not %g", k->what, n, i, y[i * N + n],
                            p->values[n * K + i]))
                 return;
@@ -645,7 +646,7 @@ int main(void)
 {
     RUN(mlx_values);
     RUN(comfyui_values);
-    RUN(least_exponent);
+    RUN(smallest_exponent);
     RUN(ambiguous_groups);
     RUN(formats_from_metadata);
     RUN(rotations);

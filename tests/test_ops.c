@@ -102,16 +102,16 @@ static void check_attention(size_t T, size_t S, size_t heads, size_t kv_heads, s
     for (size_t t = 0; t < T; t++)
         for (size_t h = 0; h < heads; h++) {
             size_t seen = causal ? S - T + t + 1 : S;
-            double most = -INFINITY, total = 0;
+            double max_value = -INFINITY, total = 0;
             for (size_t s = 0; s < seen; s++) {
                 double score = 0;
                 for (size_t d = 0; d < dim; d++)
                     score += (double)q[(t * heads + h) * dim + d] *
                              k[(s * kv_heads + h / group) * dim + d];
                 weights[s] = score / sqrt((double)dim);
-                if (weights[s] > most) most = weights[s];
+                if (weights[s] > max_value) max_value = weights[s];
             }
-            for (size_t s = 0; s < seen; s++) total += weights[s] = exp(weights[s] - most);
+            for (size_t s = 0; s < seen; s++) total += weights[s] = exp(weights[s] - max_value);
             for (size_t d = 0; d < dim; d++) {
                 double sum = 0;
                 for (size_t s = 0; s < seen; s++)

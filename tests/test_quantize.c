@@ -93,16 +93,16 @@ static void check_product(zi_fixture *fixture, const sample *s, const zi_tensor 
     float *x = zi_fixture_random_values(fixture, stored->count); /* files promise no alignment */
     float *reference = zi_fixture_random_values(fixture, wanted->count);
     zi_view out = zi_fixture_view(fixture, NULL, 5, m.rows);
-    double most = 0, worst = 0;
+    double max_value = 0, worst = 0;
     zi_widen(ZI_F32, stored->data, x, stored->count);
     zi_widen(ZI_F32, wanted->data, reference, wanted->count);
     zi_linear(fixture->exec, zi_fixture_view(fixture, x, 5, m.columns), &w, NULL, out);
     const float *y = zi_fixture_read(fixture, out);
     for (size_t i = 0; i < wanted->count; i++) {
-        most = fmax(most, fabs(reference[i]));
+        max_value = fmax(max_value, fabs(reference[i]));
         worst = fmax(worst, fabs(y[i] - reference[i]));
     }
-    CHECK_MSG(worst <= 1e-5 * most, "%s: %g of %g", s->way, worst, most);
+    CHECK_MSG(worst <= 1e-5 * max_value, "%s: %g of %g", s->way, worst, max_value);
 }
 
 static void products(void)

@@ -163,13 +163,13 @@ static const char *make_tensor(const char *text, zi_tensor *out)
 /* A checkpoint of these tensors, as a reader of files leaves it. */
 static void make(const char *text, zi_checkpoint *out)
 {
-    enum { MOST = 8 };
+    enum { MAX_TENSORS = 8 };
     *out = (zi_checkpoint){0};
     out->files = calloc(1, sizeof *out->files);
     out->files[0].path = strdup("made.safetensors");
     out->file_count = 1;
-    out->tensors = calloc(MOST, sizeof *out->tensors);
-    while (*text && out->tensor_count < MOST)
+    out->tensors = calloc(MAX_TENSORS, sizeof *out->tensors);
+    while (*text && out->tensor_count < MAX_TENSORS)
         text = make_tensor(text, &out->tensors[out->tensor_count++]);
 }
 

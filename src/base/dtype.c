@@ -141,18 +141,18 @@ static uint16_t to_bf16(float value)
 }
 
 /* Rounds a finite magnitude (bits of an f32 without sign), half to even, to a format with `kept`
- * bits of mantissa and least exponent `least` (biased as f32's). Returns the format's bits, without
- * sign; the caller excludes what would overflow. Adding a power of two whose last bit is the
- * format's last bit lets the machine round. */
-static uint32_t round_magnitude(uint32_t magnitude, uint32_t kept, uint32_t least)
+ * bits of mantissa and smallest exponent `min_exponent` (biased as f32's). Returns the format's
+ * bits, without sign; the caller excludes what would overflow. Adding a power of two whose last bit
+ * is the format's last bit lets the machine round. */
+static uint32_t round_magnitude(uint32_t magnitude, uint32_t kept, uint32_t min_exponent)
 {
     uint32_t exponent = magnitude >> 23;
-    if (exponent < least) exponent = least;
+    if (exponent < min_exponent) exponent = min_exponent;
     uint32_t large_bits = (exponent + 23 - kept) << 23;
     float large, absolute;
     memcpy(&large, &large_bits, sizeof large);
     memcpy(&absolute, &magnitude, sizeof absolute);
-    return bits_of(absolute + large) - large_bits + ((exponent - least) << kept);
+    return bits_of(absolute + large) - large_bits + ((exponent - min_exponent) << kept);
 }
 
 /* Returns the bits of the nearest IEEE half, half to even. Magnitudes from 65520 become infinity;

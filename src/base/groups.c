@@ -117,28 +117,28 @@ static inline int16_t doubled_e2m1(uint8_t code)
 /* Replaces n E2M1 codes by bytes around ZERO in steps of the largest |scale| / (2 steps), which it
  * returns. The largest group gets whole steps; others are rounded in fixed point with 8 fractional
  * bits, which 16-bit integers hold: 12 * 10 * 256 + 128 < 2^15. */
-static float round_e2m1(uint8_t *q, size_t n, size_t group, const float *scales, float most)
+static float round_e2m1(uint8_t *q, size_t n, size_t group, const float *scales, float max_value)
 {
     float steps = group == 16 ? 10 : 8; /* groups of 32 have powers of two: 8 keeps them exact */
-    float inverse = most >= 0x1p-100f ? steps * 256 / most : 0;
+    float inverse = max_value >= 0x1p-100f ? steps * 256 / max_value : 0;
     for (size_t g = 0; g < n / group; g++, q += group) {
         float exact = scales[g] * inverse;
         int16_t factor = (int16_t)(exact < 0 ? exact - 0.5f : exact + 0.5f);
         for (size_t i = 0; i < group; i++)
             q[i] = (uint8_t)(((int16_t)(doubled_e2m1(q[i]) * factor + 128) >> 8) + ZERO);
     }
-    return most / (2 * steps);
+    return max_value / (2 * steps);
 }
 
 /* Returns the largest magnitude of a group's E4M3 codes, as a code without sign; 0x7f for NaN. */
 static uint8_t largest_code(const uint8_t *q, size_t n)
 {
-    uint8_t most = 0;
+    uint8_t max_value = 0;
     for (size_t i = 0; i < n; i++) {
         uint8_t magnitude = q[i] & 0x7f;
-        most = magnitude > most ? magnitude : most;
+        max_value = magnitude > max_value ? magnitude : max_value;
     }
-    return most;
+    return max_value;
 }
 
 /* Returns the value of an E4M3 code that is no NaN. Neither branches nor subnormal floats, which
@@ -157,11 +157,12 @@ static inline float e4m3_value(uint8_t code)
     return value;
 }
 
-/* Replaces n E4M3 codes (no NaN) by bytes around ZERO in steps of most / 127, which it returns;
- * most: the largest magnitude of a value. Adding 1.5 * 2^23 lets the machine round. */
-static float round_e4m3(uint8_t *q, size_t n, size_t group, const float *scales, float most)
+/* Replaces n E4M3 codes (no NaN) by bytes around ZERO in steps of max_value / 127, which it
+ * returns; max_value: the largest magnitude of a value. Adding 1.5 * 2^23 lets the machine round.
+ */
+static float round_e4m3(uint8_t *q, size_t n, size_t group, const float *scales, float max_value)
 {
-    float inverse = most >= 0x1p-100f ? 127 / most : 0;
+    float inverse = max_value >= 0x1p-100f ? 127 / max_value : 0;
     for (size_t g = 0; g < n / group; g++, q += group) {
         float factor = scales[g] * inverse;
         for (size_t i = 0; i < group; i++) {
@@ -171,27 +172,29 @@ static float round_e4m3(uint8_t *q, size_t n, size_t group, const float *scales,
             q[i] = (uint8_t)(bits + ZERO);
         }
     }
-    return most / 127;
+    return max_value / 127;
 }
 
 void zi_codes_to_bytes(zi_codes codes, uint8_t *q, size_t n, size_t group, const float *scales,
                        float *scale, float *bias)
 {
-    float most = 0;
+    float max_value = 0;
     for (size_t g = 0; g < n / group; g++) {
         float value = 1;
         uint8_t code = codes == ZI_CODES_E4M3 ? largest_code(q + g * group, group) : 0;
         if (codes == ZI_CODES_E4M3) zi_widen(ZI_F8_E4M3, &code, &value, 1);
         value *= fabsf(scales[g]);
-        most = value <= most ? most : value; /* a NaN is kept: later comparisons are false, too */
-        if (most != most) break;
+        max_value = value <= max_value
+                        ? max_value
+                        : value; /* a NaN is kept: later comparisons are false, too */
+        if (max_value != max_value) break;
     }
-    if (!(most <= 0x1p127f)) { /* NaN or infinity */
+    if (!(max_value <= 0x1p127f)) { /* NaN or infinity */
         memset(q, ZERO, n);
         *scale = *bias = NAN;
         return;
     }
-    *scale = codes == ZI_CODES_E4M3 ? round_e4m3(q, n, group, scales, most)
-                                    : round_e2m1(q, n, group, scales, most);
+    *scale = codes == ZI_CODES_E4M3 ? round_e4m3(q, n, group, scales, max_value)
+                                    : round_e2m1(q, n, group, scales, max_value);
     *bias = -ZERO * *scale;
 }

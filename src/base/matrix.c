@@ -12,7 +12,7 @@ static void read_swizzled(const zi_matrix *w, size_t row, size_t first, size_t n
         for (size_t g = 0; g < count; g++)
             codes[g] =
                 ((const uint8_t *)
-                     w->scales)[zi_swizzled_place(w->first_row + row, first + begin + g, groups)];
+                     w->scales)[zi_swizzled_index(w->first_row + row, first + begin + g, groups)];
         zi_widen(w->scale_type, codes, scales + begin, count);
         for (size_t g = 0; w->scale_type == ZI_F8_E8M0 && g < count; g++)
             if (!codes[g]) scales[begin + g] = 0;

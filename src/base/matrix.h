@@ -56,7 +56,7 @@ static inline size_t zi_swizzled_groups(size_t groups)
 /* Returns the index of the scale of a row and group among swizzled scales of rows of `groups`
  * groups. These lie in tiles of 128 rows and 4 groups, as Nvidia's matrix units read them. Scales
  * of missing rows and groups fill the last tiles up. */
-static inline size_t zi_swizzled_place(size_t row, size_t group, size_t groups)
+static inline size_t zi_swizzled_index(size_t row, size_t group, size_t groups)
 {
     size_t tile = row / 128 * (zi_swizzled_groups(groups) / 4) + group / 4;
     return tile * 512 + row % 32 * 16 + row % 128 / 32 * 4 + group % 4;

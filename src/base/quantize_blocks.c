@@ -17,11 +17,11 @@ static void pack_fifth_bits(const uint8_t *q, uint8_t *to)
  * makes the scale one, too, and all codes 0. A scale that has no inverse also makes all codes 0. */
 static void quantize_q8_0(const float *x, uint8_t *block)
 {
-    float most = 0;
+    float max_value = 0;
     for (size_t i = 0; i < 32; i++)
-        if (!(fabsf(x[i]) <= most) && most == most) most = fabsf(x[i]);
-    float inverse = inverse_of(most / 127);
-    store_half(block, most / 127);
+        if (!(fabsf(x[i]) <= max_value) && max_value == max_value) max_value = fabsf(x[i]);
+    float inverse = inverse_of(max_value / 127);
+    store_half(block, max_value / 127);
     for (size_t i = 0; i < 32; i++) {
         float whole = roundf(x[i] * inverse);
         block[2 + i] = fabsf(whole) <= 127 ? (uint8_t)(int8_t)whole : 0;
@@ -32,10 +32,10 @@ static void quantize_q8_0(const float *x, uint8_t *block)
  * at `at`: the value of largest magnitude / -half. What is not finite gets the code for 0. */
 static void quantize_symmetric(const float *x, int half, uint8_t *at, uint8_t q[32])
 {
-    float most = x[0];
+    float max_value = x[0];
     for (size_t i = 1; i < 32; i++)
-        if (fabsf(x[i]) > fabsf(most)) most = x[i];
-    float scale = most / (float)-half, inverse = inverse_of(scale);
+        if (fabsf(x[i]) > fabsf(max_value)) max_value = x[i];
+    float scale = max_value / (float)-half, inverse = inverse_of(scale);
     int top = 2 * half - 1;
     for (size_t i = 0; i < 32; i++) {
         float whole = truncf(x[i] * inverse + ((float)half + 0.5f));
@@ -49,19 +49,19 @@ static void quantize_symmetric(const float *x, int half, uint8_t *at, uint8_t q[
  * smallest value and the range / top. What is not finite gets the code 0. */
 static void quantize_with_minimum(const float *x, int top, uint8_t *at, uint8_t q[32])
 {
-    float least = x[0], most = x[0];
+    float min_value = x[0], max_value = x[0];
     for (size_t i = 1; i < 32; i++) {
-        if (x[i] < least) least = x[i];
-        if (x[i] > most) most = x[i];
+        if (x[i] < min_value) min_value = x[i];
+        if (x[i] > max_value) max_value = x[i];
     }
-    float scale = (most - least) / (float)top, inverse = inverse_of(scale);
+    float scale = (max_value - min_value) / (float)top, inverse = inverse_of(scale);
     for (size_t i = 0; i < 32; i++) {
-        float whole = truncf((x[i] - least) * inverse + 0.5f);
+        float whole = truncf((x[i] - min_value) * inverse + 0.5f);
         bool good = whole >= 0 && whole <= (float)(top + 1);
         q[i] = (uint8_t)(good ? (whole < (float)top ? whole : (float)top) : 0);
     }
     store_half(at, scale);
-    store_half(at + 2, least);
+    store_half(at + 2, min_value);
 }
 
 static void quantize_q4_0(const float *x, uint8_t *block)

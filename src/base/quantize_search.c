@@ -147,17 +147,17 @@ static offset_scale refit_offset(const float *x, const float *importance, size_t
 static offset_scale fit_offset(const float *x, const float *importance, size_t n, int top)
 {
     enum { TRIES = 6 };
-    float least = 0, most = x[0], step = top > 3 ? 0.25f : 0.12f;
+    float min_value = 0, max_value = x[0], step = top > 3 ? 0.25f : 0.12f;
     for (size_t i = 0; i < n; i++) {
-        if (x[i] < least) least = x[i];
-        if (x[i] > most) most = x[i];
+        if (x[i] < min_value) min_value = x[i];
+        if (x[i] > max_value) max_value = x[i];
     }
-    offset_scale found = {0, -least};
-    if (!(most - least > 1e-30f)) return found;
-    found.scale = (most - least) / (float)top;
+    offset_scale found = {0, -min_value};
+    if (!(max_value - min_value > 1e-30f)) return found;
+    found.scale = (max_value - min_value) / (float)top;
     float error = offset_error(x, importance, n, top, found);
     for (int i = -2; i <= TRIES; i++) {
-        offset_scale tried = {(most - least) / ((float)top + (float)i * step), -least};
+        offset_scale tried = {(max_value - min_value) / ((float)top + (float)i * step), -min_value};
         tried = refit_offset(x, importance, n, top, tried);
         float its = offset_error(x, importance, n, top, tried);
         if (its < error) error = its, found = tried;
@@ -175,9 +175,9 @@ typedef struct {
 /* Returns the largest of n numbers, of which none is negative. */
 static float largest(const float *x, size_t n)
 {
-    float most = 0;
-    for (size_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
-    return most;
+    float max_value = 0;
+    for (size_t i = 0; i < n; i++) max_value = x[i] > max_value ? x[i] : max_value;
+    return max_value;
 }
 
 /* Returns a number, which is not negative, divided by a factor as a code 0..limit. */

@@ -60,8 +60,8 @@ static bool check_component(const zi_conversion *c, zi_component component, bool
     if (!zi_weights_open(layout, component, group, NULL, &weights, error)) return false;
     weights.config = c->components[component].config;
     bool ok = true;
-    if (component == ZI_COMPONENT_TRANSFORMER && c->lender)
-        ok = zi_weights_lend(&weights, &c->layouts[ZI_INPUT_REFERENCE], error);
+    if (component == ZI_COMPONENT_TRANSFORMER && c->reference_checkpoint)
+        ok = zi_weights_add_reference(&weights, &c->layouts[ZI_INPUT_REFERENCE], error);
     ok = ok && read_config(c, component, folder, &weights, config, error);
     if (ok) return bind(component, &weights, config, error);
     zi_weights_close(&weights);
@@ -96,7 +96,7 @@ bool zi_conversion_check(const zi_conversion *conversion, zi_error *error)
         if (c->components[component].checkpoint &&
             !check_component(c, (zi_component)component, folder, &config, error))
             return false;
-    if (c->tokenizer_lent && tokens > config.text.vocab)
+    if (c->tokenizer_from_options && tokens > config.text.vocab)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
                                "has no tokenizer, and the one in %s is of another model: it has %d "
                                "tokens, but the text encoder knows %d; name a reference model (a "

@@ -268,7 +268,7 @@ static bool find_tokenizer(zi_conversion *c, zi_error *error)
     }
     if (!find_tokenizer_beside(c, error)) return false;
     if (c->tokenizer || !c->options->tokenizer) return true;
-    c->tokenizer_lent = true;
+    c->tokenizer_from_options = true;
     return zi_find_tokenizer_folder(c->options->tokenizer, &c->tokenizer, error);
 }
 
@@ -302,8 +302,8 @@ void zi_conversion_free(zi_conversion *conversion)
     }
     for (int i = 0; i < ZI_INPUTS; i++) zi_layout_free(&conversion->layouts[i]);
     free(conversion->tokenizer);
-    zi_source_free(&conversion->lent);
-    zi_checkpoint_release(conversion->lender);
+    zi_source_free(&conversion->reference);
+    zi_checkpoint_release(conversion->reference_checkpoint);
     zi_checkpoint_release(conversion->zeros);
     zi_pool_free(conversion->work.pool);
     *conversion = (zi_conversion){0};

@@ -25,13 +25,13 @@ typedef struct {
     bool whole;                       /* a model with all components; false: one component alone */
     int chosen[ZI_WEIGHT_COMPONENTS]; /* ZI_INPUT_... of each component; ZI_INPUTS: not converted */
     zi_conversion_component components[ZI_WEIGHT_COMPONENTS];
-    char *tokenizer;       /* folder; NULL: none */
-    bool tokenizer_lent;   /* it is that of options->tokenizer */
-    const char *scheduler; /* file, borrowed from a layout; NULL: none */
+    char *tokenizer;             /* folder; NULL: none */
+    bool tokenizer_from_options; /* it is that of options->tokenizer */
+    const char *scheduler;       /* file, borrowed from a layout; NULL: none */
     /* For pad tokens that the transformer lacks, see pad_tokens.h; NULL and {0}: not needed. */
-    zi_checkpoint *lender, *zeros; /* one reference each: the reference's transformer, and zeros */
-    zi_source lent;                /* tensors of the lender */
-    bool pads_lent, pads_zero, pads_missing;
+    zi_checkpoint *reference_checkpoint, *zeros; /* one reference each: its transformer; zeros */
+    zi_source reference;                         /* tensors of reference_checkpoint */
+    bool pads_from_reference, pads_zero, pads_missing;
     zi_write_context work;
 } zi_conversion;
 

@@ -119,10 +119,10 @@ static bool write_weights(zi_conversion *c, zi_output_folder *folder, zi_compone
     const char *dir = c->whole ? layouts[c->target].components[component].folder : "";
     const char *stem = layouts[c->target].components[component].stem;
     uint64_t shard = c->options->shard_bytes;
-    size_t most = c->target != ZI_NAMES_DIFFUSERS ? SIZE_MAX
-                  : shard && shard < SIZE_MAX     ? (size_t)shard
-                                                  : (size_t)MAX_SHARD_MB * 1000000;
-    zi_shard_files shards = {folder, dir, stem, layouts[c->target].format, most};
+    size_t max_bytes = c->target != ZI_NAMES_DIFFUSERS ? SIZE_MAX
+                       : shard && shard < SIZE_MAX     ? (size_t)shard
+                                                       : (size_t)MAX_SHARD_MB * 1000000;
+    zi_shard_files shards = {folder, dir, stem, layouts[c->target].format, max_bytes};
     return zi_write_shards(&shards, &c->components[component].plan, &c->work, error);
 }
 

@@ -15,11 +15,11 @@ static uint32_t file_type(const zi_write_plan *plan)
     } types[] = {{ZI_F32, 0},   {ZI_F16, 1},   {ZI_BF16, 32}, {ZI_Q4_0, 2},    {ZI_Q4_1, 3},
                  {ZI_Q5_0, 8},  {ZI_Q5_1, 9},  {ZI_Q8_0, 7},  {ZI_Q2_K, 10},   {ZI_Q3_K, 12},
                  {ZI_Q4_K, 15}, {ZI_Q5_K, 17}, {ZI_Q6_K, 18}, {ZI_IQ4_NL, 25}, {ZI_IQ4_XS, 30}};
-    size_t bytes[ZI_DTYPE_COUNT] = {0}, most = 0;
+    size_t bytes[ZI_DTYPE_COUNT] = {0}, largest = 0;
     for (size_t i = 0; i < plan->count; i++) bytes[plan->items[i].type] += plan->items[i].bytes;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (bytes[types[i].type] > bytes[types[most].type]) most = i;
-    return types[most].number;
+        if (bytes[types[i].type] > bytes[types[largest].type]) largest = i;
+    return types[largest].number;
 }
 
 bool zi_conversion_write_gguf(zi_conversion *conversion, zi_error *error)

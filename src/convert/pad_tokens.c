@@ -17,17 +17,18 @@ static void report_remark(const zi_conversion *c, const char *what, const char *
     free(remark);
 }
 
-/* Opens the reference's transformer, once, as c->lender and c->lent. True without opening anything
- * if there is no reference, or it has no transformer. */
-static bool open_lender(zi_conversion *c, zi_error *error)
+/* Opens the reference's transformer, once, as c->reference_checkpoint and c->reference. True
+ * without opening anything if there is no reference, or it has no transformer. */
+static bool open_reference(zi_conversion *c, zi_error *error)
 {
     const zi_layout *reference = &c->layouts[ZI_INPUT_REFERENCE];
     if (!c->inputs[ZI_INPUT_REFERENCE] || !reference->components[ZI_COMPONENT_TRANSFORMER].path)
         return true;
-    if (!zi_layout_open_component(reference, ZI_COMPONENT_TRANSFORMER, &c->lender, error))
+    if (!zi_layout_open_component(reference, ZI_COMPONENT_TRANSFORMER, &c->reference_checkpoint,
+                                  error))
         return false;
-    const zi_checkpoint *one = c->lender;
-    return zi_source_create(&one, 1, ZI_COMPONENT_TRANSFORMER, 0, &c->lent, error);
+    const zi_checkpoint *one = c->reference_checkpoint;
+    return zi_source_create(&one, 1, ZI_COMPONENT_TRANSFORMER, 0, &c->reference, error);
 }
 
 /* Creates c->zeros: a checkpoint of one tensor [1, width] of F32 zeros, which is in no file; its
@@ -88,13 +89,13 @@ bool zi_conversion_add_pad_tokens(zi_conversion *conversion, const zi_layout *la
     for (int i = 0; i < ZI_PAD_TOKENS; i++) {
         const char *name = zi_pad_tokens[i];
         if (zi_source_find(source, name) || !width) continue;
-        if (!c->lender && !open_lender(c, error)) return false;
-        const zi_entry *entry = zi_source_find(&c->lent, name);
+        if (!c->reference_checkpoint && !open_reference(c, error)) return false;
+        const zi_entry *entry = zi_source_find(&c->reference, name);
         bool fits = entry && entry->dims == 2 && entry->shape[0] == 1 && entry->shape[1] == width;
         bool zero = !fits && layout->naming == ZI_NAMES_MLX && c->target != ZI_NAMES_MLX;
         if (fits && !zi_source_add(source, entry, error)) return false;
         if (zero && !add_zeros(c, name, width, error)) return false;
-        c->pads_lent = c->pads_lent || fits;
+        c->pads_from_reference = c->pads_from_reference || fits;
         c->pads_zero = c->pads_zero || zero;
         c->pads_missing = c->pads_missing || (!fits && !zero);
     }
@@ -109,7 +110,7 @@ void zi_conversion_report_pad_tokens(const zi_conversion *conversion)
                       missing[] = "are left out: images will differ from those of the original; a "
                                   "reference model (a complete Z-Image model) has them";
     const zi_conversion *c = conversion;
-    if (c->pads_lent) report_remark(c, "are taken from ", c->inputs[ZI_INPUT_REFERENCE]);
+    if (c->pads_from_reference) report_remark(c, "are taken from ", c->inputs[ZI_INPUT_REFERENCE]);
     if (c->pads_zero) report_remark(c, zeros, NULL);
     if (c->pads_missing) report_remark(c, missing, NULL);
 }

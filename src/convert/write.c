@@ -319,8 +319,8 @@ static bool write_swizzled(struct writer *writer, const zi_write_item *item, zi_
         const zi_entry *entry = item->entries[i];
         for (size_t r = 0; r < entry->shape[0]; r++, row++)
             for (size_t g = 0; g < groups; g++)
-                scales[zi_swizzled_place(row, g, groups)] =
-                    entry->scales.data[zi_swizzled_place(entry->row + r, g, groups)];
+                scales[zi_swizzled_index(row, g, groups)] =
+                    entry->scales.data[zi_swizzled_index(entry->row + r, g, groups)];
     }
     bool ok = zi_output_write(output, scales, item->bytes, error) &&
               report_progress(writer->work, item->bytes, error);

@@ -242,10 +242,17 @@ bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path, zi_err
     bool tokenizer = id.tokenizer;
     char *found = hub->cache ? zi_hub_cache_find_snapshot(hub, &id) : NULL;
     zi_repo_id_free(&id);
-    bool complete =
-        found && (tokenizer ? zi_snapshot_has_tokenizer(found) : zi_snapshot_is_complete(found));
-    *path = complete ? (tokenizer ? zi_path_join(found, "tokenizer") : strdup(found)) : NULL;
-    free(found);
+    *path = NULL;
+    if (found && !(tokenizer ? zi_snapshot_has_tokenizer(found) : zi_snapshot_is_complete(found))) {
+        free(found);
+        return true;
+    }
+    if (found && tokenizer) {
+        *path = zi_path_join(found, "tokenizer");
+        free(found);
+        return *path || zi_error_no_memory(error, strlen(repo));
+    }
+    *path = found;
     return true;
 }
 

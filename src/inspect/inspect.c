@@ -28,8 +28,8 @@ typedef struct {
 static void add_problem(inspector *in, zi_error *why)
 {
     zi_problem problem = {why->code, why->subject, why->text};
-    bool lent = zi_problem_is_fixable_by_reference(&problem);
-    size_t at = lent ? in->out->problem_count : in->own_problems++;
+    bool fixable = zi_problem_is_fixable_by_reference(&problem);
+    size_t at = fixable ? in->out->problem_count : in->own_problems++;
     in->failed |= !zi_inspection_add_problem(in->out, &problem, at);
 }
 

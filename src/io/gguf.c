@@ -390,10 +390,10 @@ static bool check_overlap(const reader *r, const zi_tensor *tensors, size_t coun
  * ZI_ERROR_BAD_FORMAT, *out unchanged, unless it is a power of two up to 2^24. */
 static bool read_alignment(const reader *r, const zi_gguf *gguf, size_t *out)
 {
-    enum { MOST = 1 << 24 };
+    enum { MAX_ALIGNMENT = 1 << 24 };
     int64_t alignment = DEFAULT_ALIGNMENT;
     if (zi_gguf_find(gguf, "general.alignment") &&
-        !zi_gguf_integer(gguf, "general.alignment", 1, MOST, &alignment, r->error))
+        !zi_gguf_integer(gguf, "general.alignment", 1, MAX_ALIGNMENT, &alignment, r->error))
         return false;
     if (alignment & (alignment - 1))
         return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, "general.alignment",
@@ -440,7 +440,11 @@ bool zi_gguf_is(const zi_mapping *mapping)
 static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
 {
     /* What is kept of a value or a tensor is larger than what it takes in a file. */
-    enum { LEAST_VALUE = 8 + 1 + 4 + 1, LEAST_TENSOR = 8 + 1 + 4 + 4 + 8, MOST = 1 << 16 };
+    enum {
+        MIN_VALUE_BYTES = 8 + 1 + 4 + 1,
+        MIN_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8,
+        MAX_COUNT = 1 << 16
+    };
     uint32_t version = 0;
     if (!read_number(r, &version, sizeof version, "its header")) return false;
     if (version && !(version & 0xffff))
@@ -454,16 +458,16 @@ static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
     if (!read_number(r, tensors, sizeof *tensors, "its header") ||
         !read_number(r, values, sizeof *values, "its header"))
         return false;
-    if (*values > bytes_left(r) / LEAST_VALUE || *tensors > bytes_left(r) / LEAST_TENSOR)
+    if (*values > bytes_left(r) / MIN_VALUE_BYTES || *tensors > bytes_left(r) / MIN_TENSOR_BYTES)
         return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
                             "its header announces %llu metadata values and %llu tensors, which do "
                             "not fit into a file of %zu bytes: it is damaged; fetch it again",
                             (unsigned long long)*values, (unsigned long long)*tensors, r->size);
-    if (*values > MOST || *tensors > MOST)
+    if (*values > MAX_COUNT || *tensors > MAX_COUNT)
         return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
                             "its header announces %llu metadata values and %llu tensors, but at "
                             "most %d of each are supported; use another file of this model",
-                            (unsigned long long)*values, (unsigned long long)*tensors, MOST);
+                            (unsigned long long)*values, (unsigned long long)*tensors, MAX_COUNT);
     return true;
 }
 

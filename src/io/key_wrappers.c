@@ -42,13 +42,13 @@ size_t zi_key_unknown_prefix(const char *stored, const zi_vae_depth *depth)
 {
     /* Shorter names, such as norm.weight, are those of any model. Longer prefixes are not looked
      * for, so that no name takes much time. */
-    enum { LEAST_DOTS = 3, MOST_PARTS = 4 };
+    enum { MIN_DOTS = 3, MAX_PARTS = 4 };
     zi_key keys[ZI_MAX_FUSED];
     size_t dots = 0;
     for (const char *c = stored; *c; c++) dots += *c == '.';
     if (zi_key_parse(stored, depth, keys)) return 0;
     const char *dot = strchr(stored, '.');
-    for (int part = 0; dot && part < MOST_PARTS && dots > LEAST_DOTS; part++, dots--) {
+    for (int part = 0; dot && part < MAX_PARTS && dots > MIN_DOTS; part++, dots--) {
         if (zi_key_parse(dot + 1, depth, keys)) return (size_t)(dot - stored) + 1;
         dot = strchr(dot + 1, '.');
     }

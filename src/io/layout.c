@@ -147,13 +147,13 @@ static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGH
  * an unknown prefix, though it looks like a Z-Image model, or it is another one. Returns false. */
 static bool fail_no_component(const zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
-    enum { MOST_NAMES = 100 }; /* that are looked at for a prefix */
+    enum { MAX_NAMES = 100 }; /* that are looked at for a prefix */
     zi_vae_depth form = {0};
     size_t prefix = 0;
     for (size_t i = 0; i < checkpoint->tensor_count; i++)
         zi_vae_depth_update(&form, checkpoint->tensors[i].name);
     bool ours = zi_recognise_model(checkpoint) != NULL;
-    for (size_t i = 0; ours && i < checkpoint->tensor_count && i < MOST_NAMES; i++) {
+    for (size_t i = 0; ours && i < checkpoint->tensor_count && i < MAX_NAMES; i++) {
         const char *name = checkpoint->tensors[i].name;
         prefix = zi_key_unknown_prefix(name, &form);
         if (prefix)

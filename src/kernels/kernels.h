@@ -89,8 +89,8 @@ typedef struct {
     float (*sum_squares)(const float *x, size_t n);
     /* x[i] = silu(x[i]) * y[i]; y may be NULL (ones). */
     void (*silu_mul)(float *x, const float *y, size_t n);
-    /* x[i] = exp((x[i] - most) * factor); returns the sum. */
-    float (*exp_sum)(float *x, float most, float factor, size_t n);
+    /* x[i] = exp((x[i] - max_value) * factor); returns the sum. */
+    float (*exp_sum)(float *x, float max_value, float factor, size_t n);
     float (*max)(const float *x, size_t n); /* n > 0; any result if there is a NaN */
     void (*scale)(float *x, float factor, size_t n);
 

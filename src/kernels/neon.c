@@ -469,10 +469,10 @@ static void silu_mul(float *x, const float *y, size_t n)
     store_some(x + i, n - i, y ? vmulq_f32(value, load_some(y + i, n - i, 0)) : value);
 }
 
-/* Replaces x[i] by exp((x[i] - most) * factor) and returns the sum of these; any n. */
-static float exp_sum(float *x, float most, float factor, size_t n)
+/* Replaces x[i] by exp((x[i] - max_value) * factor) and returns the sum of these; any n. */
+static float exp_sum(float *x, float max_value, float factor, size_t n)
 {
-    float32x4_t top = vdupq_n_f32(most), sum = vdupq_n_f32(0);
+    float32x4_t top = vdupq_n_f32(max_value), sum = vdupq_n_f32(0);
     size_t i = 0;
     for (; i + 4 <= n; i += 4) {
         float32x4_t value = exp4(vmulq_n_f32(vsubq_f32(vld1q_f32(x + i), top), factor));
@@ -491,11 +491,11 @@ static float exp_sum(float *x, float most, float factor, size_t n)
 /* The largest of n > 0 values; NaN if there is one among them. */
 static float max(const float *x, size_t n)
 {
-    float32x4_t most = vdupq_n_f32(x[0]);
+    float32x4_t max_value = vdupq_n_f32(x[0]);
     size_t i = 0;
-    for (; i + 4 <= n; i += 4) most = vmaxq_f32(most, vld1q_f32(x + i));
-    if (i < n) most = vmaxq_f32(most, load_some(x + i, n - i, x[0]));
-    return vmaxvq_f32(most);
+    for (; i + 4 <= n; i += 4) max_value = vmaxq_f32(max_value, vld1q_f32(x + i));
+    if (i < n) max_value = vmaxq_f32(max_value, load_some(x + i, n - i, x[0]));
+    return vmaxvq_f32(max_value);
 }
 
 /* The sum of x[i]^2, in 16 partial sums; any n, 0 for n = 0. */

@@ -22,7 +22,7 @@ static inline float quantize_numbers_neon(const float *x, size_t group, int16_t 
     }
     float parts[4];
     vst1q_f32(parts, vreinterpretq_f32_u32(largest));
-    float most = largest_magnitude(parts, 4), inverse = inverse_scale(most, Q_MAX);
+    float max_value = largest_magnitude(parts, 4), inverse = inverse_scale(max_value, Q_MAX);
     int32x4_t sums = vdupq_n_s32(0);
     for (size_t i = 0; i < group; i += 8) {
         int32x4_t low = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i), inverse));
@@ -31,7 +31,7 @@ static inline float quantize_numbers_neon(const float *x, size_t group, int16_t 
         sums = vaddq_s32(sums, vaddq_s32(low, high));
     }
     *sum = vaddvq_s32(sums);
-    return most / Q_MAX;
+    return max_value / Q_MAX;
 }
 
 /* What follows the values of a group. */

@@ -29,23 +29,23 @@ typedef float (*quantize_fn)(const float *x, size_t group, int16_t *q, int32_t *
  * group's scale. */
 static inline float largest_magnitude(const float *x, size_t n)
 {
-    uint32_t most = 0;
+    uint32_t max_value = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, x + i, sizeof bits);
         bits &= 0x7fffffff;
-        if (bits > most) most = bits;
+        if (bits > max_value) max_value = bits;
     }
     float value;
-    memcpy(&value, &most, sizeof value);
+    memcpy(&value, &max_value, sizeof value);
     return value;
 }
 
-/* The factor that maps `most` to `top`; 0 if most is NaN, infinite, or so small (below 2^-120) that
- * the factor might not be finite. */
-static inline float inverse_scale(float most, float top)
+/* The factor that maps `max_value` to `top`; 0 if it is NaN, infinite, or so small (below 2^-120)
+ * that the factor might not be finite. */
+static inline float inverse_scale(float max_value, float top)
 {
-    return most >= 0x1p-120f ? top / most : 0;
+    return max_value >= 0x1p-120f ? top / max_value : 0;
 }
 
 /* Sets q [group] to round(x / scale), at most 127 in magnitude, and *sum to the sum of q; returns
@@ -53,10 +53,10 @@ static inline float inverse_scale(float most, float top)
  * the scale a NaN or infinite; q and *sum are unspecified then. */
 static inline float quantize_values(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
-    float most = largest_magnitude(x, group), inverse = inverse_scale(most, Q_MAX);
+    float max_value = largest_magnitude(x, group), inverse = inverse_scale(max_value, Q_MAX);
     *sum = 0;
     for (size_t i = 0; i < group; i++) *sum += q[i] = (int16_t)lrintf(x[i] * inverse);
-    return most / Q_MAX;
+    return max_value / Q_MAX;
 }
 
 /* Narrows values from -128 to 127 to signed bytes in place: in the first `group` bytes of q, the

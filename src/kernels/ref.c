@@ -196,12 +196,12 @@ static void silu_mul(float *x, const float *y, size_t n)
     }
 }
 
-/* Replaces x[i] by exp((x[i] - most) * factor) and returns the sum of these; 0 for n = 0. */
-static float exp_sum(float *x, float most, float factor, size_t n)
+/* Replaces x[i] by exp((x[i] - max_value) * factor) and returns the sum of these; 0 for n = 0. */
+static float exp_sum(float *x, float max_value, float factor, size_t n)
 {
     float total = 0;
     for (size_t i = 0; i < n; i++) {
-        x[i] = expf((x[i] - most) * factor);
+        x[i] = expf((x[i] - max_value) * factor);
         total += x[i];
     }
     return total;
@@ -210,10 +210,10 @@ static float exp_sum(float *x, float most, float factor, size_t n)
 /* The largest of n > 0 values; unspecified if there is a NaN among them. */
 static float max(const float *x, size_t n)
 {
-    float most = x[0];
+    float max_value = x[0];
     for (size_t i = 1; i < n; i++)
-        if (x[i] > most) most = x[i];
-    return most;
+        if (x[i] > max_value) max_value = x[i];
+    return max_value;
 }
 
 /* x[i] *= factor, in place. */

@@ -145,13 +145,13 @@ static inline float sum_of_lanes(__m256 x)
 static inline float largest_magnitude_x86(const float *x, size_t group)
 {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-    __m256i most = _mm256_setzero_si256();
+    __m256i max_value = _mm256_setzero_si256();
     for (size_t i = 0; i < group; i += 8) {
         __m256i bits = _mm256_loadu_si256((const __m256i *)(const void *)(x + i));
-        most = _mm256_max_epi32(most, _mm256_and_si256(bits, magnitude));
+        max_value = _mm256_max_epi32(max_value, _mm256_and_si256(bits, magnitude));
     }
     float parts[8];
-    _mm256_storeu_ps(parts, _mm256_castsi256_ps(most));
+    _mm256_storeu_ps(parts, _mm256_castsi256_ps(max_value));
     return largest_magnitude(parts, 8);
 }
 
@@ -161,16 +161,16 @@ static inline float largest_magnitude_x86(const float *x, size_t group)
 static inline float largest_sum_of_four(const float *x, size_t group)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
-    __m128i most = _mm_setzero_si128();
+    __m128i max_value = _mm_setzero_si128();
     for (size_t i = 0; i < group; i += 8) {
         __m256 magnitude = _mm256_andnot_ps(sign, _mm256_loadu_ps(x + i));
         __m128 pairs =
             _mm_add_ps(_mm256_castps256_ps128(magnitude), _mm256_extractf128_ps(magnitude, 1));
         pairs = _mm_add_ps(pairs, _mm_shuffle_ps(pairs, pairs, 0xb1));
-        most = _mm_max_epi32(most, _mm_castps_si128(pairs));
+        max_value = _mm_max_epi32(max_value, _mm_castps_si128(pairs));
     }
-    most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4e));
-    return _mm_cvtss_f32(_mm_castsi128_ps(most));
+    max_value = _mm_max_epi32(max_value, _mm_shuffle_epi32(max_value, 0x4e));
+    return _mm_cvtss_f32(_mm_castsi128_ps(max_value));
 }
 
 /* Returns 32 values times `inverse`, rounded, as signed bytes in their order, and adds them to
@@ -213,15 +213,16 @@ static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, 
         for (size_t r = 0; r < rows; r++) {
             const float *row = x + r * ldx + begin;
             int32_t q[ZI_MAX_GROUP / 4] = {0};
-            float most = 0;
+            float max_value = 0;
             if (r < n)
-                most = fours ? largest_sum_of_four(row, group) : largest_magnitude_x86(row, group);
-            __m256 inverse = _mm256_set1_ps(inverse_scale(most, top));
+                max_value =
+                    fours ? largest_sum_of_four(row, group) : largest_magnitude_x86(row, group);
+            __m256 inverse = _mm256_set1_ps(inverse_scale(max_value, top));
             __m256i total = _mm256_setzero_si256();
             for (size_t i = 0; r < n && i < group; i += 32)
                 _mm256_storeu_si256((__m256i *)(void *)(q + i / 4),
                                     quantize32(row + i, inverse, &total));
-            scales[r] = most / top;
+            scales[r] = max_value / top;
             for (size_t i = 0; i < group / 4; i++)
                 memcpy(at + (i * rows + r) * 4, q + i, sizeof *q);
             whole[r] = sum_of_integers(total);
@@ -314,10 +315,10 @@ static inline void silu_mul_x86(float *x, const float *y, size_t n)
     store_some(x + i, n - i, value);
 }
 
-/* Replaces x[i] by exp((x[i] - most) * factor) and returns the sum of these; any n. */
-static inline float exp_sum_x86(float *x, float most, float factor, size_t n)
+/* Replaces x[i] by exp((x[i] - max_value) * factor) and returns the sum of these; any n. */
+static inline float exp_sum_x86(float *x, float max_value, float factor, size_t n)
 {
-    __m256 top = _mm256_set1_ps(most), by = _mm256_set1_ps(factor), sum = _mm256_setzero_ps();
+    __m256 top = _mm256_set1_ps(max_value), by = _mm256_set1_ps(factor), sum = _mm256_setzero_ps();
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         __m256 value = exp8(_mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x + i), top), by));
@@ -336,11 +337,11 @@ static inline float exp_sum_x86(float *x, float most, float factor, size_t n)
 /* The largest of n > 0 values; unspecified if there is a NaN among them. */
 static inline float max_x86(const float *x, size_t n)
 {
-    __m256 most = _mm256_set1_ps(x[0]);
+    __m256 max_value = _mm256_set1_ps(x[0]);
     size_t i = 0;
-    for (; i + 8 <= n; i += 8) most = _mm256_max_ps(most, _mm256_loadu_ps(x + i));
-    if (i < n) most = _mm256_max_ps(most, load_some(x + i, n - i, x[0]));
-    return largest_lane(most);
+    for (; i + 8 <= n; i += 8) max_value = _mm256_max_ps(max_value, _mm256_loadu_ps(x + i));
+    if (i < n) max_value = _mm256_max_ps(max_value, load_some(x + i, n - i, x[0]));
+    return largest_lane(max_value);
 }
 
 /* The sum of x[i]^2, in 32 partial sums; any n, 0 for n = 0. */

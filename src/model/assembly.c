@@ -100,11 +100,11 @@ const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_component co
 
 const char *zi_assembly_config(const zi_assembly *assembly, zi_component component)
 {
-    static const zi_assembly_input lenders[] = {ZI_ASSEMBLY_REFERENCE, ZI_ASSEMBLY_MODEL};
+    static const zi_assembly_input inputs[] = {ZI_ASSEMBLY_REFERENCE, ZI_ASSEMBLY_MODEL};
     const zi_layout *own = zi_assembly_layout(assembly, component);
     const char *config = own ? own->components[component].config : NULL;
-    for (size_t i = 0; !config && i < sizeof lenders / sizeof *lenders; i++)
-        config = assembly->layouts[lenders[i]].components[component].config;
+    for (size_t i = 0; !config && i < sizeof inputs / sizeof *inputs; i++)
+        config = assembly->layouts[inputs[i]].components[component].config;
     return config;
 }
 
@@ -147,16 +147,16 @@ static bool fail_missing_component(const zi_assembly *assembly, zi_component com
                            what, name);
 }
 
-/* Lets the reference lend pad tokens that the transformer's weights lack, if it has a transformer.
- * False: that cannot be opened; *error is set. */
-static bool lend_pad_tokens(const zi_assembly *assembly, zi_weights *weights, zi_error *error)
+/* Opens the reference's transformer, if there is one, for pad tokens that the transformer's weights
+ * lack. False: it cannot be opened; *error is set. */
+static bool add_pad_tokens(const zi_assembly *assembly, zi_weights *weights, zi_error *error)
 {
     const zi_layout *reference = &assembly->layouts[ZI_ASSEMBLY_REFERENCE];
     bool missing = false;
     for (int i = 0; i < ZI_PAD_TOKENS; i++)
         missing = missing || !zi_weights_has(weights, zi_pad_tokens[i]);
     return !missing || !reference->components[ZI_COMPONENT_TRANSFORMER].path ||
-           zi_weights_lend(weights, reference, error);
+           zi_weights_add_reference(weights, reference, error);
 }
 
 bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_backend *backend,
@@ -170,7 +170,7 @@ bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_ba
     weights->config = zi_assembly_config(assembly, component);
     bool ok = weights->config ||
               zi_config_infer(&weights->source, weights->checkpoint->gguf, config, error);
-    if (component == ZI_COMPONENT_TRANSFORMER) ok = ok && lend_pad_tokens(assembly, weights, error);
+    if (component == ZI_COMPONENT_TRANSFORMER) ok = ok && add_pad_tokens(assembly, weights, error);
     if (!ok) zi_weights_close(weights);
     return ok;
 }
@@ -178,13 +178,13 @@ bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_ba
 /* Fills in scheduler, variant and foreign_shift of a model without a scheduler config, whose
  * variant, perhaps unknown, is given: from that of the reference at `path`, unless it is of the
  * other variant. */
-static bool read_lent_scheduler(const char *path, zi_variant variant, zi_config *config,
-                                zi_error *error)
+static bool read_reference_scheduler(const char *path, zi_variant variant, zi_config *config,
+                                     zi_error *error)
 {
     if (!zi_config_read_scheduler(path, &config->scheduler, error)) return false;
-    zi_variant lent = zi_variant_of_shift(config->scheduler.shift);
-    config->variant = variant ? variant : lent;
-    if (config->variant == lent || config->scheduler.dynamic) return true;
+    zi_variant other = zi_variant_of_shift(config->scheduler.shift);
+    config->variant = variant ? variant : other;
+    if (config->variant == other || config->scheduler.dynamic) return true;
     config->foreign_shift = config->scheduler.shift;
     config->scheduler = zi_variant_scheduler(variant);
     return true;
@@ -193,7 +193,7 @@ static bool read_lent_scheduler(const char *path, zi_variant variant, zi_config 
 bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_error *error)
 {
     const zi_layout *model = &assembly->layouts[ZI_ASSEMBLY_MODEL];
-    const char *lent = assembly->layouts[ZI_ASSEMBLY_REFERENCE].scheduler;
+    const char *reference = assembly->layouts[ZI_ASSEMBLY_REFERENCE].scheduler;
     zi_scheduler_config *scheduler = &config->scheduler;
     zi_variant variant = zi_variant_recognise(assembly->paths[ZI_ASSEMBLY_MODEL],
                                               model->checkpoint ? model->checkpoint->gguf : NULL);
@@ -203,7 +203,7 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_er
         config->variant = scheduler->dynamic ? variant : zi_variant_of_shift(scheduler->shift);
         return true;
     }
-    if (lent) return read_lent_scheduler(lent, variant, config, error);
+    if (reference) return read_reference_scheduler(reference, variant, config, error);
     /* Diffusers folders always have one; models in other layouts are Z-Image-Turbo by default. */
     if (model->naming == ZI_NAMES_DIFFUSERS &&
         model->components[ZI_COMPONENT_TRANSFORMER].usual_path)

@@ -32,12 +32,13 @@ bool zi_weights_open(const zi_layout *layout, zi_component component, size_t gro
     return true;
 }
 
-bool zi_weights_lend(zi_weights *weights, const zi_layout *lender, zi_error *error)
+bool zi_weights_add_reference(zi_weights *weights, const zi_layout *reference, zi_error *error)
 {
-    if (!zi_layout_open_component(lender, weights->source.component, &weights->lender, error))
+    if (!zi_layout_open_component(reference, weights->source.component,
+                                  &weights->reference_checkpoint, error))
         return false;
-    const zi_checkpoint *one = weights->lender;
-    return zi_source_create(&one, 1, weights->source.component, 0, &weights->lent, error);
+    const zi_checkpoint *one = weights->reference_checkpoint;
+    return zi_source_create(&one, 1, weights->source.component, 0, &weights->reference, error);
 }
 
 bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backend *backend,
@@ -105,8 +106,8 @@ void zi_weights_close(zi_weights *weights)
     free(weights->list);
     zi_source_free(&weights->source);
     zi_checkpoint_release(weights->checkpoint);
-    zi_source_free(&weights->lent);
-    zi_checkpoint_release(weights->lender);
+    zi_source_free(&weights->reference);
+    zi_checkpoint_release(weights->reference_checkpoint);
     for (size_t i = 0; i < weights->owned_count; i++) free(weights->owned[i]);
     free(weights->owned);
     free(weights->used);
@@ -316,16 +317,16 @@ static void bind_vector(zi_weights *weights, const char *name, size_t n, zi_weig
     if (entry) bind_as_f32(weights, entry, whole ? 1 : n, whole ? n : 1, out);
 }
 
-/* Sets out->data to a copy of the tensor [1, n] as f32. If it is missing: of the lender's, if that
- * has one of this shape, and weights->borrowed is set; else, for an MLX file, to zeros, and
- * weights->zeros is set. Other failures set weights->failed. */
+/* Sets out->data to a copy of the tensor [1, n] as f32. If it is missing: of the reference's, if
+ * that has one of this shape, and weights->pads_from_reference is set; else, for an MLX file, to
+ * zeros, and weights->zeros is set. Other failures set weights->failed. */
 static void bind_pad_token(zi_weights *weights, const char *name, size_t n, zi_weight *out)
 {
     bool missing = !zi_source_find(&weights->source, name);
-    const zi_entry *lent = missing ? zi_source_find(&weights->lent, name) : NULL;
-    if (lent && lent->dims == 2 && lent->shape[0] == 1 && lent->shape[1] == n) {
-        weights->borrowed = true;
-        bind_as_f32(weights, lent, 1, n, out);
+    const zi_entry *other = missing ? zi_source_find(&weights->reference, name) : NULL;
+    if (other && other->dims == 2 && other->shape[0] == 1 && other->shape[1] == n) {
+        weights->pads_from_reference = true;
+        bind_as_f32(weights, other, 1, n, out);
         return;
     }
     if (missing && weights->naming == ZI_NAMES_MLX) {

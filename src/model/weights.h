@@ -27,12 +27,13 @@ typedef struct {
     zi_backend *backend;       /* borrowed; NULL: binding only checks names, shapes and types */
     zi_checkpoint *checkpoint; /* one reference; NULL: weights are random, for benchmarks */
     zi_source source;
-    zi_naming naming;      /* of the file, for error texts */
-    bool zeros;            /* pad tokens missing from an MLX file were replaced by zeros */
-    bool borrowed;         /* missing pad tokens were taken from the lender */
-    zi_checkpoint *lender; /* one reference, of zi_weights_lend; NULL: none */
-    zi_source lent;        /* the lender's tensors of the same component */
-    void *noise;           /* random data that all matrices share, for benchmarks */
+    zi_naming naming;         /* of the file, for error texts */
+    bool zeros;               /* pad tokens missing from an MLX file were replaced by zeros */
+    bool pads_from_reference; /* missing pad tokens were taken from the reference model */
+    zi_checkpoint
+        *reference_checkpoint; /* one reference, of zi_weights_add_reference; NULL: none */
+    zi_source reference;       /* the reference model's tensors of the same component */
+    void *noise;               /* random data that all matrices share, for benchmarks */
     zi_dtype noise_type;
     const zi_random_format *noise_format; /* of the matrices; NULL: not quantized */
     void *noise_codes, *noise_scales;     /* what quantized matrices share; NULL: none are */
@@ -74,7 +75,8 @@ bool zi_weights_random(zi_dtype type, const zi_random_format *format, size_t lar
 /* Opens the same component of another model's layout, which may then be freed, to take pad tokens
  * from it that these weights lack: those that have the right shape. To be called before
  * zi_weights_bind, once. False: it cannot be opened; *error is set, and the weights stay open. */
-bool zi_weights_lend(zi_weights *weights, const zi_layout *lender, zi_error *error) ZI_CHECKED;
+bool zi_weights_add_reference(zi_weights *weights, const zi_layout *reference,
+                              zi_error *error) ZI_CHECKED;
 
 /* Frees the bound weights, their copies and buffers, which no pending operation may use, drops the
  * reference to the checkpoint and zeroes *weights. A zeroed struct is allowed, NULL is not. The
@@ -85,9 +87,9 @@ void zi_weights_close(zi_weights *weights);
 
 typedef enum {
     ZI_SLOT_VECTOR, /* [rows] */
-    ZI_SLOT_ROW,    /* [1, rows]: a pad token. If it is missing, it is the lender's, and
-                       weights->borrowed is set; else, as some MLX files lack it, for these zeros,
-                       and weights->zeros is set */
+    ZI_SLOT_ROW,    /* [1, rows]: a pad token. If it is missing, it is the reference's, and
+                       weights->pads_from_reference is set; else, as some MLX files lack it, for these
+                       zeros,    and weights->zeros is set */
     ZI_SLOT_MATRIX, /* [rows, columns] */
     ZI_SLOT_CONV1,  /* [rows, columns, 1, 1] */
     ZI_SLOT_CONV3   /* [rows, columns, 3, 3] */

@@ -16,6 +16,7 @@ typedef struct {
     zi_import_options import; /* as given, with source, name and convert set */
     char *base;               /* base name of the repository */
     char *name;               /* of the result in the models folder */
+    char *tokenizer;          /* folder of the hub's, for a model without; NULL: none */
     zi_partial_download partial;
     zi_streaming_conversion *conversion;
 } model_download;
@@ -85,7 +86,9 @@ static bool download_files(model_download *d, zi_download_result *original, cons
     o.progress = report_download;
     o.user = d;
     if (!zi_partial_download_lock(&d->partial, error) ||
-        !zi_streaming_conversion_create(d->partial.path, &d->import, &d->conversion, error))
+        !zi_hub_find_cached(&d->registry->options.hub, "tokenizer", &d->tokenizer, error) ||
+        !zi_streaming_conversion_create(d->partial.path, &d->import, d->tokenizer, &d->conversion,
+                                        error))
         return false;
     bool ok =
         zi_download_with_hooks(&o, zi_streaming_conversion_hooks(d->conversion), original, error);
@@ -192,6 +195,7 @@ bool zi_registry_download(zi_registry *registry, const zi_download_options *opti
     }
     zi_streaming_conversion_free(d.conversion);
     zi_partial_download_free(&d.partial);
+    free(d.tokenizer);
     free(d.name);
     free(d.base);
     return ok;

@@ -2,7 +2,7 @@
 #include "base/file.h"
 #include "hub/cache.h"
 #include "registry/partial_download.h"
-#include "registry/registry.h"
+#include "registry/parts_search.h"
 #include "registry/stale_temporary.h"
 
 #include <stdlib.h>
@@ -39,15 +39,23 @@ static bool is_complete(const zi_model_location *entry)
     return entry->section != ZI_SECTION_HUB || zi_snapshot_is_complete(entry->path);
 }
 
+/* Inspects a model, whose files have this state, and stores the result. The caller frees *out.
+ * False: memory is short; *out is NULL. */
+static bool inspect_now(zi_registry *r, const zi_model_location *location,
+                        const zi_files_state *state, zi_inspection **out, zi_error *error)
+{
+    if (!inspect_as_section(location->section, location->path, out, error)) return false;
+    zi_inspection_cache_put(r->inspections, location->path, state, *out);
+    return true;
+}
+
 zi_inspection *zi_registry_inspect(zi_registry *registry, const zi_model_location *location)
 {
     zi_files_state state;
     zi_inspection *found;
     if (!zi_files_state_read(location->path, &state, NULL)) return NULL;
     found = zi_inspection_cache_get(registry->inspections, location->path, &state);
-    if (found) return found;
-    if (!inspect_as_section(location->section, location->path, &found, NULL)) return NULL;
-    zi_inspection_cache_put(registry->inspections, location->path, &state, found);
+    if (!found && !inspect_now(registry, location, &state, &found, NULL)) return NULL;
     return found;
 }
 
@@ -60,15 +68,14 @@ static bool inspect_unknown(zi_registry *r, const zi_model_locations *all,
     for (size_t i = 0; i < all->count; i++) {
         const zi_model_location *entry = &all->entries[i];
         zi_files_state state;
-        zi_inspection *found;
         if (!zi_files_state_read(entry->path, &state, NULL)) continue;
-        zi_inspection *known = zi_inspection_cache_get(r->inspections, entry->path, &state);
-        zi_inspection_free(known);
-        if (known || !is_complete(entry)) continue;
-        if (!inspect_as_section(entry->section, entry->path, &found, error)) return false;
-        zi_inspection_cache_put(r->inspections, entry->path, &state, found);
+        zi_inspection *found = zi_inspection_cache_get(r->inspections, entry->path, &state);
+        bool known = found;
+        if (!known && is_complete(entry) && !inspect_now(r, entry, &state, &found, error))
+            return false;
+        bool is_new = found && !known;
         zi_inspection_free(found);
-        if (inspected && !inspected(user)) return zi_error_cancelled(error);
+        if (is_new && inspected && !inspected(user)) return zi_error_cancelled(error);
     }
     return true;
 }
@@ -76,10 +83,14 @@ static bool inspect_unknown(zi_registry *r, const zi_model_locations *all,
 bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(void *user), void *user,
                              zi_error *error)
 {
-    zi_model_locations all;
+    zi_model_locations all, parts = {0};
     if (!zi_registry_locate_models(registry, &all, error)) return false;
-    bool ok = inspect_unknown(registry, &all, inspected, user, error);
+    /* The parts come first: they decide whether a model is usable. */
+    bool ok = zi_registry_locate_parts(registry, &all, &parts, error) &&
+              inspect_unknown(registry, &parts, inspected, user, error) &&
+              inspect_unknown(registry, &all, inspected, user, error);
     zi_inspection_cache_save(registry->inspections);
+    zi_model_locations_free(&parts);
     zi_model_locations_free(&all);
     return ok;
 }

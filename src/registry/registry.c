@@ -9,6 +9,7 @@
 #include "io/layout.h"
 #include "io/weights_files.h"
 #include "registry/partial_download.h"
+#include "registry/parts_search.h"
 #include "registry/stale_temporary.h"
 
 #include <errno.h>
@@ -230,14 +231,6 @@ static bool find_chosen(const zi_registry *r, const char *name, bool from_file,
                            name);
 }
 
-/* Whether a model of the models folder counts as an image model: it is in a section of image models
- * and, if that is one of ComfyUI's, which have other kinds, too, may be one of Z-Image. */
-static bool may_generate(const zi_model_location *location)
-{
-    return zi_section_has_images(location->section) &&
-           (!zi_section_is_comfyui(location->section) || zi_may_be_diffusion_model(location));
-}
-
 /* Sets ZI_ERROR_NOT_FOUND, with the names of the first 8 of `count` image models in the models
  * folder to choose from. Returns false. */
 static bool fail_ambiguous(const zi_registry *r, const zi_model_location *const *models,
@@ -279,19 +272,17 @@ static bool is_image_model_of_hub(const zi_model_location *location)
     return is;
 }
 
-/* Sets *out to the only image model in the hub's cache; leaves it if there is none.
- * ZI_ERROR_NOT_FOUND: there are several. The caller frees *out, after false, too. */
-static bool find_only_of_hub(const zi_registry *r, zi_resolved_model *out, zi_error *error)
+/* Sets *out to the only one of all models that is an image model in the hub's cache; leaves it if
+ * there is none. ZI_ERROR_NOT_FOUND: there are several. The caller frees *out, after false, too. */
+static bool find_only_of_hub(const zi_model_locations *all, zi_resolved_model *out, zi_error *error)
 {
-    zi_model_locations all;
     const zi_model_location *only = NULL;
     zi_text names;
     size_t count = 0;
-    if (!zi_registry_locate_models(r, &all, error)) return false;
     zi_text_init(&names, 1 << 10);
-    for (size_t i = 0; i < all.count; i++) {
-        if (!is_image_model_of_hub(&all.entries[i])) continue;
-        only = &all.entries[i];
+    for (size_t i = 0; i < all->count; i++) {
+        if (!is_image_model_of_hub(&all->entries[i])) continue;
+        only = &all->entries[i];
         zi_text_printf(&names, "%s%s", count++ ? ", " : "", only->name);
     }
     bool ok = true;
@@ -303,14 +294,14 @@ static bool find_only_of_hub(const zi_registry *r, zi_resolved_model *out, zi_er
     else if (count == 1)
         ok = set_resolved(out, only->name, only->path, error);
     zi_text_free(&names);
-    zi_model_locations_free(&all);
     return ok;
 }
 
 /* Sets *out to the complete Z-Image-Turbo in the hub's cache, else to the only other image model
- * there, else to the demo model, which need not exist. ZI_ERROR_NOT_FOUND: there is none of them,
- * or several others. The caller frees *out, after false, too. */
-static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out, zi_error *error)
+ * there, of all models, else to the demo model, which need not exist. ZI_ERROR_NOT_FOUND: there is
+ * none of them, or several others. The caller frees *out, after false, too. */
+static bool find_downloaded_or_demo(const zi_registry *r, const zi_model_locations *all,
+                                    zi_resolved_model *out, zi_error *error)
 {
     zi_repo_id turbo;
     char *path = NULL;
@@ -326,7 +317,7 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out
         free(path);
         return ok;
     }
-    if (!find_only_of_hub(r, out, error)) return false;
+    if (!find_only_of_hub(all, out, error)) return false;
     out->as = out->path ? ZI_RESOLVED_DOWNLOADED : ZI_RESOLVED_DEMO;
     if (out->path) return true;
     if (r->options.demo)
@@ -339,6 +330,7 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out
 
 /* The image models of the models folder; pointers into a list of locations. */
 typedef struct {
+    const zi_model_locations *all;      /* that list */
     const zi_model_location **complete; /* [count] */
     size_t count;
     const zi_model_location *other; /* the first that is not complete; NULL: none */
@@ -349,19 +341,23 @@ typedef struct {
 static bool sort_image_models(zi_registry *r, const zi_model_locations *all, image_models *out,
                               zi_error *error)
 {
-    *out = (image_models){.complete = calloc(all->count + 1, sizeof *out->complete)};
+    zi_parts_search search;
+    bool ok = true;
+    *out = (image_models){.all = all, .complete = calloc(all->count + 1, sizeof *out->complete)};
     if (!out->complete) return zi_error_no_memory(error, all->count * sizeof *out->complete);
-    for (size_t i = 0; i < all->count; i++) {
+    if (!zi_parts_search_start(r, !r->options.names_only, &search, error)) return false;
+    for (size_t i = 0; ok && i < all->count; i++) {
         const zi_model_location *model = &all->entries[i];
-        bool complete;
-        if (!may_generate(model)) continue;
-        if (!zi_registry_is_complete(r, model, &complete, error)) return false;
-        if (complete)
+        bool is_model, complete;
+        if (!zi_section_has_images(model->section)) continue;
+        ok = zi_registry_is_complete(&search, model, &is_model, &complete, error);
+        if (ok && is_model && complete)
             out->complete[out->count++] = model;
-        else if (!out->other)
+        else if (ok && is_model && !out->other)
             out->other = model;
     }
-    return true;
+    zi_parts_search_end(&search);
+    return ok;
 }
 
 /* Sets *out to the only complete model, else, if there is none, to the downloaded or the demo
@@ -375,7 +371,7 @@ static bool choose_image_model(const zi_registry *r, const image_models *models,
         out->as = ZI_RESOLVED_ONLY;
         return set_resolved(out, models->complete[0]->name, models->complete[0]->path, error);
     }
-    if (!find_downloaded_or_demo(r, out, error)) return false;
+    if (!find_downloaded_or_demo(r, models->all, out, error)) return false;
     out->passed_over = models->other ? strdup(models->other->name) : NULL;
     return out->passed_over || !models->other ||
            zi_error_no_memory(error, strlen(models->other->name));

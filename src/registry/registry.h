@@ -98,11 +98,12 @@ char *zi_registry_name_of(const zi_registry *registry, const char *path);
 bool zi_registry_find_in_hub_cache(const zi_registry *registry, const char *name, char **path,
                                    zi_error *error) ZI_CHECKED;
 
-/* ---- parts of ComfyUI's folder (parts.c) ---- */
+/* ---- ComfyUI's folder (comfyui_folder.c) ---- */
 
-/* Whether the file at this location, in one of ComfyUI's folders of image models, may be a
- * transformer of Z-Image: its header is read. One that is damaged may be. */
-bool zi_may_be_diffusion_model(const zi_model_location *location);
+/* Sets *root to the folder, in new memory, that has the folder of image models in which the file at
+ * this path is, a few levels above it, by the path as given or else by the real path; to NULL if it
+ * is in none, or a folder. False: memory is short; *root is NULL. */
+bool zi_comfyui_find_root(const char *path, char **root, zi_error *error) ZI_CHECKED;
 
 /* Sets *path to the only diffusion model of Z-Image in ComfyUI's folders below `folder`, in new
  * memory; to NULL, which is no error, if the folder has none of these folders, or is itself a
@@ -110,16 +111,22 @@ bool zi_may_be_diffusion_model(const zi_model_location *location);
 bool zi_registry_find_in_comfyui(const zi_registry *registry, const char *folder, char **path,
                                  zi_error *error) ZI_CHECKED;
 
-/* Sets *complete to whether a model of the models folder has what generating needs: transformer,
- * text encoder, VAE and tokenizer, its own or those that zi_registry_find_parts finds; with
- * options.parts_given only the transformer. True also for a model whose layout cannot be read
- * (loading it tells why), and with options.names_only, where nothing is inspected, as long as parts
- * are not inspected yet. False: memory is short. */
-bool zi_registry_is_complete(zi_registry *registry, const zi_model_location *model, bool *complete,
-                             zi_error *error) ZI_CHECKED;
+/* ---- parts of models (parts.c) ---- */
 
-/* Sets text_encoder, vae and tokenizer of the list's entries, and usable of all. Looks at
- * inspections that the entries have. False: out of memory. */
+typedef struct zi_parts_search zi_parts_search; /* see parts_search.h */
+
+/* Sets *is_model to whether a model in a section of image models is one: false only for files in
+ * ComfyUI's folders, where all kinds of models are, that are none of Z-Image or have no
+ * transformer. Sets *complete to whether it has what generating needs: transformer, text encoder,
+ * VAE and tokenizer, its own or those that zi_registry_find_parts finds; with options.parts_given
+ * only the transformer. Both are true for a model whose layout cannot be read (loading it tells
+ * why). *complete is true, too, with a search that inspects nothing, as long as parts are not
+ * inspected yet. False: memory is short. */
+bool zi_registry_is_complete(zi_parts_search *search, const zi_model_location *model,
+                             bool *is_model, bool *complete, zi_error *error) ZI_CHECKED;
+
+/* Sets text_encoder, vae, tokenizer, lacks and usable of the list's image models. Looks at stored
+ * inspections alone. False: out of memory. */
 bool zi_registry_add_parts(zi_registry *registry, zi_registry_list *list,
                            zi_error *error) ZI_CHECKED;
 

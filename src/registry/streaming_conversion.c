@@ -399,7 +399,7 @@ static bool start_conversion(zi_streaming_conversion *c, bool *streaming, zi_err
 {
     c->planned = true; /* zi_conversion_free is due in any case */
     if (!zi_conversion_plan(&c->conversion, &c->options, error)) return false;
-    *streaming = !c->conversion.lender && !c->conversion.zeros;
+    *streaming = !c->conversion.reference_checkpoint && !c->conversion.zeros;
     if (!*streaming) return remove_state_folder(c, error);
     c->conversion.work.provider = &c->provider;
     set_positions(c);
@@ -444,7 +444,8 @@ static bool start_after_metadata(void *user, const char *folder, const zi_transf
 /* ---- interface ---- */
 
 bool zi_streaming_conversion_create(const char *work, const zi_import_options *import,
-                                    zi_streaming_conversion **out, zi_error *error)
+                                    const char *tokenizer, zi_streaming_conversion **out,
+                                    zi_error *error)
 {
     zi_streaming_conversion *c = calloc(1, sizeof *c);
     if (c) c->state_folder = zi_path_join(work, ".cache/zimage");
@@ -467,6 +468,7 @@ bool zi_streaming_conversion_create(const char *work, const zi_import_options *i
                                       .layout = import->layout,
                                       .precision = import->precision,
                                       .reference = import->reference,
+                                      .tokenizer = tokenizer,
                                       .threads = import->threads,
                                       .progress = report_conversion,
                                       .user = c};

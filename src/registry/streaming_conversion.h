@@ -12,10 +12,11 @@ typedef struct zi_streaming_conversion zi_streaming_conversion;
 
 /* Prepares the conversion of a download into the folder `work`. import has layout, precision and
  * reference; with import->convert false, the hooks only check after the metadata that the download
- * is a supported model. Both arguments must outlive *out. Creates no file and starts no thread yet.
- * False: out of memory; *out is unchanged. */
+ * is a supported model. tokenizer: the folder of one for a model without; NULL: none. All three
+ * must outlive *out. No file and no thread yet. False: out of memory; *out is unchanged. */
 bool zi_streaming_conversion_create(const char *work, const zi_import_options *import,
-                                    zi_streaming_conversion **out, zi_error *error) ZI_CHECKED;
+                                    const char *tokenizer, zi_streaming_conversion **out,
+                                    zi_error *error) ZI_CHECKED;
 
 /* The hooks for zi_download_with_hooks, owned by the conversion; NULL if the layout cannot be
  * written in a stream (GGUF). With NULL, and for a repository that the hooks do not accept, all is

@@ -6,6 +6,7 @@ layers add nothing.
 
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -367,6 +368,32 @@ class Drawing(Enhancing):
         result = self.good(self.generate("--enhance", "--json", "-q", "--llm", self.chain()))
         first = json.loads(result.stdout.splitlines()[0])
         self.assertEqual(first, {"event": "prompt", "prompt": ANSWER, "original": "a red circle"})
+
+    def test_prompts_of_a_file(self):
+        """The language model is loaded once for all lines, also where they name different image models."""
+        shutil.copytree(MODEL, self.path("other"))
+        self.write("lines", 'a\n{"prompt": "b", "model": "other"}\nc\n')
+        args = ["--prompts", "lines", "-W64", "-H64", "-s1", "--seed", "1", "-o", "%04d.png", "-m", MODEL]
+        template = self.write("t.txt", "Write: {prompt}")
+        result = self.good(self.zimage("generate", "--enhance", "--llm", self.chain(), "--template", template, *args))
+        told = result.stderr.decode()
+        self.assertEqual(told.count("expanding the prompt with the language model in"), 1, told)
+        self.assertEqual(told.count(f"prompt: {ANSWER}\n"), 3, told)
+        for i, prompt in enumerate("abc", 1):
+            infotext = png_infotext(self.read(f"{i:04}.png"))
+            self.assertTrue(infotext.startswith(ANSWER + "\n"), infotext)
+            self.assertIn(f"Original prompt: {prompt},", infotext)
+            self.assertIn("Model: other," if prompt == "b" else "Model: model,", infotext)
+
+    def test_text_encoders_of_a_file(self):
+        """Without a language model that of each line's own image model is taken; again only when that is another one."""
+        shutil.copytree(MODEL, self.path("other"))
+        self.write("lines", 'a\nb\n{"prompt": "c", "model": "other"}\n')
+        result = self.good(self.zimage("generate", "--enhance=try", "--prompts", "lines", "-W64", "-H64", "-s1", "--seed",
+                                       "1", "-o", "%04d.png", "-m", MODEL))
+        told = re.findall("expanding the prompt with the language model in (.*)", result.stderr.decode())
+        self.assertEqual(told, [MODEL, "other"])
+        self.assertEqual(result.stderr.count(b"did not finish"), 3)
 
     def test_failure_stops_before_drawing(self):
         llm = self.chain(ends=False)

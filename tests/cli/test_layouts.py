@@ -90,7 +90,7 @@ class Missing(Case):
         return self.path("alone", "encoder")
 
     def test_parts_of_an_mlx_folder(self):
-        for part, lender in (("vae.safetensors", "--vae"),
+        for part, option in (("vae.safetensors", "--vae"),
                              ("text_encoder.safetensors", "--text-encoder"),
                              ("config.json", "--reference"), ("vae_config.json", "--reference"),
                              ("text_encoder_config.json", "--reference")):
@@ -98,7 +98,7 @@ class Missing(Case):
                 shutil.copytree(MLX, self.path("mlx"), copy_function=shutil.copy)
                 os.chmod(self.path("mlx"), 0o755)
                 os.remove(self.path("mlx", part))
-                self.refuses(1, [part, lender], model="mlx")
+                self.refuses(1, [part, option], model="mlx")
                 self.good(self.generate("--reference", MODEL, model="mlx"))
                 shutil.rmtree(self.path("mlx"))
 

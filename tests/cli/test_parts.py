@@ -197,6 +197,23 @@ class Tokenizers(PartsCase):
         self.assertEqual(list(self.listed()), [REPO])
         self.assertNotIn("tokenizer is that", self.draw(*self.parts, "--reference", MODEL)[1])
 
+    def test_a_download_with_conversion(self):
+        """A repository without a tokenizer gets the cached one, as an import with conversion does."""
+        files = {name: data for name, data in self.add_model().items() if not name.startswith("tokenizer/")}
+        index = json.loads(files["model_index.json"])
+        del index["tokenizer"]
+        files["model_index.json"] = json.dumps(index).encode()
+        self.hub.add("some/model", files)
+        self.refused(self.download("some/model", "--to", "mlx"), 1, "has no tokenizer")
+        self.good(self.download("tokenizer"))
+        for layout, section in ("mlx", "mlx"), ("gguf", "comfyui"):
+            with self.subTest(layout):
+                folder = self.good(self.download("some/model", "--to", layout)).stdout.decode().strip()
+                self.assertIn(section, folder)
+                self.good(self.run_zimage("verify", folder, *self.parts[2:] if layout == "gguf" else []))
+        self.assertEqual(sorted(os.listdir(self.path("models", "mlx", "model", "tokenizer"))),
+                         sorted(os.listdir(TOKENIZER)))
+
     def test_download_again_and_offline(self):
         self.add_model()
         folder = self.good(self.download("tokenizer")).stdout
@@ -401,6 +418,16 @@ class ComfyUI(PartsCase):
         self.assertIn("diffusion_models/z_image_turbo.safetensors is not used: parts of it are missing", told)
         write_vae(self.path("vae.safetensors"))
         self.assertEqual(self.draw(*there, "--vae", "vae.safetensors")[0], self.wanted)
+
+    def test_a_link_to_its_model(self):
+        """Such a model is complete in the list, too, and used when it is the only one."""
+        os.makedirs(self.path("models", "comfyui"))
+        os.symlink(self.path(self.model), self.path("models", "comfyui", "link.safetensors"))
+        self.assertIn("with text_encoders/qwen_3_4b.safetensors, vae/ae.safetensors, ",
+                      self.listed()["comfyui/link.safetensors"]["health"])
+        got, told = self.draw()
+        self.assertEqual(got, self.wanted)
+        self.assertIn("the only complete model", told)
 
     def test_equal_names(self):
         """--vae looks among the VAEs first."""

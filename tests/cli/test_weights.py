@@ -48,12 +48,12 @@ class PadTokens(Converted):
         zeros, told = self.draw(model="m")
         self.assertIn("replaced by zeros", told)
         self.assertNotEqual(zeros, wanted)
-        lent, told = self.draw("--reference", MODEL, model="m")
+        taken, told = self.draw("--reference", MODEL, model="m")
         self.assertIn(f"m: the pad tokens are missing, and are taken from {MODEL}", told)
-        self.assertEqual(lent, wanted)
+        self.assertEqual(taken, wanted)
 
     def test_one_of_two(self):
-        """What is there stays, and the reference lends the other one."""
+        """What is there stays, and the reference has the other one."""
         self.good(self.convert("-q", MODEL, "m", "--to", "mlx"))
         path = self.path("m", "weights.safetensors")
         tensors = read_safetensors(path)

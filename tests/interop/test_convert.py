@@ -77,12 +77,12 @@ class Diffusers(Converted):
     def test_configs_from_shapes(self):
         """All in one, its configs gone: three loaders take what is made of the shapes."""
         single = self.convert(MODEL, "all.safetensors", "--to", "comfyui")
-        lender = pathlib.Path(self.folder.name) / "lender"
-        lender.mkdir()
+        reference = pathlib.Path(self.folder.name) / "reference"
+        reference.mkdir()
         for name in ("tokenizer", "transformer"):
-            (lender / name).symlink_to(MODEL / name)
-        (lender / "model_index.json").symlink_to(MODEL / "model_index.json")
-        bare = self.convert(single, "bare", "--to", "diffusers", "--reference", lender)
+            (reference / name).symlink_to(MODEL / name)
+        (reference / "model_index.json").symlink_to(MODEL / "model_index.json")
+        bare = self.convert(single, "bare", "--to", "diffusers", "--reference", reference)
         got = draw(bare)
         wanted = draw(MODEL)
         self.assertTrue(np.array_equal(got, wanted))

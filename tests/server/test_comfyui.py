@@ -4,6 +4,7 @@ of components in jobs."""
 import json
 import os
 import shutil
+import time
 import unittest
 
 from serving import MODEL, SCHEMAS, Case, Server, path
@@ -186,11 +187,26 @@ class Options(Case):
         return job["params"]["model"]
 
     def test_names(self):
+        usable, parts = self.usable_and_parts(self.server, "comfyui/t.safetensors")
+        self.assertEqual((usable, parts["text_encoder"], parts["vae"]), (True, None, None))
         self.assertEqual(self.image(self.server), "comfyui/t.safetensors")
 
+    def usable_and_parts(self, server, name):
+        """Of the model in a list without rows that are not inspected yet."""
+        while any(row["health"] is None for row in server.get("/api/models").json["models"]):
+            time.sleep(0.05)
+        rows = {row["name"]: row for row in server.get("/api/models").json["models"]}
+        return rows[name]["usable"], rows[name]["parts"]
+
     def test_a_folder(self):
+        """The list says of its model what holds for a job, before any ran."""
         other = Server(self.dir, "--output", "other", "-m", "comfy")
         try:
+            self.assertEqual(self.usable_and_parts(other, "named/z_image_turbo.safetensors"),
+                             (True, {"text_encoder": "text_encoders/qwen_3_4b.safetensors", "vae": "vae/ae.safetensors",
+                                     "tokenizer": True}))
+            self.assertIn("named/z_image_turbo.safetensors",
+                          [row["id"] for row in other.get("/v1/models").json["data"]])
             self.assertEqual(self.image(other), "named/z_image_turbo.safetensors")
             self.assertIn("using text encoder text_encoders/qwen_3_4b.safetensors", other.log())
         finally:

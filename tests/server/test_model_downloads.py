@@ -118,8 +118,8 @@ class Import(Arrivals):
 
     def test_links_within(self):
         shutil.copytree(MODEL, path(self.models, "part"))
-        os.rename(path(self.models, "part", "vae"), path(self.models, "lent"))
-        os.symlink("../lent", path(self.models, "part", "vae"))
+        os.rename(path(self.models, "part", "vae"), path(self.models, "elsewhere"))
+        os.symlink("../elsewhere", path(self.models, "part", "vae"))
         self.ends("import", "done", source="part")
         self.same(path(self.models, "pytorch", "part"))
 

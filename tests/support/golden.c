@@ -69,6 +69,18 @@ const float *zi_golden_floats(const zi_checkpoint *golden, const char *name, ...
     return tensor->data;
 }
 
+bool zi_test_open_part(const char *path, zi_component part, zi_checkpoint **out)
+{
+    zi_layout layout;
+    zi_error error = {0};
+    if (!CHECK_OK(zi_layout_read(path, &layout, &error), error)) return false;
+    bool ok =
+        CHECK_MSG(layout.components[part].path, "%s has no %s", path, zi_component_title(part)) &&
+        CHECK_OK(zi_layout_open_component(&layout, part, out, &error), error);
+    zi_layout_free(&layout);
+    return ok;
+}
+
 bool zi_test_convert(const char *from, const char *to, zi_layout_kind layout,
                      zi_precision precision)
 {

@@ -22,6 +22,10 @@ const zi_tensor *zi_golden_tensor(const zi_checkpoint *golden, const char *name,
     ZI_PRINTF(2, 3);
 const float *zi_golden_floats(const zi_checkpoint *golden, const char *name, ...) ZI_PRINTF(2, 3);
 
+/* Opens the files of a component at a path, for zi_checkpoint_release. False, with a failed check:
+ * they cannot be opened, or the path has no such component. */
+bool zi_test_open_part(const char *path, zi_component part, zi_checkpoint **out);
+
 /* Converts a model; components that it lacks come from tests/data/golden/model. False, with a
  * failed check: it cannot be converted. */
 bool zi_test_convert(const char *from, const char *to, zi_layout_kind layout,

@@ -50,9 +50,9 @@ static void store(const job *j, const char *suffix, zi_dtype type, size_t column
 
 static float largest(const float *x, size_t n)
 {
-    float most = 0;
-    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(x[i]));
-    return most;
+    float max_value = 0;
+    for (size_t i = 0; i < n; i++) max_value = fmaxf(max_value, fabsf(x[i]));
+    return max_value;
 }
 
 /* Rounds the values to a type by zi_narrow, and stores them. */
@@ -285,11 +285,11 @@ static void store_floats(job *j, bool four, size_t group, zi_dtype type, bool ti
     size_t tall = tiled ? (rows + 127) / 128 * 128 : rows;
     bool factored = tiled && four;
     uint8_t *q = calloc(rows, bytes), *scales = calloc(tall, wide);
-    float most = four ? 6 : 448, factor = 1;
+    float max_value = four ? 6 : 448, factor = 1;
     if (factored) factor = largest(j->values, j->rows * j->columns) / (6 * 448);
     for (size_t g = 0; g < j->rows * groups; g++) {
         float *x = j->values + g * group, scale;
-        uint8_t code = narrow_scale(type, largest(x, group) / most / factor, &scale);
+        uint8_t code = narrow_scale(type, largest(x, group) / max_value / factor, &scale);
         scales[tiled ? tiled_place(g / groups, g % groups, groups) : g] = code;
         scale = factor * scale;
         for (size_t i = 0; i < group; i++) {

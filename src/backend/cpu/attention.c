@@ -16,14 +16,14 @@ typedef struct {
     const attention_args *args;
     const zi_kernels *kernels;
     size_t head, kv_head;
-    size_t query, queries; /* first one and how many */
-    size_t wide;           /* dim rounded up to whole panels */
-    float *panels;         /* of the queries: [QUERY_BLOCK + mr, dim] */
-    float *weights;        /* of a block's weights: [QUERY_BLOCK + mr, KEY_BLOCK] */
-    float *keys, *values;  /* one panel of each */
-    float *scores;         /* [QUERY_BLOCK, KEY_BLOCK] */
-    float *sums;           /* [QUERY_BLOCK, wide], weighted values so far */
-    float *most, *totals;  /* [QUERY_BLOCK], largest score and sum of exponentials so far */
+    size_t query, queries;     /* first one and how many */
+    size_t wide;               /* dim rounded up to whole panels */
+    float *panels;             /* of the queries: [QUERY_BLOCK + mr, dim] */
+    float *weights;            /* of a block's weights: [QUERY_BLOCK + mr, KEY_BLOCK] */
+    float *keys, *values;      /* one panel of each */
+    float *scores;             /* [QUERY_BLOCK, KEY_BLOCK] */
+    float *sums;               /* [QUERY_BLOCK, wide], weighted values so far */
+    float *max_value, *totals; /* [QUERY_BLOCK], largest score and sum of exponentials so far */
 } block;
 
 /* Returns where the next `count` floats of a memory begin, and adds count to *taken, the floats
@@ -49,7 +49,7 @@ static size_t carve_buffers(block *b, const zi_kernels *kernels, size_t dim, flo
     b->values = carve(memory, &taken, KEY_BLOCK * nr);
     b->scores = carve(memory, &taken, QUERY_BLOCK * KEY_BLOCK);
     b->sums = carve(memory, &taken, QUERY_BLOCK * b->wide);
-    b->most = carve(memory, &taken, QUERY_BLOCK);
+    b->max_value = carve(memory, &taken, QUERY_BLOCK);
     b->totals = carve(memory, &taken, QUERY_BLOCK);
     return taken;
 }
@@ -126,13 +126,13 @@ static void quantize_key(float *key, size_t dim)
     float scales[2 * ZI_MAX_HEAD / GROUP], *biases = scales + dim / GROUP;
     for (size_t g = 0; g < dim / GROUP; g++) {
         const float *x = key + g * GROUP;
-        float most = largest_magnitude(x, GROUP), inverse = inverse_scale(most, Q_MAX);
+        float max_value = largest_magnitude(x, GROUP), inverse = inverse_scale(max_value, Q_MAX);
         if (inverse > 0) /* then all values are finite */
             for (size_t i = 0; i < GROUP; i++)
                 bytes[g * GROUP + i] = (uint8_t)(int)(x[i] * inverse + (ZERO + 0.5f));
         else
             memset(bytes + g * GROUP, ZERO, GROUP);
-        scales[g] = most / Q_MAX;
+        scales[g] = max_value / Q_MAX;
         biases[g] = -ZERO * scales[g];
     }
     memcpy(key, bytes, dim);
@@ -214,20 +214,21 @@ static void hide_future(const block *b, size_t key, size_t keys)
     }
 }
 
-/* Replaces scores by exp((score - most) / sqrt(dim)), where most is the row's largest score so far,
- * and sets b->most to it. Scales b->totals and b->sums down to the new most, then adds each row's
- * new weights to its b->totals. A row needs a score above -infinity, in this or an earlier call. */
+/* Replaces scores by exp((score - max_value) / sqrt(dim)), where max_value is the row's largest
+ * score so far, and sets b->max_value to it. Scales b->totals and b->sums down to the new one, then
+ * adds each row's new weights to its b->totals. A row needs a score above -infinity, in this or an
+ * earlier call. */
 static void weigh_scores(const block *b, size_t keys)
 {
     float factor = (float)(1.0 / sqrt((double)b->args->dim));
     for (size_t i = 0; i < b->queries; i++) {
         float *row = b->scores + i * KEY_BLOCK;
-        float most = b->kernels->max(row, keys);
-        if (most < b->most[i]) most = b->most[i];
-        float shrink = expf((b->most[i] - most) * factor);
-        b->totals[i] = b->totals[i] * shrink + b->kernels->exp_sum(row, most, factor, keys);
+        float max_value = b->kernels->max(row, keys);
+        if (max_value < b->max_value[i]) max_value = b->max_value[i];
+        float shrink = expf((b->max_value[i] - max_value) * factor);
+        b->totals[i] = b->totals[i] * shrink + b->kernels->exp_sum(row, max_value, factor, keys);
         if (shrink != 1.0f) b->kernels->scale(b->sums + i * b->wide, shrink, b->wide);
-        b->most[i] = most;
+        b->max_value[i] = max_value;
     }
 }
 
@@ -263,7 +264,7 @@ static void attention_task(void *context, size_t task, size_t worker)
     block b = block_of_task(job, task, worker);
     memset(b.sums, 0, b.queries * b.wide * sizeof *b.sums);
     for (size_t i = 0; i < b.queries; i++) {
-        b.most[i] = -INFINITY;
+        b.max_value[i] = -INFINITY;
         b.totals[i] = 0;
     }
     (args->integer ? quantize_queries : pack_queries)(&b);

@@ -91,8 +91,8 @@ static void plan_scratch(zi_exec *base, zi_arena *arena, zi_exec_limits limits)
     cpu_exec *exec = exec_of(base);
     size_t linear = linear_scratch(exec->kernels);
     size_t attention = attention_scratch(exec->kernels, limits.head_dim);
-    size_t conv = conv_scratch(exec->kernels), most = linear > attention ? linear : attention;
-    exec->scratch_stride = round_up(most > conv ? most : conv, 16);
+    size_t conv = conv_scratch(exec->kernels), larger = linear > attention ? linear : attention;
+    exec->scratch_stride = round_up(larger > conv ? larger : conv, 16);
     exec->scratch =
         floats_of(zi_arena_floats(arena, zi_pool_threads(exec->pool), exec->scratch_stride));
     exec->packed = floats_of(zi_arena_floats(arena, 1, linear_packed(exec->kernels, limits.depth)));

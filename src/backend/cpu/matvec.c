@@ -158,16 +158,16 @@ static void attend_task(void *context, size_t task, size_t worker)
     const float *q = args->q + (t * args->heads + head) * dim;
     float *out = args->out + (t * args->heads + head) * dim;
     float *scores = worker_scratch(job->exec, worker), *sums = scores + KEY_BLOCK;
-    float factor = (float)(1.0 / sqrt((double)dim)), most = -INFINITY, total = 0;
+    float factor = (float)(1.0 / sqrt((double)dim)), max_value = -INFINITY, total = 0;
     memset(sums, 0, dim * sizeof *sums);
     for (size_t key = 0; key < end; key += KEY_BLOCK) {
         size_t keys = smaller(KEY_BLOCK, end - key);
         kernels->dot_rows(ZI_F32, args->k + key * ld + kv, ld * sizeof *args->k, keys, q, dim,
                           scores);
-        float before = most, highest = kernels->max(scores, keys);
-        most = highest > most ? highest : most;
-        float shrink = expf((before - most) * factor);
-        total = total * shrink + kernels->exp_sum(scores, most, factor, keys);
+        float before = max_value, highest = kernels->max(scores, keys);
+        max_value = highest > max_value ? highest : max_value;
+        float shrink = expf((before - max_value) * factor);
+        total = total * shrink + kernels->exp_sum(scores, max_value, factor, keys);
         if (shrink != 1.0f) kernels->scale(sums, shrink, dim);
         add_weighted_values(scores, keys, args->v + key * ld + kv, ld, dim, sums);
     }
