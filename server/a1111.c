@@ -218,8 +218,7 @@ static zi_handler_result set_options(zi_server_request *req)
     return ok ? reply_null(req) : zi_a1111_reply_error(req, &http_error);
 }
 
-/* GET cmd-flags: the port, whether a host to listen on was given (listen, a bool), and the models
- * folder (ckpt_dir). */
+/* GET cmd-flags: the port, whether a host to listen on was given (listen, a bool). */
 static zi_handler_result get_cmd_flags(zi_server_request *req)
 {
     zi_server *s = req->server;
@@ -229,7 +228,7 @@ static zi_handler_result get_cmd_flags(zi_server_request *req)
     cJSON_AddNullToObject(json, "api_auth");
     cJSON_AddBoolToObject(json, "listen", s->options.host != NULL);
     cJSON_AddNumberToObject(json, "port", port ? atoi(port + 1) : 0);
-    cJSON_AddStringToObject(json, "ckpt_dir", s->options.registry.folder);
+    cJSON_AddNullToObject(json, "ckpt_dir"); /* clients must not see folders of the server */
     return zi_reply_json(req, 200, json);
 }
 

@@ -97,6 +97,9 @@ zi_handler_result zi_reply_error(zi_server_request *req, unsigned status, const 
                                  const char *format, ...) ZI_PRINTF(4, 5);
 /* Replies with an error that a function has filled in, as zi_reply_error does. */
 zi_handler_result zi_reply_http_error(zi_server_request *req, const zi_http_error *http_error);
+/* Replies with an error of the library, as zi_reply_http_error does, but with this status. */
+zi_handler_result zi_reply_library_error(zi_server_request *req, unsigned status,
+                                         const zi_error *error);
 /* Replies 204 No Content. */
 zi_handler_result zi_reply_nothing(zi_server_request *req);
 

@@ -97,11 +97,11 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_open
     zi_text_puts(&out, "]}");
     if (ok) return zi_compat_reply_json_text(req, &out);
     zi_text_free(&out);
-    return zi_reply_error(req, 500, NULL, "%s", error.text);
+    return zi_reply_library_error(req, 500, &error);
 }
 
-/* Fills *why for a job that has ended without images, by its state: it was cancelled (409), all its
- * images were skipped (ZI_JOB_DONE, 409), or it has no record any more (ZI_JOB_UNKNOWN, 500). For a
+/* Fills *why for a job that has ended without images, by its state: it was cancelled (409), its
+ * images were deleted (ZI_JOB_DONE, 409), or it has no record any more (ZI_JOB_UNKNOWN, 500). For a
  * failed job *why stays as it is: its error is there. */
 static void set_no_images_error(zi_job_state state, zi_http_error *why)
 {

@@ -169,6 +169,15 @@ zi_handler_result zi_reply_http_error(zi_server_request *req, const zi_http_erro
                           "%s", http_error->text);
 }
 
+zi_handler_result zi_reply_library_error(zi_server_request *req, unsigned status,
+                                         const zi_error *error)
+{
+    zi_http_error http_error;
+    zi_http_error_from(&http_error, NULL, NULL, error);
+    http_error.status = status;
+    return zi_reply_http_error(req, &http_error);
+}
+
 zi_handler_result zi_reply_nothing(zi_server_request *req)
 {
     return zi_reply(req, MHD_HTTP_NO_CONTENT,
