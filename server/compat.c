@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- jobs ---- */
 
@@ -158,6 +159,12 @@ static bool name_matches(const char *requested, const char *name)
     return same;
 }
 
+/* Whether a client means the default model by a name. */
+static bool means_default(const char *name)
+{
+    return !strcasecmp(name, "default") || !strcmp(name, "sd-cpp-local");
+}
+
 char *zi_compat_find_model(zi_server *server, const char *requested)
 {
     zi_registry_list list;
@@ -173,6 +180,7 @@ char *zi_compat_find_model(zi_server *server, const char *requested)
         if (zi_model_can_generate(&list.entries[i]) && name_matches(text, list.entries[i].name))
             found = strdup(list.entries[i].name);
     zi_registry_list_free(&list);
+    if (!found && means_default(text)) found = zi_models_default_name(server);
     free(text);
     return found;
 }

@@ -42,18 +42,19 @@ static int json_int(const cJSON *object, const char *name)
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
-/* Appends {"url": ...} of an image in the requested format on this server: http, under the Host
- * that the client used, or if it sent none, server->url. */
+/* Appends {"url": ...} of an image in the requested format on this server, which needs no API
+ * key. */
 static void append_url(zi_server_request *req, const zi_openai_request *r, const char *id,
                        zi_text *out)
 {
-    const char *host = zi_server_request_header(req, "Host");
-    char url[600];
-    snprintf(url, sizeof url, "%s%.400s/api/images/%s/file?format=%s&quality=%d",
-             host ? "http://" : "", host ? host : req->server->url, id,
-             zi_openai_formats[r->format], jpeg_quality(r));
+    zi_text url;
+    bool png = format_of(r) == ZI_FORMAT_PNG;
+    zi_text_init(&url, 1 << 12);
+    zi_server_request_image_link(req, id, zi_openai_formats[r->format], png ? 0 : jpeg_quality(r),
+                                 &url);
     cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "url", url);
+    cJSON_AddStringToObject(json, "url", url.failed ? "" : url.data);
+    zi_text_free(&url);
     zi_compat_append_open_object(json, out);
     zi_text_puts(out, "}");
 }

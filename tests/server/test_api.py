@@ -124,6 +124,11 @@ class Operations(Api):
             with open(path(GOLDEN, "..", "metadata", name), "rb") as file:
                 recipe = call("POST", "/api/recipe", 200, raw=file.read()).json
             self.assertEqual(recipe["fields"] is None, name in ("comfyui-workflow.png", "jis.png"))
+        link = image["link"].rsplit("/", 1)[1]
+        linked = call("GET", "/api/images/{id}/link/{token}", 200, id=ids[0], token=link)
+        self.assertEqual(linked.body, call("GET", "/api/images/{id}/file", 200, id=ids[0]).body)
+        call("GET", "/api/images/{id}/link/{token}", 404, id=ids[0], token="0" * 32 + ".png")
+        self.parts(call, ids[0])
         thumbnail = call("GET", "/api/images/{id}/thumbnail", 200, id=ids[0])
         self.assertEqual(self.server.get(f"/api/images/{ids[0]}/thumbnail").body, thumbnail.body)
         call("DELETE", "/api/images/{id}", 204, id=ids[0])
@@ -132,6 +137,30 @@ class Operations(Api):
             self.refused(self.server.get(f"/api/images/{ids[0]}{what}"), 404)
         self.assertEqual([name for name in os.listdir(path(self.dir, "output"))
                           if name.endswith(".png")], [ids[1] + ".png"])
+
+    def parts(self, call, image):
+        """A download that was interrupted goes on where it stopped."""
+        for query in "", "?format=jpeg&quality=80":
+            whole = call("GET", "/api/images/{id}/file", 200, id=image, query=query)
+            size, etag = len(whole.body), whole.headers["ETag"]
+            self.assertEqual(whole.headers["Accept-Ranges"], "bytes")
+            self.assertIn(f'filename="zimage-{image}.', whole.headers["Content-Disposition"])
+            for wanted, begin, end in (("0-", 0, size), ("100-", 100, size), ("7-99", 7, 100), ("-10", size - 10, size),
+                                       (f"{size - 1}-", size - 1, size), ("5-999999999", 5, size), (f"-{size + 1}", 0, size)):
+                part = call("GET", "/api/images/{id}/file", 206, id=image, query=query,
+                            headers={"Range": f"bytes={wanted}", "If-Range": etag})
+                self.assertEqual(part.body, whole.body[begin:end], wanted)
+                self.assertEqual(part.headers["Content-Range"], f"bytes {begin}-{end - 1}/{size}")
+                self.assertEqual(part.headers["Content-Disposition"], whole.headers["Content-Disposition"])
+            for wanted in f"{size}-", "-0", "99999999999-":
+                part = call("GET", "/api/images/{id}/file", 416, id=image, query=query,
+                            headers={"Range": f"bytes={wanted}"})
+                self.assertEqual(part.headers["Content-Range"], f"bytes */{size}")
+            for headers in ({"Range": "bytes=5-", "If-Range": '"other"'}, {"Range": "bytes=9-5"}, {"Range": "lines=1-"},
+                            {"Range": "bytes=1-2,4-5"}, {"Range": "bytes=" + "9" * 30 + "-"}, {"Range": "bytes=-"}):
+                got = call("GET", "/api/images/{id}/file", 200, id=image, query=query, headers=headers)
+                self.assertEqual(got.body, whole.body, headers)
+            call("GET", "/api/images/{id}/file", 304, id=image, query=query, headers={"If-None-Match": etag})
 
     def import_file(self, call):
         source = path(GOLDEN, "comfyui", "split_diffusion_model_fp8_e4m3fn.safetensors")
@@ -345,14 +374,64 @@ class Requests(Api):
 
     def test_methods(self):
         for template, item in OPENAPI["paths"].items():
-            url = fill(template, id="0", name="demo")
+            url = fill(template, id="0", name="demo", token="0")
             allowed = {m.upper() for m in item if m != "parameters"}
             reply = self.server.request("PATCH", url)
             self.refused(reply, 405)
             self.assertEqual(set(reply.headers["Allow"].split(", ")), allowed, template)
+            reply = self.server.request("OPTIONS", url)
+            self.assertEqual((reply.status, reply.body), (204, b""))
+            more = {"OPTIONS", "HEAD"} if "GET" in allowed else {"OPTIONS"}
+            self.assertEqual(set(reply.headers["Allow"].split(", ")), allowed | more, template)
         self.refused(self.server.get("/api/none"), 404)
-        head = self.server.request("HEAD", "/api/health")
-        self.assertEqual((head.status, head.body), (200, b""))
+        self.refused(self.server.request("OPTIONS", "/api/none"), 404)
+        for url in "/api/health", "/", "/v1/models", "/models", "//sdapi//v1//options/":
+            head = self.server.request("HEAD", url)
+            self.assertEqual((head.status, head.body), (200, b""), url)
+
+    def test_paths_that_clients_make(self):
+        """Doubled slashes, one too many at the end, and OpenAI's paths without /v1."""
+        for url, like in (("//", "/"), ("//api//jobs", "/api/jobs"), ("/api/jobs/", "/api/jobs"), ("/v1/models/", "/v1/models"),
+                          ("//v1/models", "/v1/models"), ("/models", "/v1/models"), ("/models/demo/", "/v1/models/demo"),
+                          ("/sdapi/v1//samplers", "/sdapi/v1/samplers"), ("/api/models//demo", "/api/models/demo")):
+            for method in "GET", "HEAD", "OPTIONS", "PATCH":
+                got, wanted = self.server.request(method, url), self.server.request(method, like)
+                self.assertEqual((got.status, got.body), (wanted.status, wanted.body), url)
+                self.assertLess(wanted.status, 406)
+        reply = self.server.request("POST", "//images/generations/", {"prompt": "a", "model": "none"})
+        self.assertEqual((reply.status, reply.json["error"]["code"]), (404, "model_not_found"))
+
+    def test_the_right_path(self):
+        """A 404 names the path that was meant."""
+        for url, right in (("/v1/v1/models", "/v1/models"), ("/openai/v1/models", "/v1/models"), ("/api/v1/models", "/v1/models"),
+                           ("/txt2img", "/sdapi/v1/txt2img"), ("/sdapi/txt2img", "/sdapi/v1/txt2img"), ("/sdapi/v2/progress", "/sdapi/v1/progress"),
+                           ("/jobs", "/api/jobs"), ("/health", "/api/health"), ("/v1/images/generation", "/v1/images/generations"),
+                           ("/v1/image/generations", "/v1/images/generations"), ("/generations", None), ("/v1/images/edits", None),
+                           ("/favicon.ico", None), ("/" + "a" * 5000, None), ("/jobs/ab12", None)):
+            reply = self.server.get(url)
+            self.assertEqual(reply.status, 404)
+            text = reply.body.decode()
+            if right:
+                self.assertIn(f"use {right}, or see", text, url)
+            else:
+                self.assertIn("no such path; GET /api/openapi.json describes", text, url)
+
+    def test_nul_in_a_text(self):
+        """It would end the text there, and the rest would be ignored in silence."""
+        for url, body, field in (
+                ("/api/jobs", '{"kind": "generate", "params": {"prompt": "a\\u0000b"}}', "prompt"),
+                ("/api/jobs", '{"kind": "generate", "params": {"prompt": "a", "negative" : "\\u0000"}}', "negative"),
+                ("/api/enhance", '{"prompt": "\\\\\\u0000"}', "prompt"),
+                ("/api/jobs", '{"kind": "generate", "params": {"pro\\u0000mpt": "a"}}', "pro\\u0000mpt")):
+            message = self.refused(self.server.request("POST", url, raw=body, headers={"Content-Type": "application/json"}), 400, field)
+            self.assertIn("NUL", message)
+        for url in "/v1/images/generations", "/sdapi/v1/txt2img":
+            reply = self.server.request("POST", url, raw='{"prompt": "a\\u0000b"}', headers={"Content-Type": "application/json"})
+            self.assertEqual(reply.status, 400)
+            self.assertIn("prompt: has the character NUL", reply.body.decode())
+        # A backslash and u0000 is none.
+        job = self.server.submit(prompt="a\\u0000b", model="demo", steps=1, width=32, height=32)
+        self.assertEqual(self.server.wait(job)["params"]["prompt"], "a\\u0000b")
 
     def test_wrong_fields(self):
         for field, params in (

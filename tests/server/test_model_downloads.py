@@ -256,8 +256,14 @@ class Download(FromHub):
         self.assertIn("there already", job["error"]["message"])
 
     def test_cancel_and_resume(self):
+        self.cancel_and_resume("Z-Image-Turbo")
+
+    def test_cancel_and_resume_under_a_name(self):
+        self.cancel_and_resume("mine", name="mine")
+
+    def cancel_and_resume(self, folder, **params):
         self.hub.rate = 200000
-        job = self.server.submit("download")
+        job = self.server.submit("download", **params)
         stream = Stream(self.server, f"/api/jobs/{job}/events")
         for event in stream:
             if event.name == "progress" and (event.data["progress"]["bytes_done"] or 0) > 100000:
@@ -269,8 +275,8 @@ class Download(FromHub):
         self.hub.rate = None
         before = self.hub.sent()
         self.assertGreater(before, 100000)
-        self.ends("download", "done")
-        self.same(path(self.models, "pytorch", "Z-Image-Turbo"))
+        self.ends("download", "done", **params)
+        self.same(path(self.models, "pytorch", folder))
         whole = sum(map(len, self.repo.files.values()))
         self.assertLess(self.hub.sent(), whole + before)  # some of it was not sent again
 
