@@ -396,7 +396,7 @@ static zi_handler_result reply_when_done(zi_server_request *req)
     zi_handler_result result;
     if (!zi_compat_job_ended(req, &state, &why, &result)) return result;
     if (state == ZI_JOB_FAILED) return zi_a1111_reply_error(req, &why);
-    /* As in A1111, an interrupted job returns the images that were finished. */
+    /* As in A1111, an interrupted job returns the images so far, the last one as it then was. */
     zi_job_status status;
     zi_jobs_status(req->server->jobs, req->job, &status, NULL);
     if (status.state == ZI_JOB_UNKNOWN) {

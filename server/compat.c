@@ -14,8 +14,10 @@
 bool zi_compat_submit(zi_server_request *req, const zi_job_request *request,
                       zi_http_error *http_error)
 {
+    zi_job_request own = *request;
+    own.a1111 = !strcmp(req->api->prefix, "/sdapi/");
     req->cancel_job = true;
-    return zi_jobs_submit(req->server->jobs, request, &req->job, http_error);
+    return zi_jobs_submit(req->server->jobs, &own, &req->job, http_error);
 }
 
 /* Gives an error of the field `negative`, whose text begins with that name, the name that both APIs

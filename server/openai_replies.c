@@ -112,8 +112,7 @@ static void set_no_images_error(zi_job_state state, zi_http_error *why)
             "the job was cancelled before its first image was finished; send the request again");
     if (state == ZI_JOB_DONE)
         zi_http_error_set(why, 409, NULL,
-                          "there is no image, since a client skipped all images of the job (POST "
-                          "/sdapi/v1/skip); send the request again");
+                          "the job has ended without an image; send the request again");
     if (state == ZI_JOB_UNKNOWN) zi_http_error_forgotten_job(why);
 }
 
