@@ -136,9 +136,10 @@ int cmd_serve(int argc, char **argv)
          NULL},
         {"public-url", 0, ZI_OPTION_TEXT, &o.public_url, 0, 0, "URL",
          "URL by which clients reach the server, for the links to images", NULL},
-        {"trusted-proxy", 0, ZI_OPTION_LIST, &proxies, 0, 0, "ADDRESS[/BITS]",
-         "use the headers X-Forwarded-For, -Host and -Proto of this proxy; may be given several "
-         "times",
+        {"trusted-proxy", 0, ZI_OPTION_LIST, &proxies, 0, 0, "ADDRESS",
+         "use the headers X-Forwarded-For, -Host and -Proto of this proxy, or of a network of "
+         "proxies "
+         "(ADDRESS/BITS); may be given several times",
          NULL},
         zi_models_option(&folder),
         {"output", 'o', ZI_OPTION_TEXT, &o.output, 0, 0, "DIR",
