@@ -1,4 +1,5 @@
 #include "base/json_nul.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -32,5 +33,6 @@ bool zi_json_find_nul(const char *json, char *name, size_t size)
         length = (size_t)(end - begin - 1);
     }
     snprintf(name, size, "%.*s", key ? (int)length : 8, key ? key : "the text");
+    for (size_t end = strlen(name); end && !zi_utf8_valid(name, end);) name[--end] = 0;
     return nul;
 }

@@ -335,9 +335,9 @@ class A1111(Case):
     def test_the_image_so_far(self):
         """It is what the latents were heading for: nearer to the image than to noise."""
         body = dict(WHOLE, width=128, height=128, seed=3, cfg_scale=1)
-        whole = self.pixels(self.post("txt2img", dict(body, steps=100))["images"][0])
-        thread, replies = self.in_the_background(**dict(body, steps=100, n_iter=16))
-        self.until(lambda p: p["state"]["sampling_step"] >= 40)
+        whole = self.pixels(self.post("txt2img", dict(body, steps=40))["images"][0])
+        thread, replies = self.in_the_background(**dict(body, steps=40, n_iter=8))
+        self.until(lambda p: p["state"]["sampling_step"] >= 16)
         self.post("interrupt")
         thread.join()
         so_far = self.pixels(replies[0].json["images"][0])
@@ -355,7 +355,7 @@ class A1111(Case):
 
     def test_other_apis_jobs(self):
         """Interrupt, skip and progress are about this API's jobs alone."""
-        job = self.server.submit(model="demo", width=256, height=256, steps=60)
+        job = self.server.submit(model="demo", width=256, height=256, steps=30)
         while not self.server.get(f"/api/jobs/{job}").json["progress"]:
             time.sleep(0.02)
         idle = self.get("progress")

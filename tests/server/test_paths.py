@@ -39,8 +39,9 @@ class Paths(Case):
                 ("/api/jobs", '{"kind": "generate", "params": {"prompt": "a\\u0000b"}}', "prompt"),
                 ("/api/jobs", '{"kind": "generate", "params": {"prompt": "a", "negative" : "\\u0000"}}', "negative"),
                 ("/api/enhance", '{"prompt": "\\\\\\u0000"}', "prompt"),
-                ("/api/jobs", '{"kind": "generate", "params": {"pro\\u0000mpt": "a"}}', "pro\\u0000mpt")):
-            message = self.refused(self.server.request("POST", url, raw=body, headers={"Content-Type": "application/json"}), 400, field)
+                ("/api/jobs", '{"kind": "generate", "params": {"pro\\u0000mpt": "a"}}', "pro\\u0000mpt"),
+                ("/api/jobs", '{"x%s\\u0000": 1}' % (40 * "é"), "x" + 31 * "é")):
+            message = self.refused(self.server.request("POST", url, raw=body.encode(), headers={"Content-Type": "application/json"}), 400, field)
             self.assertIn("NUL", message)
         for url in "/v1/images/generations", "/sdapi/v1/txt2img":
             reply = self.server.request("POST", url, raw='{"prompt": "a\\u0000b"}', headers={"Content-Type": "application/json"})
