@@ -87,8 +87,17 @@ typedef enum {
     ZI_OPTION_SEED,   /* uint64_t, all of its range; -1: as if it were not given */
     ZI_OPTION_CHOICE, /* int: the index of the given word in argument, as in "auto|exact|fast" */
     /* int: 1 for --name alone, 2 and up for --name=WORD by WORD's index in argument */
-    ZI_OPTION_LEVEL
+    ZI_OPTION_LEVEL,
+    ZI_OPTION_LIST /* zi_option_list: may be given several times, or with commas between values */
 } zi_option_kind;
+
+enum { ZI_MAX_LIST = 64 };
+
+/* The values of a ZI_OPTION_LIST, owned by it; a NULL ends them. */
+typedef struct {
+    char *items[ZI_MAX_LIST + 1];
+    size_t count;
+} zi_option_list;
 
 typedef struct {
     const char *name; /* the long name without dashes; NULL ends a table */
@@ -127,6 +136,9 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
  * which leave the value alone, as they do for a level. False: *error is set, with the option's name
  * as the subject. */
 bool zi_option_set(const zi_option *option, const char *text, zi_error *error) ZI_CHECKED;
+
+/* Frees the values of a list and empties it. */
+void zi_option_list_free(zi_option_list *list);
 
 /* Whether the last zi_options_parse found the option of that long name on the command line. */
 bool zi_option_on_command_line(const char *name);

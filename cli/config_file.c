@@ -235,6 +235,7 @@ static const struct {
     {{{"prompts", NULL}, {"prompt", NULL}}, false},
     {{{"prompts", NULL}, {"random-prompt", NULL}}, false},
     {{{"no-clobber", NULL}, {"overwrite", NULL}}, false},
+    {{{"api-key", NULL}, {"api-key-file", NULL}}, false},
     {{{"verbose", NULL}, {"quiet", NULL}}, false},
     {{{"preview", "kitty"}, {"json", NULL}}, false},
     {{{"preview", "iterm2"}, {"json", NULL}}, false},

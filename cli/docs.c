@@ -218,7 +218,8 @@ static void print_zsh_option(const zi_option *o)
     if (o->letter)
         printf("            '(-%c --%s)'{-%c,--%s}'[", o->letter, o->name, o->letter, o->name);
     else
-        printf("            '--%s%s[", o->name, o->kind == ZI_OPTION_LEVEL ? "=-" : "");
+        printf("            '%s--%s%s[", o->kind == ZI_OPTION_LIST ? "*" : "", o->name,
+               o->kind == ZI_OPTION_LEVEL ? "=-" : "");
     print_zsh_text(o->help, "[]:"); /* _arguments */
     putchar(']');
     if (o->kind != ZI_OPTION_FLAG) {

@@ -125,6 +125,29 @@ static bool set_level(const zi_option *option, const char *text, zi_error *error
     return true;
 }
 
+/* Appends the values in text, with commas between them, to *(zi_option_list *)option->value. False:
+ * too many, or out of memory; *error is set, and some may be appended. */
+static bool add_to_list(const zi_option *option, const char *text, zi_error *error)
+{
+    zi_option_list *list = option->value;
+    for (const char *end; text; text = *end ? end + 1 : NULL) {
+        end = text + strcspn(text, ",");
+        if (list->count == ZI_MAX_LIST)
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                                "has more than %d values; leave some out", ZI_MAX_LIST);
+        list->items[list->count] = strndup(text, (size_t)(end - text));
+        if (!list->items[list->count]) return zi_error_no_memory(error, strlen(text));
+        list->count++;
+    }
+    return true;
+}
+
+void zi_option_list_free(zi_option_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) free(list->items[i]);
+    *list = (zi_option_list){.count = 0};
+}
+
 /* Sets *option->given (unless given is NULL), also before a failure, and parses text by the
  * option's kind into *option->value, which borrows the text of a ZI_OPTION_TEXT. text may be NULL
  * for a level; a flag ignores it. False: *error is set, the value unchanged. */
@@ -148,6 +171,8 @@ static bool set_option(const zi_option *option, const char *text, zi_error *erro
         return set_choice(option, text, error);
     case ZI_OPTION_LEVEL:
         return set_level(option, text, error);
+    case ZI_OPTION_LIST:
+        return add_to_list(option, text, error);
     }
     return true;
 }

@@ -2,6 +2,7 @@
  * with one a line. */
 #include "generate.h"
 
+#include "base/json_nul.h"
 #include "base/file.h"
 #include "base/tables.h"
 #include "base/text.h"
@@ -243,6 +244,12 @@ static bool read_job(zi_generate_job *job, zi_error *error)
             "begins with {, so it must be a JSON object, but it is not valid JSON from byte %d on; "
             "correct it, or write a prompt that begins with { as {\"prompt\": \"{...\"}",
             end ? (int)(end - job->text) + 1 : 1);
+    char name[64];
+    if (zi_json_find_nul(job->text, name, sizeof name))
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, NULL, "prompts",
+                               "\"%s\" has the character NUL (\\u0000), at which programs end a "
+                               "text; remove it",
+                               name);
     return apply_json(job, error);
 }
 

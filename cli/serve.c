@@ -1,11 +1,13 @@
 /* zimage serve: runs the HTTP server. */
 #include "cli.h"
 
+#include "base/file.h"
 #include "server/server.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Waits for one of the signals and takes it; repeats after errors. They must be blocked in all
  * threads, so that none is lost. */
@@ -37,9 +39,9 @@ static void print_model_notes(const zi_server_options *o, const zi_user_registry
     zi_resolved_model_free(&found);
 }
 
-/* Blocks the signals SIGINT, SIGTERM and SIGHUP for good, starts a server, prints notes and its URL
- * (to standard output), waits for one of them and stops the server. models: for the notes. False:
- * it did not start; *error is set. */
+/* Blocks the signals SIGINT, SIGTERM and SIGHUP for good, starts a server, prints notes and its
+ * URLs (to standard output), waits for one of them and stops the server. models: for the notes.
+ * False: it did not start; *error is set. */
 static bool run_server(const zi_server_options *o, const zi_user_registry *models, zi_error *error)
 {
     zi_server *server = NULL;
@@ -48,9 +50,32 @@ static bool run_server(const zi_server_options *o, const zi_user_registry *model
     if (!zi_server_start(o, &server, error)) return false;
     print_model_notes(o, models);
     puts(zi_server_url(server));
+    if (o->public_url) puts(o->public_url);
     zi_flush_output();
     wait_for_signal(&signals);
     zi_server_stop(server);
+    return true;
+}
+
+/* Reads the API key from a file, without the line end behind it; path NULL leaves *key as it is.
+ * *text, which *key then points to, is for the caller to free, also after a failure. False: *error
+ * is set; the file cannot be read, or has no key. */
+static bool read_key_file(const char *path, const char **key, char **text, zi_error *error)
+{
+    enum { MAX_FILE = 1 << 16 };
+    size_t size;
+    *text = NULL;
+    if (!path) return true;
+    if (!zi_file_read(path, MAX_FILE, text, &size, error)) return false;
+    while (size && strchr("\r\n", (*text)[size - 1])) size--;
+    (*text)[size] = 0;
+    if (!size)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "is empty; write the API key into it, on one line");
+    if (strcspn(*text, "\r\n") != size)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "has several lines, or a NUL byte; write the API key alone into it");
+    *key = *text;
     return true;
 }
 
@@ -80,15 +105,37 @@ static bool resolve_model_and_serve(zi_server_options *o, const char *folder, co
 int cmd_serve(int argc, char **argv)
 {
     zi_server_options o = {.port = 7860, .output = "output"};
-    const char *model = NULL, *folder = NULL;
+    const char *model = NULL, *folder = NULL, *key_file = NULL;
+    char *key_text = NULL;
+    zi_option_list origins = {.count = 0}, hosts = {.count = 0}, proxies = {.count = 0};
     o.engine.scratch = getenv("TMPDIR");
     const zi_option options[] = {
         {"host", 0, ZI_OPTION_TEXT, &o.host, 0, 0, "ADDRESS",
          "address to listen on (127.0.0.1: this machine only)", NULL},
         {"port", 'p', ZI_OPTION_INT, &o.port, 0, 65535, "N", "port (7860); 0: any free one", NULL},
-        {"api-key", 0, ZI_OPTION_TEXT, &o.key, 0, 0, "KEY", "API key that clients must send", NULL},
+        {"api-key", 0, ZI_OPTION_TEXT, &o.key, 0, 0, "KEY",
+         "API key that clients must send; other users of this machine can see it here, but not in "
+         "ZIMAGE_API_KEY or a file",
+         NULL},
+        {"api-key-file", 0, ZI_OPTION_TEXT, &key_file, 0, 0, "FILE", "read the API key from a file",
+         NULL},
         {"insecure", 0, ZI_OPTION_FLAG, &o.insecure, 0, 0, NULL,
          "allow access from other machines without a key", NULL},
+        {"allow-origin", 0, ZI_OPTION_LIST, &origins, 0, 0, "ORIGIN",
+         "let web pages of this origin, such as https://app.example, use the API (CORS); may be "
+         "given several times; *: all pages",
+         NULL},
+        {"allow-host", 0, ZI_OPTION_LIST, &hosts, 0, 0, "NAME",
+         "also accept this name of the server in the Host header; may be given several times; *: "
+         "all names",
+         NULL},
+        {"public-url", 0, ZI_OPTION_TEXT, &o.public_url, 0, 0, "URL",
+         "URL by which clients reach the server, for the links to images", NULL},
+        {"trusted-proxy", 0, ZI_OPTION_LIST, &proxies, 0, 0, "ADDRESS",
+         "use the headers X-Forwarded-For, -Host and -Proto of this proxy, or of a network of "
+         "proxies "
+         "(ADDRESS/BITS); may be given several times",
+         NULL},
         zi_models_option(&folder),
         {"output", 'o', ZI_OPTION_TEXT, &o.output, 0, 0, "DIR",
          "folder of images and their history (output)", NULL},
@@ -116,7 +163,18 @@ int cmd_serve(int argc, char **argv)
         options};
     zi_error error = {0};
     int code;
-    if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
-    return resolve_model_and_serve(&o, folder, model, &error) ? 0
-                                                              : zi_report_error(&command, &error);
+    if (zi_options_parse(&command, argc, argv, NULL, &code)) {
+        o.allow_origins = (const char *const *)origins.items;
+        o.allow_hosts = (const char *const *)hosts.items;
+        o.trusted_proxies = (const char *const *)proxies.items;
+        bool ok = zi_check_exclusive(&command, &error) &&
+                  read_key_file(key_file, &o.key, &key_text, &error) &&
+                  resolve_model_and_serve(&o, folder, model, &error);
+        code = ok ? 0 : zi_report_error(&command, &error);
+    }
+    free(key_text);
+    zi_option_list_free(&origins);
+    zi_option_list_free(&hosts);
+    zi_option_list_free(&proxies);
+    return code;
 }

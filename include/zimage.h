@@ -372,7 +372,10 @@ typedef struct {
     /* As in diffusers: steps whose time, 1 - sigma, is above this are without guidance. 0: 1, all
      * steps are with guidance. */
     double cfg_truncation;
-    void *reserved[4];
+    /* Called in every step but the last, counted from 1, before its end. True makes it the last:
+     * the image is then what the latents were heading for. May be NULL. */
+    bool (*stop)(void *user, int step);
+    void *reserved[3];
 } zi_request;
 
 /* Returns a request with all defaults, which are all zero; set the prompt, which is NULL. Seed 0 is

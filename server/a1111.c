@@ -219,8 +219,7 @@ static zi_handler_result set_options(zi_server_request *req)
     return ok ? reply_null(req) : zi_a1111_reply_error(req, &http_error);
 }
 
-/* GET cmd-flags: the port, whether a host to listen on was given (listen, a bool), and the models
- * folder (ckpt_dir). */
+/* GET cmd-flags: the port, whether a host to listen on was given (listen, a bool). */
 static zi_handler_result get_cmd_flags(zi_server_request *req)
 {
     zi_server *s = req->server;
@@ -230,17 +229,11 @@ static zi_handler_result get_cmd_flags(zi_server_request *req)
     cJSON_AddNullToObject(json, "api_auth");
     cJSON_AddBoolToObject(json, "listen", s->options.host != NULL);
     cJSON_AddNumberToObject(json, "port", port ? atoi(port + 1) : 0);
-    cJSON_AddStringToObject(json, "ckpt_dir", s->options.registry.folder);
+    cJSON_AddNullToObject(json, "ckpt_dir"); /* clients must not see folders of the server */
     return zi_reply_json(req, 200, json);
 }
 
 /* ---- progress ---- */
-
-/* Id of the running generate job, which may end at any moment; 0: none runs. */
-static uint64_t generating_job_id(zi_server_request *req)
-{
-    return zi_jobs_count(req->server->jobs).generating;
-}
 
 /* Adds the member "state" of /sdapi/v1/progress to json. A status that is not ZI_JOB_RUNNING must
  * be zero otherwise (zi_job_status_free); it gives the state of an idle server. job_no counts from
@@ -252,8 +245,8 @@ static void add_progress_state(cJSON *json, const zi_job_status *status)
     bool running = status->state == ZI_JOB_RUNNING;
     cJSON *state = cJSON_AddObjectToObject(json, "state");
     zi_a1111_timestamp(status->started, timestamp);
-    cJSON_AddBoolToObject(state, "skipped", false);
-    cJSON_AddBoolToObject(state, "interrupted", false);
+    cJSON_AddBoolToObject(state, "skipped", status->skipped);
+    cJSON_AddBoolToObject(state, "interrupted", status->interrupted);
     cJSON_AddBoolToObject(state, "stopping_generation", false);
     cJSON_AddStringToObject(state, "job", running ? "scripts_txt2img" : "");
     cJSON_AddNumberToObject(state, "job_count", running && p->images < 1 ? -1 : p->images);
@@ -274,8 +267,8 @@ static cJSON *preview_json(const zi_job_preview *preview)
 }
 
 /* GET progress: progress of all images (0 to 1), seconds left (0: unknown) and state of the running
- * generate job, with its preview unless the query has skip_current_image=true or 1. An idle server
- * has progress 0 and no image. */
+ * generate job that a client of this API has sent, with its preview unless the query has
+ * skip_current_image=true or 1. An idle server has progress 0 and no image. */
 static zi_handler_result get_progress(zi_server_request *req)
 {
     const char *skip;
@@ -283,7 +276,7 @@ static zi_handler_result get_progress(zi_server_request *req)
     zi_job_status status = {.state = ZI_JOB_UNKNOWN};
     if (!zi_server_request_query(req, "skip_current_image", &skip, &result)) return result;
     bool shows = !skip || (strcmp(skip, "true") != 0 && strcmp(skip, "1") != 0);
-    uint64_t id = generating_job_id(req);
+    uint64_t id = zi_jobs_count(req->server->jobs).a1111;
     if (id) zi_jobs_status(req->server->jobs, id, &status, NULL);
     if (status.state != ZI_JOB_RUNNING)
         zi_job_status_free(&status); /* it has just ended: report an idle server */
@@ -299,20 +292,19 @@ static zi_handler_result get_progress(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
-/* POST interrupt: cancels the running generate job, whichever client sent it; queued jobs stay.
- * Replies {} in any case. */
+/* POST interrupt: ends the running generate job with its current step, whichever client of this API
+ * sent it, whose txt2img returns the images so far; queued jobs stay. Replies {} in any case. */
 static zi_handler_result interrupt_job(zi_server_request *req)
 {
-    uint64_t id = generating_job_id(req);
-    if (id) zi_jobs_cancel(req->server->jobs, id);
+    zi_jobs_interrupt(req->server->jobs);
     return zi_reply_json(req, 200, cJSON_CreateObject());
 }
 
-/* POST skip: skips the current image of the running generate job, if there is one; the job goes on
- * with its next image. Replies null in any case. */
+/* POST skip: ends the current image of the running generate job of this API with its current step,
+ * and keeps the image so far; the job goes on with its next image. Replies null in any case. */
 static zi_handler_result skip_image(zi_server_request *req)
 {
-    if (generating_job_id(req)) zi_jobs_skip_image(req->server->jobs);
+    zi_jobs_skip_image(req->server->jobs);
     return reply_null(req);
 }
 

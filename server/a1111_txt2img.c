@@ -312,11 +312,11 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_job_
     cJSON_Delete(rows);
     if (ok) return zi_compat_reply_json_text(req, &out);
     zi_text_free(&out);
-    return zi_reply_error(req, 500, NULL, "%s", error.text);
+    return zi_reply_library_error(req, 500, &error);
 }
 
-/* Suspends the request until req->job has ended, then replies with its images; those that were
- * finished, if any, when it was cancelled. Replies with its error if it failed, 500 if its record
+/* Suspends the request until req->job has ended, then replies with its images; those so far, if
+ * any, when it was interrupted or cancelled. Replies with its error if it failed, 500 if its record
  * was discarded. */
 static zi_handler_result reply_when_done(zi_server_request *req)
 {
@@ -325,7 +325,7 @@ static zi_handler_result reply_when_done(zi_server_request *req)
     zi_handler_result result;
     if (!zi_compat_job_ended(req, &state, &why, &result)) return result;
     if (state == ZI_JOB_FAILED) return zi_a1111_reply_error(req, &why);
-    /* As in A1111, an interrupted job returns the images that were finished. */
+    /* As in A1111, an interrupted job returns the images so far, the last one as it then was. */
     zi_job_status status;
     zi_jobs_status(req->server->jobs, req->job, &status, NULL);
     if (status.state == ZI_JOB_UNKNOWN) {

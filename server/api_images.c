@@ -1,5 +1,6 @@
 /* Routes of /api/images and /api/recipe. */
 #include "server/http.h"
+#include "server/range.h"
 
 #include "base/file.h"
 
@@ -66,13 +67,19 @@ static cJSON *find_image_row(zi_server_request *req, zi_handler_result *result)
     return image;
 }
 
-/* GET /api/images/{id}: the image's history row as JSON; 404 if there is none or the id is
- * malformed. */
+/* GET /api/images/{id}: the image's history row as JSON, with the member "link", the URL of the PNG
+ * file for clients without a key; 404 if there is none or the id is malformed. */
 static zi_handler_result get_image(zi_server_request *req)
 {
     zi_handler_result result;
+    zi_text link;
     cJSON *image = find_image_row(req, &result);
-    return image ? zi_reply_json(req, 200, image) : result;
+    if (!image) return result;
+    zi_text_init(&link, 1 << 12);
+    zi_server_request_image_link(req, req->parameters[0], "png", 0, &link);
+    if (!link.failed) cJSON_AddStringToObject(image, "link", link.data);
+    zi_text_free(&link);
+    return zi_reply_json(req, 200, image);
 }
 
 /* DELETE /api/images/{id}: deletes the image from disk and history, publishes the event "deleted"
@@ -105,9 +112,9 @@ enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* Replies with the image in the path converted to formats[format], with its infotext; 404 if its
  * file is missing, 500 if it cannot be decoded. quality: 1 to 100, for JPEG and WebP; PNG ignores
- * it. headers: {name, value, ..., NULL}. */
+ * it. etag and headers as for zi_reply_bytes_range. */
 static zi_handler_result send_converted(zi_server_request *req, int format, int quality,
-                                        const char *const *headers)
+                                        const char *etag, const char *const *headers)
 {
     zi_image *image = NULL;
     char *infotext = NULL;
@@ -123,7 +130,7 @@ static zi_handler_result send_converted(zi_server_request *req, int format, int 
     zi_image_free(image);
     free(infotext);
     if (!ok) return reply_library_error(req, &error);
-    return zi_reply_bytes(req, 200, formats[format].type, data, size, headers);
+    return zi_reply_bytes_range(req, formats[format].type, data, size, etag, headers);
 }
 
 /* Reads the query parameter `format` into *format as an index into formats; 0 (PNG) if it is
@@ -141,6 +148,35 @@ static bool read_format_query(zi_server_request *req, int *format, zi_handler_re
 /* Cache-Control of image files, which never change; only private caches may keep them. */
 static const char immutable[] = "private, max-age=31536000, immutable";
 
+/* Replies with the image in the path as formats[format], or the part of it that the request wants:
+ * the stored PNG, or converted with this quality. download: browsers save it (Content-Disposition).
+ * 404: no such image, or its file is missing. */
+static zi_handler_result send_image_file(zi_server_request *req, int format, int quality,
+                                         bool download)
+{
+    zi_handler_result result;
+    char disposition[100], etag[80];
+    cJSON *image = find_image_row(req, &result);
+    if (!image) return result;
+    cJSON_Delete(image);
+    snprintf(disposition, sizeof disposition, "%s; filename=\"zimage-%s.%s\"",
+             download ? "attachment" : "inline", req->parameters[0], formats[format].extension);
+    const char *headers[] = {"Content-Disposition", disposition, "Cache-Control", immutable, NULL};
+    snprintf(etag, sizeof etag, "\"%s-%s-%d\"", req->parameters[0], formats[format].name,
+             format ? quality : 0);
+    if (format) return send_converted(req, format, quality, etag, headers);
+    int fd;
+    zi_error error;
+    uint8_t *unsaved;
+    size_t size = 0;
+    if (!zi_history_copy_unsaved(req->server->history, req->parameters[0], &unsaved, &size, &error))
+        return reply_library_error(req, &error);
+    if (unsaved) return zi_reply_bytes_range(req, "image/png", unsaved, size, etag, headers);
+    if (!zi_history_open_file(req->server->history, req->parameters[0], &fd, &error))
+        return reply_library_error(req, &error);
+    return fd < 0 ? reply_no_image(req) : zi_reply_file_range(req, "image/png", fd, etag, headers);
+}
+
 /* GET /api/images/{id}/file: the stored PNG, or converted if the query has another `format`, with
  * `quality` 1 to 100 (default 95; PNG ignores it). download=1 makes browsers save it
  * (Content-Disposition). 400: malformed query; 404: no such image, or its file is missing. */
@@ -148,28 +184,30 @@ static zi_handler_result get_image_file(zi_server_request *req)
 {
     int format, quality, download;
     zi_handler_result result;
-    char disposition[100];
     if (!read_format_query(req, &format, &result) ||
         !zi_server_request_query_int(req, "quality", 1, 100, 95, &quality, &result) ||
         !zi_server_request_query_int(req, "download", 0, 1, 0, &download, &result))
         return result;
-    cJSON *image = find_image_row(req, &result);
-    if (!image) return result;
-    cJSON_Delete(image);
-    snprintf(disposition, sizeof disposition, "%s; filename=\"zimage-%s.%s\"",
-             download ? "attachment" : "inline", req->parameters[0], formats[format].extension);
-    const char *headers[] = {"Content-Disposition", disposition, "Cache-Control", immutable, NULL};
-    if (format) return send_converted(req, format, quality, headers);
-    int fd;
-    zi_error error;
-    uint8_t *unsaved;
-    size_t size = 0;
-    if (!zi_history_copy_unsaved(req->server->history, req->parameters[0], &unsaved, &size, &error))
-        return reply_library_error(req, &error);
-    if (unsaved) return zi_reply_bytes(req, 200, "image/png", unsaved, size, headers);
-    if (!zi_history_open_file(req->server->history, req->parameters[0], &fd, &error))
-        return reply_library_error(req, &error);
-    return fd < 0 ? reply_no_image(req) : zi_reply_file(req, "image/png", fd, headers);
+    return send_image_file(req, format, quality, download);
+}
+
+/* GET /api/images/{id}/link/{token}: the image's file for everyone who has the link, with the query
+ * of get_image_file except `format`, which is the token's extension. 404, too: a wrong token. */
+static zi_handler_result get_linked_image(zi_server_request *req)
+{
+    int format = 0, quality, download;
+    zi_handler_result result;
+    const char *token = req->parameters[1], *dot = strchr(token, '.');
+    while (format < FORMATS && (!dot || strcmp(dot + 1, formats[format].name) != 0)) format++;
+    if (format == FORMATS || dot - token != ZI_LINK_TOKEN - 1 ||
+        !zi_link_token_matches(req->server->links, req->parameters[0], token))
+        return zi_reply_error(req, 404, NULL,
+                              "there is no such link; GET /api/images/{id} returns the link of an "
+                              "image");
+    if (!zi_server_request_query_int(req, "quality", 1, 100, 95, &quality, &result) ||
+        !zi_server_request_query_int(req, "download", 0, 1, 0, &download, &result))
+        return result;
+    return send_image_file(req, format, quality, download);
 }
 
 /* ---- thumbnails ---- */
@@ -279,10 +317,12 @@ static zi_handler_result post_infotext(zi_server_request *req)
     return zi_reply_http_error(req, &http_error);
 }
 
-const zi_route zi_images_routes[] = {{"GET", "/api/images", list_images, 0, 0},
-                                     {"GET", "/api/images/{id}", get_image, 0, 0},
-                                     {"DELETE", "/api/images/{id}", delete_image, 0, 0},
-                                     {"GET", "/api/images/{id}/file", get_image_file, 0, 0},
-                                     {"GET", "/api/images/{id}/thumbnail", get_thumbnail, 0, 0},
-                                     {"POST", "/api/recipe", post_infotext, 0, ZI_BODY_IMAGE},
-                                     {0}};
+const zi_route zi_images_routes[] = {
+    {"GET", "/api/images", list_images, 0, 0},
+    {"GET", "/api/images/{id}", get_image, 0, 0},
+    {"DELETE", "/api/images/{id}", delete_image, 0, 0},
+    {"GET", "/api/images/{id}/file", get_image_file, 0, 0},
+    {"GET", "/api/images/{id}/link/{token}", get_linked_image, ZI_ROUTE_LINK, 0},
+    {"GET", "/api/images/{id}/thumbnail", get_thumbnail, 0, 0},
+    {"POST", "/api/recipe", post_infotext, 0, ZI_BODY_IMAGE},
+    {0}};

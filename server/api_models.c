@@ -14,19 +14,23 @@
 
 /* ---- GET ---- */
 
-/* {"models", "default", "loaded"} in new JSON: the list's entries as schema Model, except those of
- * kind ZI_MODEL_OTHER, and the names of the default model and of that in memory (null: none). Out
- * of memory: NULL, or members are missing. */
+/* {"models", "default", "loaded", "enhance_problem"} in new JSON: the list's entries as schema
+ * Model, except those of kind ZI_MODEL_OTHER, the names of the default model and of that in memory
+ * (null: none), and why prompts cannot be enhanced (null: they can). Out of memory: NULL, or
+ * members are missing. */
 static cJSON *models_json(zi_server_request *req, const zi_registry_list *list)
 {
     char *loaded = zi_worker_loaded_name(req->server->worker),
          *name = zi_models_default_name(req->server);
+    zi_http_error why;
     cJSON *json = cJSON_CreateObject(), *models = cJSON_AddArrayToObject(json, "models");
     for (size_t i = 0; i < list->count; i++)
         if (list->entries[i].kind != ZI_MODEL_OTHER)
             cJSON_AddItemToArray(models, zi_model_json(&list->entries[i], loaded));
     zi_json_add_text(json, "default", name);
     zi_json_add_text(json, "loaded", loaded);
+    bool can_enhance = zi_models_can_enhance(req->server, list, &why);
+    zi_json_add_text(json, "enhance_problem", can_enhance ? NULL : why.text);
     free(loaded);
     free(name);
     return json;

@@ -216,7 +216,7 @@ static zi_handler_result get_log(zi_server_request *req)
 
 /* POST /api/login: if "key" is the API key, or the server has none, replies 204 and sets the login
  * cookie; 400 if "key" is missing, no text, or longer than any API key may be, in either case.
- * Otherwise logs that (rate-limited) and replies 401. */
+ * Otherwise logs that (rate-limited) and replies 401, or 429 after too many wrong ones. */
 static zi_handler_result post_login(zi_server_request *req)
 {
     char cookie[200];
@@ -228,7 +228,9 @@ static zi_handler_result post_login(zi_server_request *req)
         {0}};
     if (!zi_params_read(req->json, params, &key, &fields, &http_error))
         return zi_reply_http_error(req, &http_error);
-    const char *token = zi_access_login(req->server->access, key);
+    const char *token = zi_access_login(req->server->access, key, &req->address, &req->retry_after);
+    if (!token && req->retry_after)
+        return zi_reply_error(req, 429, "key", ZI_TOO_MANY_KEYS, req->retry_after);
     if (!token) {
         zi_log_rate_limited(req->server->log, "login rejected: wrong key");
         return zi_reply_error(req, 401, "key",
@@ -238,7 +240,8 @@ static zi_handler_result post_login(zi_server_request *req)
     struct MHD_Response *response =
         MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     if (!response) return MHD_NO;
-    snprintf(cookie, sizeof cookie, "zimage=%s; Path=/; HttpOnly; SameSite=Strict", token);
+    snprintf(cookie, sizeof cookie, "zimage=%s; Path=/; HttpOnly; SameSite=Strict%s", token,
+             req->https ? "; Secure" : "");
     MHD_add_response_header(response, "Set-Cookie", cookie);
     return zi_reply(req, 204, response);
 }

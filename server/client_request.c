@@ -1,4 +1,5 @@
 #include "server/client_request.h"
+#include "base/json_nul.h"
 #include "server/json.h"
 
 #include <stddef.h>
@@ -103,8 +104,9 @@ static bool take_extra_args(cJSON *body, cJSON **json, zi_http_error *http_error
 {
     cJSON *prompt = cJSON_GetObjectItemCaseSensitive(body, "prompt");
     char *text = cJSON_IsString(prompt) ? cut_extra_args(prompt->valuestring) : NULL;
+    char name[100];
     *json = text ? zi_json_parse_exact(text, NULL) : NULL;
-    bool ok = !text || cJSON_IsObject(*json);
+    bool ok = !text || (cJSON_IsObject(*json) && !zi_json_find_nul(text, name, sizeof name));
     free(text);
     if (ok && *json) cJSON_AddItemToObject(body, open_tag, *json);
     if (ok) return true;
@@ -113,7 +115,7 @@ static bool take_extra_args(cJSON *body, cJSON **json, zi_http_error *http_error
     return zi_http_error_set(
         http_error, 400, "prompt",
         "prompt: the text between <sd_cpp_extra_args> and </sd_cpp_extra_args> must be a JSON "
-        "object, such as {\"steps\": 9}");
+        "object without the character NUL, such as {\"steps\": 9}");
 }
 
 /* ---- the whole request ---- */

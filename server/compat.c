@@ -6,14 +6,17 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- jobs ---- */
 
 bool zi_compat_submit(zi_server_request *req, const zi_job_request *request,
                       zi_http_error *http_error)
 {
+    zi_job_request own = *request;
+    own.a1111 = !strcmp(req->api->prefix, "/sdapi/");
     req->cancel_job = true;
-    return zi_jobs_submit(req->server->jobs, request, &req->job, http_error);
+    return zi_jobs_submit(req->server->jobs, &own, &req->job, http_error);
 }
 
 /* Gives an error of the field `negative`, whose text begins with that name, the name that both APIs
@@ -157,6 +160,12 @@ static bool name_matches(const char *requested, const char *name)
     return same;
 }
 
+/* Whether a client means the default model by a name. */
+static bool means_default(const char *name)
+{
+    return !strcasecmp(name, "default") || !strcmp(name, "sd-cpp-local");
+}
+
 char *zi_compat_find_model(zi_server *server, const char *requested)
 {
     zi_registry_list list;
@@ -172,6 +181,7 @@ char *zi_compat_find_model(zi_server *server, const char *requested)
         if (zi_model_can_generate(&list.entries[i]) && name_matches(text, list.entries[i].name))
             found = strdup(list.entries[i].name);
     zi_registry_list_free(&list);
+    if (!found && means_default(text)) found = zi_models_default_name(server);
     free(text);
     return found;
 }

@@ -39,8 +39,10 @@ zi_handler_result zi_compat_reply_json_text(zi_server_request *req, zi_text *out
 
 /* Finds an image model by what a client calls it: full name, last path component, that without
  * extension, or one of these followed by A1111's " [hash]", which is not checked. Of several, the
- * first in the registry. Skips models known to be unusable. Returns the full name in new memory;
- * NULL: there is none, or out of memory. */
+ * first in the registry. Skips models known to be unusable. "default" (in any letter case) and
+ * "sd-cpp-local", which is stable-diffusion.cpp's name for its model, mean the default model unless
+ * there is one of that name. Returns the full name in new memory; NULL: there is none, or out of
+ * memory. */
 char *zi_compat_find_model(zi_server *server, const char *requested);
 
 /* The last path component of a model's name without .safetensors or .gguf, in new memory; NULL when

@@ -1,10 +1,13 @@
 /* The HTTP server: takes a request from libmicrohttpd to its handler. */
 #include "server/http.h"
+#include "server/deny.h"
 #include "server/json.h"
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/route.h"
 
 #include "base/file.h"
+#include "base/json_nul.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,74 +23,6 @@ enum {
     MAX_DISCARDED =
         16 << 20 /* bytes read of a body that is too large before the connection is closed */
 };
-
-static const zi_route *const own_route_tables[] = {zi_jobs_routes, zi_images_routes,
-                                                   zi_models_routes, zi_system_routes, NULL};
-static const zi_api_group api_groups[] = {
-    {"/api/", own_route_tables, zi_error_json},
-    {"/v1/", (const zi_route *const[]){zi_openai_routes, NULL}, zi_openai_error},
-    {"/sdapi/", (const zi_route *const[]){zi_a1111_routes, NULL}, zi_a1111_error},
-    {"/", (const zi_route *const[]){NULL}, zi_error_json}, /* files of the web page */
-};
-
-/* ---- routes ---- */
-
-/* Copies the value of a {parameter} to req->parameters[*count] in place of an earlier one, and
- * increments *count. False: it is empty or there are too many, and nothing changes; or out of
- * memory, and the copy is NULL. */
-static bool store_path_parameter(zi_server_request *req, int *count, const char *text,
-                                 size_t length)
-{
-    if (*count == ZI_PATH_PARAMETERS || !length) return false;
-    free(req->parameters[*count]);
-    req->parameters[(*count)++] = strndup(text, length);
-    return req->parameters[*count - 1] != NULL;
-}
-
-/* Whether url, already decoded, matches a route's path as zi_route describes it; stores the values
- * of {parameters} in req, some of them also when it does not match (the next match replaces them).
- * False, too: out of memory. */
-static bool match_path(zi_server_request *req, const char *path, const char *url)
-{
-    int count = 0;
-    while (*path) {
-        if (*path != '{') {
-            if (*path++ != *url++) return false;
-            continue;
-        }
-        bool rest = strchr(path, '}')[-1] == '*';
-        size_t length = rest ? strlen(url) : strcspn(url, "/");
-        if (!store_path_parameter(req, &count, url, length)) return false;
-        url += length;
-        path = strchr(path, '}') + 1;
-    }
-    return !*url;
-}
-
-/* Whether a route serves a method; a route of GET also serves HEAD. */
-static bool accepts_method(const zi_route *route, const char *method)
-{
-    return !strcmp(route->method, method) ||
-           (!strcmp(route->method, "GET") && !strcmp(method, "HEAD"));
-}
-
-/* Sets req->route to the route of req->url and method, with its path parameters, or leaves it NULL;
- * only then `allowed` (size bytes) lists the methods of routes with this path, "GET, POST"; "":
- * there is no such path, or out of memory. */
-static void find_route(zi_server_request *req, char *allowed, size_t size)
-{
-    allowed[0] = 0;
-    for (const zi_route *const *table = req->api->tables; *table; table++)
-        for (const zi_route *route = *table; route->method; route++) {
-            if (!match_path(req, route->path, req->url)) continue;
-            if (accepts_method(route, req->method)) {
-                req->route = route;
-                return;
-            }
-            size_t length = strlen(allowed);
-            snprintf(allowed + length, size - length, "%s%s", length ? ", " : "", route->method);
-        }
-}
 
 /* ---- files of the web page ---- */
 
@@ -150,12 +85,39 @@ static const zi_asset *find_asset(const zi_server_request *req)
 
 /* ---- checks of the request's headers ---- */
 
-/* Replies 404, or 405 with an Allow header when `allowed` lists other methods; "": none. */
+/* Replies 404 for a path that does not exist; names the path that may be meant. */
+static zi_handler_result reply_no_path(zi_server_request *req)
+{
+    char other[200];
+    if (zi_route_suggest(req->url, other, sizeof other))
+        return zi_reply_error(req, 404, NULL,
+                              "%.300s: no such path; use %s, or see GET /api/openapi.json, which "
+                              "describes the API",
+                              req->url, other);
+    return zi_reply_error(
+        req, 404, NULL, "%.300s: no such path; GET /api/openapi.json describes the API", req->url);
+}
+
+/* Replies 204 to OPTIONS, with the methods in `allowed` and those that come with them. */
+static zi_handler_result reply_options(zi_server_request *req, const char *allowed)
+{
+    char methods[120];
+    bool get = !strncmp(allowed, "GET", 3) || strstr(allowed, " GET");
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (!response) return MHD_NO;
+    snprintf(methods, sizeof methods, "%s%s, OPTIONS", allowed, get ? ", HEAD" : "");
+    MHD_add_response_header(response, "Allow", methods);
+    zi_add_preflight_headers(req, response, methods);
+    return zi_reply(req, MHD_HTTP_NO_CONTENT, response);
+}
+
+/* Replies 404, or, when `allowed` lists other methods than that which was sent (""; none), 204 to
+ * OPTIONS and else 405 with an Allow header. */
 static zi_handler_result reply_not_found(zi_server_request *req, const char *allowed)
 {
-    if (!allowed[0])
-        return zi_reply_error(
-            req, 404, NULL, "%s: no such path; GET /api/openapi.json describes the API", req->url);
+    if (!allowed[0]) return reply_no_path(req);
+    if (!strcmp(req->method, "OPTIONS")) return reply_options(req, allowed);
     char message[200];
     snprintf(message, sizeof message,
              "this path does not take the method that was sent; it takes %s", allowed);
@@ -167,40 +129,10 @@ static zi_handler_result reply_not_found(zi_server_request *req, const char *all
     return zi_reply_bytes(req, 405, "application/json", text, strlen(text), headers);
 }
 
-/* The headers that access control reads, borrowed from the connection; NULL: not sent. */
-static zi_access_headers read_access_headers(zi_server_request *req)
+/* Whether access to the request is not checked: its handler checks the token in the link. */
+static bool is_link(const zi_server_request *req)
 {
-    return (zi_access_headers){
-        .host = zi_server_request_header(req, "Host"),
-        .origin = zi_server_request_header(req, "Origin"),
-        .site = zi_server_request_header(req, "Sec-Fetch-Site"),
-        .key = zi_server_request_header(req, "X-API-Key"),
-        .authorization = zi_server_request_header(req, "Authorization"),
-        .cookie = MHD_lookup_connection_value(req->connection, MHD_COOKIE_KIND, "zimage")};
-}
-
-/* Replies 403 (Host, Origin) or 401 (API key) to a request without access, counts it in
- * server->rejected, logs it and returns true; *result is what the handler returns. asset: of the
- * web page, any Origin may load it; keyless: needs no API key. Host is checked in any case. */
-static bool deny_access(zi_server_request *req, bool asset, bool keyless, zi_handler_result *result)
-{
-    zi_server *s = req->server;
-    zi_access_headers headers = read_access_headers(req);
-    const char *why = NULL;
-    unsigned status = 403;
-    if (!zi_access_host_allowed(s->access, &headers))
-        why = "the Host header does not name this server; use the URL that it printed at startup";
-    else if (!asset && !zi_access_origin_allowed(&headers))
-        why = "the request comes from a web page of another site, which may not use this server; "
-              "use the server's own page, or a program outside of the browser";
-    else if (!keyless && !zi_access_authenticated(s->access, &headers))
-        status = 401, why = "the API key is missing or wrong; send it in the header X-API-Key, or "
-                            "as a bearer token";
-    if (!why) return false;
-    atomic_fetch_add(&s->rejected, 1);
-    zi_log_rate_limited(s->log, "rejected %s %s: %s", req->method, req->url, why);
-    *result = zi_reply_error(req, status, NULL, "%s", why);
-    return true;
+    return req->route && req->route->flags & ZI_ROUTE_LINK;
 }
 
 /* Whether Content-Type is application/json (letter case and parameters such as charset are
@@ -237,40 +169,42 @@ static bool reject_body_headers(zi_server_request *req, zi_handler_result *resul
     return false;
 }
 
+/* Sends a file of the page, or 405 or OPTIONS' reply, as route_and_check_head describes it. */
+static bool serve_asset(zi_server_request *req, const zi_asset *asset, zi_handler_result *result)
+{
+    bool reads = !strcmp(req->method, "GET") || !strcmp(req->method, "HEAD");
+    bool body = zi_server_request_header(req, "Content-Length") ||
+                zi_server_request_header(req, "Transfer-Encoding");
+    /* A reply at this point closes the connection; the page has many files, so that its files
+     * are sent from run_handler. */
+    req->asset = reads && !body ? asset : NULL;
+    if (!req->asset) *result = reads ? reply_asset(req, asset) : reply_not_found(req, "GET");
+    return !req->asset;
+}
+
 /* Counts a request whose headers have arrived, sets req->api, and req->route or req->asset, and
- * checks access. True: it was answered at once without reading the body (with an error, or with an
- * asset if the request has a body), and on_request returns *result. */
+ * checks access. True: it was answered at once without reading the body (with an error, to OPTIONS,
+ * or with an asset if the request has a body), and on_request returns *result. */
 static bool route_and_check_head(zi_server_request *req, zi_handler_result *result)
 {
     char allowed[100];
-    zi_server *s = req->server;
-    atomic_fetch_add(&s->requests, 1);
-    req->api = api_groups;
-    while (strncmp(req->url, req->api->prefix, strlen(req->api->prefix)) != 0)
-        if (++req->api == api_groups + sizeof api_groups / sizeof *api_groups) {
-            req->api--; /* such as "*" */
-            break;
-        }
+    atomic_fetch_add(&req->server->requests, 1);
+    zi_route_find(req, allowed, sizeof allowed);
     if (!zi_utf8_valid(req->url, strlen(req->url))) {
         *result = zi_reply_error(req, 400, NULL,
                                  "the path of the URL is not valid UTF-8; encode its characters as "
                                  "UTF-8 before they are percent-encoded");
         return true;
     }
-    find_route(req, allowed, sizeof allowed);
     const zi_asset *asset = req->route ? NULL : find_asset(req);
-    bool keyless = asset || (req->route && req->route->flags & ZI_ROUTE_KEYLESS);
-    if (deny_access(req, asset != NULL, keyless, result)) return true;
-    if (asset) {
-        bool reads = !strcmp(req->method, "GET") || !strcmp(req->method, "HEAD");
-        bool body = zi_server_request_header(req, "Content-Length") ||
-                    zi_server_request_header(req, "Transfer-Encoding");
-        /* A reply at this point closes the connection; the page has many files, so that its files
-         * are sent from run_handler. */
-        req->asset = reads && !body ? asset : NULL;
-        if (!req->asset) *result = reads ? reply_asset(req, asset) : reply_not_found(req, "GET");
-        return !req->asset;
-    }
+    /* Before a page of another site sends a request with a key, browsers ask without it. */
+    bool keyless = asset || !strcmp(req->method, "OPTIONS") ||
+                   (req->route && req->route->flags & ZI_ROUTE_KEYLESS);
+    if (is_link(req))
+        req->cors_origin = "*";
+    else if (zi_server_request_deny(req, asset != NULL, keyless, result))
+        return true;
+    if (asset) return serve_asset(req, asset, result);
     if (!req->route) {
         *result = reply_not_found(req, allowed);
         return true;
@@ -346,12 +280,13 @@ static bool receive_body(zi_server_request *req, const char *data, size_t size)
     return !req->body.failed;
 }
 
-/* Parses the body into req->json. When it is not a JSON object in valid UTF-8 without NUL bytes (an
- * empty body is none), or out of memory, replies 400 and returns true; *result is what the handler
- * returns. */
+/* Parses the body into req->json. When it is not a JSON object in valid UTF-8 without NUL bytes and
+ * the escape \u0000 (an empty body is none), or out of memory, replies 400 and returns true;
+ * *result is what the handler returns. */
 static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *result)
 {
     const char *body = req->body.data ? req->body.data : "", *end = body, *why = NULL;
+    char name[64] = "";
     if (!req->body.size)
         why = "the body is empty; send a JSON object";
     else if (!zi_utf8_valid(body, req->body.size))
@@ -360,6 +295,12 @@ static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *resu
         why = "the body has a NUL byte, which JSON does not allow; send the JSON as UTF-8";
     else if ((req->json = zi_json_parse_exact(body, &end)) && !cJSON_IsObject(req->json))
         why = "the body is JSON, but not an object; send an object: {...}";
+    else if (req->json && zi_json_find_nul(body, name, sizeof name))
+        why = "has the character NUL (\\u0000), at which programs end a text; remove it";
+    if (why && name[0]) {
+        *result = zi_reply_error(req, 400, name, "%s: %s", name, why);
+        return true;
+    }
     if (why)
         *result = zi_reply_error(req, 400, NULL, "%s", why);
     else if (!req->json)
@@ -395,22 +336,26 @@ static zi_handler_result run_handler(zi_server_request *req)
     return req->route->handle(req);
 }
 
-/* A zeroed request with the server, connection and start time (zi_monotonic_seconds); NULL: out of
- * memory. on_request_completed frees it. url and method are borrowed. */
+/* A zeroed request with the server, connection, start time (zi_monotonic_seconds) and where it
+ * comes from; NULL: out of memory. on_request_completed frees it. method is borrowed. */
 static zi_server_request *create_request(zi_server *server, struct MHD_Connection *connection,
                                          const char *url, const char *method)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     zi_server_request *req = calloc(1, sizeof *req);
-    if (!req) return NULL;
+    if (req) req->url = zi_path_normalize(url);
+    if (!req || !req->url) {
+        free(req);
+        return NULL;
+    }
     req->server = server;
     req->began = zi_monotonic_seconds();
     req->connection = connection;
-    req->url = url;
     req->method = method;
     req->peer = info ? info->socket_context : NULL;
     zi_text_init(&req->body, ZI_BODY_IMAGE);
+    zi_server_request_read_client(req);
     return req;
 }
 
@@ -460,6 +405,7 @@ static void on_request_completed(void *cls, struct MHD_Connection *connection, v
     remove_upload(req);
     zi_text_free(&req->body);
     cJSON_Delete(req->json);
+    free(req->url);
     free(req);
     *state = NULL;
 }

@@ -29,7 +29,9 @@ typedef struct {
     enum {
         ZI_ROUTE_KEYLESS = 1, /* no API key needed */
         ZI_ROUTE_JSON = 2,    /* the body must be a JSON object: req->json */
-        ZI_ROUTE_UPLOAD = 4   /* the body is written to a temporary file: req->upload */
+        ZI_ROUTE_UPLOAD = 4,  /* the body is written to a temporary file: req->upload */
+        ZI_ROUTE_LINK = 8     /* the path has a token, which the handler checks: no key is needed,
+                                 and any Host and Origin is allowed */
     } flags;
     size_t body; /* maximum bytes of the body; 0: no body */
 } zi_route;
@@ -45,7 +47,15 @@ typedef struct {
 struct zi_server_request {
     zi_server *server;
     struct MHD_Connection *connection;
-    const char *method, *url;
+    const char *method;
+    char *url; /* the path, decoded and normalized (zi_path_normalize) */
+    /* Where it comes from, by a trusted proxy's headers if it came through one. */
+    const char *host;         /* the Host header; NULL: not sent */
+    char forwarded_host[260]; /* what host points to behind a proxy */
+    bool https;               /* the client's connection is encrypted */
+    zi_ip address;            /* the client's */
+    const char *cors_origin;  /* a page of this origin ("*": any) may read the reply; NULL: none */
+    unsigned retry_after;     /* seconds, of a reply with status 429; 0: the usual ones */
     const zi_api_group *api;
     const zi_route *route;                /* the matched route, or NULL and: */
     const zi_asset *asset;                /* the requested file of the web page */
@@ -68,6 +78,20 @@ struct zi_server_request {
 };
 
 /* ---- reading requests ---- */
+
+/* Sets host, https and address of a request whose connection is set: from the connection and the
+ * Host header, or if a trusted proxy (options.trusted_proxies) has sent it, from X-Forwarded-Host,
+ * -Proto and -For, as far as there are such headers. */
+void zi_server_request_read_client(zi_server_request *req);
+
+/* Appends the URL of this server's root as the client knows it, without a slash at the end: the
+ * public URL if there is one, else scheme and Host of the request, else server->url. */
+void zi_server_request_base_url(const zi_server_request *req, zi_text *out);
+
+/* Appends the URL of the file of the image `id` for clients without a key, in a format ("png",
+ * "jpeg" or "webp"). quality: of JPEG and WebP, 1 to 100; 0: the usual one. */
+void zi_server_request_image_link(const zi_server_request *req, const char *id, const char *format,
+                                  int quality, zi_text *out);
 
 /* Reads a query parameter, borrowed until the request ends; *out is NULL when it is absent or has
  * no "=". Returns false when it is not valid UTF-8: a 400 was sent, the handler returns *result,
@@ -97,6 +121,9 @@ zi_handler_result zi_reply_error(zi_server_request *req, unsigned status, const 
                                  const char *format, ...) ZI_PRINTF(4, 5);
 /* Replies with an error that a function has filled in, as zi_reply_error does. */
 zi_handler_result zi_reply_http_error(zi_server_request *req, const zi_http_error *http_error);
+/* Replies with an error of the library, as zi_reply_http_error does, but with this status. */
+zi_handler_result zi_reply_library_error(zi_server_request *req, unsigned status,
+                                         const zi_error *error);
 /* Replies 204 No Content. */
 zi_handler_result zi_reply_nothing(zi_server_request *req);
 
@@ -112,9 +139,20 @@ zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd
                                 const char *const *headers);
 
 /* Queues a response and releases it; NULL closes the connection. Adds the security headers of all
- * replies, no-store unless it has Cache-Control, Retry-After to 429, WWW-Authenticate to 401;
- * counts 500 and above in server->failures. */
+ * replies, those by which a page of an allowed origin may read it, no-store unless it has
+ * Cache-Control, Retry-After to 429, WWW-Authenticate to 401; counts 500 and above in
+ * server->failures. */
 zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_Response *response);
+
+/* Adds what browsers ask for before they send a request of another site's page: that this page may
+ * use the methods, and the headers that it asked for. Nothing if the page may not. */
+void zi_add_preflight_headers(zi_server_request *req, struct MHD_Response *response,
+                              const char *methods);
+
+/* The message of status 429 after too many wrong API keys; takes the seconds to wait, unsigned. */
+#define ZI_TOO_MANY_KEYS                                                                           \
+    "too many wrong API keys came from this address, so that no key is checked now; try again in " \
+    "%u seconds"
 
 /* ---- waiting ---- */
 

@@ -1,4 +1,5 @@
 #include "server/http_error.h"
+#include "server/hide_paths.h"
 
 #include "base/text.h"
 
@@ -29,6 +30,12 @@ bool zi_http_error_set(zi_http_error *http_error, unsigned status, const char *f
     vsnprintf(http_error->text, sizeof http_error->text, format, args);
     va_end(args);
     return false;
+}
+
+void zi_http_error_append(zi_http_error *http_error, const char *text)
+{
+    size_t length = strlen(http_error->text);
+    snprintf(http_error->text + length, sizeof http_error->text - length, "%s", text);
 }
 
 bool zi_http_error_no_memory(zi_http_error *http_error)
@@ -90,13 +97,17 @@ static bool is_field(const zi_parameter *table, const char *name)
 bool zi_http_error_from(zi_http_error *http_error, const zi_parameter *table, const char *field,
                         const zi_error *error)
 {
+    char text[sizeof error->text];
     if (!field && is_field(table, error->subject)) field = error->subject;
-    return zi_http_error_set(http_error, http_status(error->code), field, "%s", error->text);
+    zi_hide_paths(error->text, text, sizeof text);
+    return zi_http_error_set(http_error, http_status(error->code), field, "%s", text);
 }
 
 bool zi_http_error_from_body(zi_http_error *http_error, const char *what, const zi_error *error)
 {
+    char text[sizeof error->text];
     bool bad_file = error->code == ZI_ERROR_BAD_FORMAT || error->code == ZI_ERROR_UNSUPPORTED;
+    zi_hide_paths(error->text + error->message, text, sizeof text);
     return zi_http_error_set(http_error, bad_file ? 400 : http_status(error->code), NULL, "%s: %s",
-                             what, error->text + error->message);
+                             what, text);
 }

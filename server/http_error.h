@@ -15,6 +15,9 @@ typedef struct {
 bool zi_http_error_set(zi_http_error *http_error, unsigned status, const char *field,
                        const char *format, ...) ZI_PRINTF(4, 5);
 
+/* Appends to the text, which is cut if it gets too long. */
+void zi_http_error_append(zi_http_error *http_error, const char *text);
+
 /* Sets status 500, "out of memory", without a field; returns false. */
 bool zi_http_error_no_memory(zi_http_error *http_error);
 
@@ -34,7 +37,8 @@ bool zi_http_error_not_stored(zi_http_error *http_error, int why);
 
 /* Converts an error of the library; returns false. Status by its code: ZI_ERROR_INVALID_ARGUMENT
  * 400, NOT_FOUND 404, EXISTS 409, any other 500. The field is `field`, else the error's subject if
- * the table of fields has it, else none; table and field may be NULL. */
+ * the table of fields has it, else none; table and field may be NULL. Folders of the server are
+ * left out of the text. */
 bool zi_http_error_from(zi_http_error *http_error, const zi_parameter *table, const char *field,
                         const zi_error *error);
 

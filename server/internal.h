@@ -9,6 +9,7 @@
 #include "server/access.h"
 #include "server/history.h"
 #include "server/jobs.h"
+#include "server/links.h"
 #include "server/log.h"
 #include "server/models.h"
 #include "server/scanner.h"
@@ -27,6 +28,7 @@ struct zi_server {
     zi_events *events;
     zi_log *log;
     zi_history *history;
+    zi_links *links;
     zi_registry *registry;
     zi_scanner *scanner;
     zi_jobs *jobs;

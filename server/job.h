@@ -97,6 +97,7 @@ typedef struct {
     const zi_job_kind *kind;
     zi_job_params params;
     zi_fields fields; /* which fields of params were given */
+    bool a1111;       /* from A1111's API: its interrupt, skip and progress are about this job */
 } zi_job_request;
 
 /* ---- state ---- */
@@ -137,7 +138,8 @@ typedef struct {
     char (*images)[ZI_IMAGE_ID]; /* [image_count] ids of finished images */
     size_t image_count;
     zi_job_preview preview;
-    zi_http_error error; /* with ZI_JOB_FAILED */
+    zi_http_error error;       /* with ZI_JOB_FAILED */
+    bool interrupted, skipped; /* asked to end early: the job, the current image */
 } zi_job_status;
 
 /* Frees what a status (not NULL) owns, not the struct, and resets it to zeros with state
@@ -157,7 +159,11 @@ struct zi_job {
         char *against, *vae, *text_encoder, *reference;
         char *new_model, *new_name; /* path and name of a model to be written */
     } paths;
-    atomic_bool cancel, skip; /* requests to stop: the job, or only the current image */
+    bool a1111;         /* as in zi_job_request */
+    atomic_bool cancel; /* a request to end the job at once */
+    /* Requests to end with the current step, and to keep the image so far: the job, or only the
+     * current image. */
+    atomic_bool interrupt, skip;
     /* The members below are protected by the mutex of zi_jobs. */
     zi_job_status status;
     zi_text text;                  /* output of an enhance job */

@@ -128,13 +128,15 @@ static cJSON *preview_json(const zi_job_preview *p)
     return json;
 }
 
-/* Returns the result, which must not be NULL, as `zimage verify --json` prints it, as new JSON;
- * JSON's null when out of memory. */
+/* Returns the result, which must not be NULL, as `zimage verify --json` prints it, but without the
+ * server's folders, as new JSON; JSON's null when out of memory. */
 static cJSON *verification_json(const zi_verification *verification)
 {
     char *text = zi_verification_json(verification);
     cJSON *json = text ? cJSON_Parse(text) : NULL;
     free(text);
+    cJSON_DeleteItemFromObjectCaseSensitive(json, "path");
+    zi_json_hide_paths(json);
     return json ? json : cJSON_CreateNull();
 }
 

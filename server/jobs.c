@@ -138,6 +138,8 @@ static void copy_status(void *user, const zi_job *job, int position)
     (void)position;
     zi_job_status *status = user;
     *status = job->status;
+    status->interrupted = atomic_load(&job->interrupt);
+    status->skipped = atomic_load(&job->skip);
     bool images = copy_bytes(&status->images, status->image_count * sizeof *status->images);
     bool preview = copy_bytes(&status->preview.png, status->preview.size);
     if (!images || !preview) zi_job_status_free(status);
@@ -160,6 +162,13 @@ zi_job_state zi_jobs_state(zi_jobs *jobs, uint64_t id, zi_http_error *error)
     return state;
 }
 
+/* The running generate job of A1111's API; NULL: none. The caller holds the mutex. */
+static zi_job *running_a1111_job(const zi_jobs *jobs)
+{
+    zi_job *job = jobs->running[ZI_QUEUE_COMPUTE];
+    return job && job->a1111 && job->kind == zi_job_kind_find("generate") ? job : NULL;
+}
+
 zi_jobs_counts zi_jobs_count(zi_jobs *jobs)
 {
     zi_jobs_counts counts = {0};
@@ -168,8 +177,8 @@ zi_jobs_counts zi_jobs_count(zi_jobs *jobs)
         counts.queued += jobs->queued[queue];
         counts.running += jobs->running[queue] != NULL;
     }
-    const zi_job *job = jobs->running[ZI_QUEUE_COMPUTE];
-    if (job && job->kind == zi_job_kind_find("generate")) counts.generating = job->id;
+    const zi_job *job = running_a1111_job(jobs);
+    if (job) counts.a1111 = job->id;
     memcpy(counts.ended, jobs->count, sizeof counts.ended);
     pthread_mutex_unlock(&jobs->mutex);
     return counts;
@@ -189,6 +198,7 @@ static zi_job *create_job(zi_jobs *jobs, const zi_job_request *request, zi_http_
     job->kind = request->kind;
     job->params = request->params;
     job->fields = request->fields;
+    job->a1111 = request->a1111;
     job->status.created = zi_wall_seconds();
     job->submitted = zi_monotonic_seconds();
     zi_text_init(&job->text, ZI_JOB_MAX_TEXT);
@@ -326,10 +336,18 @@ zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id)
     return state;
 }
 
+void zi_jobs_interrupt(zi_jobs *jobs)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    zi_job *job = running_a1111_job(jobs);
+    if (job) atomic_store(&job->interrupt, true);
+    pthread_mutex_unlock(&jobs->mutex);
+}
+
 void zi_jobs_skip_image(zi_jobs *jobs)
 {
     pthread_mutex_lock(&jobs->mutex);
-    zi_job *job = jobs->running[ZI_QUEUE_COMPUTE];
+    zi_job *job = running_a1111_job(jobs);
     if (job) atomic_store(&job->skip, true);
     pthread_mutex_unlock(&jobs->mutex);
 }

@@ -50,18 +50,22 @@ zi_job_state zi_jobs_state(zi_jobs *jobs, uint64_t id, zi_http_error *error);
  * one stays as it is. Returns its state before; ZI_JOB_UNKNOWN: no such job. */
 zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id);
 
-/* Asks the running generate job to skip its current image, which its thread does soon. Has no
- * effect without such a job, or before its first image has begun. */
+/* Asks the running generate job of A1111's API to end with its current step: the image so far is
+ * kept, and the job ends as cancelled. Without a step so far there is no image. Has no effect
+ * without such a job. */
+void zi_jobs_interrupt(zi_jobs *jobs);
+
+/* As zi_jobs_interrupt, but only for the current image: the job goes on with its next one. */
 void zi_jobs_skip_image(zi_jobs *jobs);
 
 typedef struct {
     size_t queued, running;       /* in all queues */
     size_t ended[ZI_JOB_UNKNOWN]; /* by state, since the start of the server */
-    uint64_t generating;          /* id of the running generate job; 0: none */
+    uint64_t a1111;               /* id of the running generate job of A1111's API; 0: none */
 } zi_jobs_counts;
 
 /* Counts the jobs of all queues by state (ended ones since the start of the server), and finds the
- * running generate job, 0 if there is none. */
+ * running generate job of A1111's API, 0 if there is none. */
 zi_jobs_counts zi_jobs_count(zi_jobs *jobs);
 
 /* ---- for worker threads ---- */

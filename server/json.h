@@ -24,6 +24,10 @@ void zi_json_add_text(cJSON *object, const char *name, const char *text);
  * not known. Out of memory: the member is left out. */
 void zi_json_add_number(cJSON *object, const char *name, double value, bool known);
 
+/* Leaves the server's folders out of all texts in a value that the library has described, as
+ * zi_hide_paths does. NULL is allowed. Out of memory: a text may be empty. */
+void zi_json_hide_paths(cJSON *value);
+
 /* Returns a new JSON array with copies of the strings; NULL ends the list. Out of memory: NULL, or
  * strings are missing. */
 cJSON *zi_json_strings(const char *const *strings);

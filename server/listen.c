@@ -1,5 +1,6 @@
 #include "server/listen.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -19,6 +20,49 @@ static int bound_port(int fd)
     if (getsockname(fd, (struct sockaddr *)&bound, &size) != 0) return 0;
     return bound.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&bound)->sin6_port)
                                        : ntohs(((struct sockaddr_in *)&bound)->sin_port);
+}
+
+/* Writes the address from which this machine would send to another one, to text. No packet is sent.
+ * False: it has no route, and text has no meaning. */
+static bool own_address(int family, char text[INET6_ADDRSTRLEN])
+{
+    /* Addresses of documentation, which no machine has. */
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(9)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(9)};
+    struct sockaddr_storage own;
+    bool four = family == AF_INET;
+    inet_pton(AF_INET, "192.0.2.1", &v4.sin_addr);
+    inet_pton(AF_INET6, "2001:db8::1", &v6.sin6_addr);
+    const struct sockaddr *to = four ? (const struct sockaddr *)&v4 : (const struct sockaddr *)&v6;
+    socklen_t size = sizeof own;
+    int fd = socket(family, SOCK_DGRAM, 0);
+    bool ok = fd >= 0 && connect(fd, to, four ? sizeof v4 : sizeof v6) == 0 &&
+              getsockname(fd, (struct sockaddr *)&own, &size) == 0;
+    if (fd >= 0) close(fd);
+    const void *address = four ? (const void *)&((struct sockaddr_in *)&own)->sin_addr
+                               : (const void *)&((struct sockaddr_in6 *)&own)->sin6_addr;
+    return ok && inet_ntop(family, address, text, INET6_ADDRSTRLEN);
+}
+
+/* Whether a socket of IPv6 also takes connections of IPv4. */
+static bool takes_ipv4(int fd)
+{
+    int only = 1;
+    socklen_t size = sizeof only;
+    return getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size) == 0 && !only;
+}
+
+/* The host to name in the URL of a socket that listens on `host`: itself, or in place of all
+ * addresses, one that can be opened, which is written to text if needed. */
+static const char *host_to_open(const char *host, int fd, char text[INET6_ADDRSTRLEN])
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, host, &v4) == 1 && v4.s_addr == htonl(INADDR_ANY))
+        return own_address(AF_INET, text) ? text : "127.0.0.1";
+    if (inet_pton(AF_INET6, host, &v6) != 1 || !IN6_IS_ADDR_UNSPECIFIED(&v6)) return host;
+    if (takes_ipv4(fd)) return own_address(AF_INET, text) ? text : "127.0.0.1";
+    return own_address(AF_INET6, text) ? text : "::1";
 }
 
 /* Opens a non-blocking socket that listens at the address, for the caller to close. -1: errno tells
@@ -86,6 +130,8 @@ bool zi_listen(const char *host, int port, int *out, char *url, size_t size, zi_
     int saved = errno;
     freeaddrinfo(found);
     if (fd < 0) return set_listen_error(host, port, saved, error);
+    char text[INET6_ADDRSTRLEN];
+    host = host_to_open(host, fd, text);
     bool six = strchr(host, ':') != NULL;
     snprintf(url, size, "http://%s%s%s:%d", six ? "[" : "", host, six ? "]" : "", bound_port(fd));
     *out = fd;

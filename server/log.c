@@ -1,4 +1,5 @@
 #include "server/log.h"
+#include "server/hide_paths.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -108,9 +109,9 @@ static void print_line(const line *l)
     fprintf(stderr, "%s %s %s\n", when, levels[l->level], l->text);
 }
 
-/* Prints a line to standard error, stores it in the ring in place of the oldest, and publishes it
- * as event "log". Control characters are escaped; a long text is cut. Out of memory: it does
- * nothing. */
+/* Prints a line to standard error, and without the server's folders stores it in the ring in place
+ * of the oldest and publishes it as event "log". Control characters are escaped; a long text is
+ * cut. Out of memory: it does nothing. */
 static void write_line(zi_log *log, zi_log_level level, const char *format, va_list args)
 {
     char raw[MAX_LINE_BYTES];
@@ -121,8 +122,13 @@ static void write_line(zi_log *log, zi_log_level level, const char *format, va_l
     zi_escape_line(raw, &text);
     line l = {zi_wall_seconds(), level, zi_text_take(&text)};
     if (!l.text) return;
-    cJSON *event = line_json(&l);
     print_line(&l);
+    char *shown = malloc(strlen(l.text) + 1);
+    if (shown) zi_hide_paths(l.text, shown, strlen(l.text) + 1);
+    free(l.text);
+    l.text = shown;
+    if (!shown) return;
+    cJSON *event = line_json(&l);
     pthread_mutex_lock(&log->mutex);
     line *slot = &log->lines[log->count++ % MAX_LINES];
     free(slot->text);

@@ -18,7 +18,8 @@ zi_log *zi_log_create(zi_events *events);
 /* Frees the log and its lines. log may be NULL. */
 void zi_log_free(zi_log *log);
 
-/* Writes one line: to standard error, to the lines in memory and as an event. Control characters
+/* Writes one line: to standard error, and without the server's folders to the lines in memory and
+ * as an event. Control characters
  * and invalid UTF-8 are escaped, so that text from clients is safe; it is cut at about 2000 bytes.
  * Out of memory, or log NULL: it does nothing, silently. Any thread may call it. */
 void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...) ZI_PRINTF(3, 4);

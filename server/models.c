@@ -14,7 +14,9 @@ static bool set_default_error(zi_http_error *http_error, const char *field, cons
 {
     if (error->code != ZI_ERROR_NOT_FOUND)
         return zi_http_error_from(http_error, NULL, field, error);
-    return zi_http_error_set(http_error, 400, field, "%s", error->text);
+    zi_http_error_from(http_error, NULL, field, error);
+    http_error->status = 400;
+    return false;
 }
 
 bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,
@@ -66,6 +68,36 @@ bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_htt
     found.path = NULL;
     zi_resolved_model_free(&found);
     return true;
+}
+
+/* Whether the list says that a model has no text encoder, nor one that fits, and the server was
+ * given none. */
+static bool lacks_text_encoder(const zi_server *server, const zi_registry_list *list,
+                               const char *name)
+{
+    const zi_model_options *given = &server->options.load;
+    const zi_registry_entry *entry = zi_models_find_entry(list, name);
+    return entry && entry->inspection && !entry->text_encoder && !given->text_encoder &&
+           !given->reference && entry->inspection->components[ZI_COMPONENT_TEXT_ENCODER].missing;
+}
+
+bool zi_models_can_enhance(zi_server *server, const zi_registry_list *list, zi_http_error *why)
+{
+    zi_error error;
+    zi_resolved_model found;
+    char *path = NULL;
+    if (!zi_registry_resolve_llm(server->registry, NULL, &path, &error))
+        return set_default_error(why, "llm", &error);
+    free(path);
+    if (path) return true;
+    if (!zi_models_find(server, NULL, "llm", &found, why)) return false;
+    bool demo = !strcmp(found.name, "demo"), lacks = lacks_text_encoder(server, list, found.name);
+    zi_resolved_model_free(&found);
+    if (!demo && !lacks) return true;
+    return zi_http_error_set(why, 400, "llm",
+                             "there is no language model, and %s cannot write prompts; download "
+                             "prompt-enhancer, which is then used",
+                             demo ? "the demo model" : "the default model has no text encoder and");
 }
 
 char *zi_models_default_name(zi_server *server)
@@ -156,6 +188,7 @@ static void add_inspection_fields(cJSON *json, const zi_registry_entry *entry)
     cJSON *problems = cJSON_AddArrayToObject(json, "problems");
     for (size_t i = 0; in && i < in->problem_count; i++)
         cJSON_AddItemToArray(problems, cJSON_CreateString(in->problems[i].text));
+    zi_json_hide_paths(problems);
 }
 
 cJSON *zi_model_json(const zi_registry_entry *entry, const char *loaded)
@@ -182,6 +215,7 @@ static cJSON *inspection_json(const zi_inspection *in)
     char *text = in ? zi_inspection_json(in) : NULL;
     cJSON *json = text ? cJSON_Parse(text) : cJSON_CreateObject();
     cJSON_DeleteItemFromObjectCaseSensitive(json, "path");
+    zi_json_hide_paths(json);
     free(text);
     return json;
 }

@@ -31,6 +31,10 @@ bool zi_models_find_part(zi_server *server, zi_component component, const char *
 bool zi_models_find_llm(zi_server *server, const char *name, char **path,
                         zi_http_error *http_error) ZI_CHECKED;
 
+/* Whether requests to enhance a prompt that name no language model can have one, as far as that is
+ * known without opening it. False: *why is filled, for the user. */
+bool zi_models_can_enhance(zi_server *server, const zi_registry_list *list, zi_http_error *why);
+
 /* Returns the name of the default model in new memory; NULL: there is none, or an error. */
 char *zi_models_default_name(zi_server *server);
 

@@ -108,10 +108,22 @@ static zi_handler_result list_models(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
-/* GET /v1/models/{name}: replies with the image model that zi_compat_find_model finds, or 404. */
+/* Whether a name (not NULL) is empty or begins like that of an image model of OpenAI (dall-e,
+ * gpt-image, chatgpt-image, in lower case), which clients have built in. It means the default model
+ * here. */
+static bool is_openai_model_name(const char *name)
+{
+    return !*name || !strncmp(name, "dall-e", 6) || !strncmp(name, "gpt-image", 9) ||
+           !strncmp(name, "chatgpt-image", 13);
+}
+
+/* GET /v1/models/{name}: replies with the image model that zi_compat_find_model finds, or the
+ * default model for a name of OpenAI's, or 404. */
 static zi_handler_result get_model(zi_server_request *req)
 {
     char *name = zi_compat_find_model(req->server, req->parameters[0]);
+    if (!name && is_openai_model_name(req->parameters[0]))
+        name = zi_models_default_name(req->server);
     if (!name)
         return zi_reply_error(req, 404, "model",
                               "%s: no such model; GET /v1/models lists the models",
@@ -167,15 +179,6 @@ static bool read_size(zi_openai_request *r, zi_http_error *http_error)
                                  r->size);
     return set_side("width", width, &request->width, http_error) &&
            set_side("height", height, &request->height, http_error);
-}
-
-/* Whether a name (not NULL) is empty or begins like that of an image model of OpenAI (dall-e,
- * gpt-image, chatgpt-image, in lower case), which clients have built in. It means the default model
- * here. */
-static bool is_openai_model_name(const char *name)
-{
-    return !*name || !strncmp(name, "dall-e", 6) || !strncmp(name, "gpt-image", 9) ||
-           !strncmp(name, "chatgpt-image", 13);
 }
 
 /* Sets *name to the full name of the model in r->model, in new memory. NULL: the default model,

@@ -42,25 +42,19 @@ static int json_int(const cJSON *object, const char *name)
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
-/* Writes the URL of an image in the requested format on this server: http, under the Host that the
- * client used, or if it sent none, server->url. */
-static void print_url(zi_server_request *req, const zi_openai_request *r, const char *id,
-                      char url[600])
-{
-    const char *host = zi_server_request_header(req, "Host");
-    snprintf(url, 600, "%s%.400s/api/images/%s/file?format=%s&quality=%d", host ? "http://" : "",
-             host ? host : req->server->url, id, zi_client_formats[r->client.format],
-             jpeg_quality(r));
-}
-
-/* Appends {"url": ...} of an image, as print_url writes it. */
+/* Appends {"url": ...} of an image in the requested format on this server, which needs no API
+ * key. */
 static void append_url(zi_server_request *req, const zi_openai_request *r, const char *id,
                        zi_text *out)
 {
-    char url[600];
-    print_url(req, r, id, url);
+    zi_text url;
+    bool png = format_of(r) == ZI_FORMAT_PNG;
+    zi_text_init(&url, 1 << 12);
+    zi_server_request_image_link(req, id, zi_client_formats[r->client.format],
+                                 png ? 0 : jpeg_quality(r), &url);
     cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "url", url);
+    cJSON_AddStringToObject(json, "url", url.failed ? "" : url.data);
+    zi_text_free(&url);
     zi_compat_append_open_object(json, out);
     zi_text_puts(out, "}");
 }
@@ -104,11 +98,11 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_open
     zi_text_puts(&out, "]}");
     if (ok) return zi_compat_reply_json_text(req, &out);
     zi_text_free(&out);
-    return zi_reply_error(req, 500, NULL, "%s", error.text);
+    return zi_reply_library_error(req, 500, &error);
 }
 
-/* Fills *why for a job that has ended without images, by its state: it was cancelled (409), all its
- * images were skipped (ZI_JOB_DONE, 409), or it has no record any more (ZI_JOB_UNKNOWN, 500). For a
+/* Fills *why for a job that has ended without images, by its state: it was cancelled (409), its
+ * images were deleted (ZI_JOB_DONE, 409), or it has no record any more (ZI_JOB_UNKNOWN, 500). For a
  * failed job *why stays as it is: its error is there. */
 static void set_no_images_error(zi_job_state state, zi_http_error *why)
 {
@@ -118,8 +112,7 @@ static void set_no_images_error(zi_job_state state, zi_http_error *why)
             "the job was cancelled before its first image was finished; send the request again");
     if (state == ZI_JOB_DONE)
         zi_http_error_set(why, 409, NULL,
-                          "there is no image, since a client skipped all images of the job (POST "
-                          "/sdapi/v1/skip); send the request again");
+                          "the job has ended without an image; send the request again");
     if (state == ZI_JOB_UNKNOWN) zi_http_error_forgotten_job(why);
 }
 

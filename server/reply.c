@@ -59,7 +59,6 @@ static const char *const common_headers[][2] = {
     {"X-Content-Type-Options", "nosniff"},
     {"X-Frame-Options", "DENY"},
     {"Referrer-Policy", "no-referrer"},
-    {"Cross-Origin-Resource-Policy", "same-origin"},
     {"Cross-Origin-Opener-Policy", "same-origin"},
     {"Permissions-Policy", "camera=(), microphone=(), geolocation=()"},
     {"Content-Security-Policy",
@@ -68,14 +67,53 @@ static const char *const common_headers[][2] = {
      "'none'; frame-ancestors 'none'"},
 };
 
+/* Adds what decides which pages may read the response: those of req->cors_origin, or else the
+ * server's own alone. */
+static void add_origin_headers(const zi_server_request *req, struct MHD_Response *response)
+{
+    bool link = req->route && req->route->flags & ZI_ROUTE_LINK;
+    MHD_add_response_header(response, "Cross-Origin-Resource-Policy",
+                            link ? "cross-origin" : "same-origin");
+    if (zi_access_has_origins(req->server->access) && !link)
+        MHD_add_response_header(response, "Vary", "Origin");
+    if (!req->cors_origin) return;
+    MHD_add_response_header(response, "Access-Control-Allow-Origin", req->cors_origin);
+    MHD_add_response_header(response, "Access-Control-Expose-Headers",
+                            "Content-Disposition, Retry-After");
+}
+
+/* Whether text is a list of header names. */
+static bool is_header_list(const char *text)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_, ";
+    return *text && strlen(text) < 1000 && !text[strspn(text, allowed)];
+}
+
+void zi_add_preflight_headers(zi_server_request *req, struct MHD_Response *response,
+                              const char *methods)
+{
+    const char *asked = zi_server_request_header(req, "Access-Control-Request-Headers");
+    if (!req->cors_origin) return;
+    MHD_add_response_header(response, "Access-Control-Allow-Methods", methods);
+    if (asked && is_header_list(asked))
+        MHD_add_response_header(response, "Access-Control-Allow-Headers", asked);
+    if (zi_server_request_header(req, "Access-Control-Request-Private-Network"))
+        MHD_add_response_header(response, "Access-Control-Allow-Private-Network", "true");
+    MHD_add_response_header(response, "Access-Control-Max-Age", "600");
+}
+
 zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_Response *response)
 {
+    char seconds[16];
     if (!response) return MHD_NO;
     for (size_t i = 0; i < sizeof common_headers / sizeof *common_headers; i++)
         MHD_add_response_header(response, common_headers[i][0], common_headers[i][1]);
+    add_origin_headers(req, response);
     if (!MHD_get_response_header(response, "Cache-Control"))
         MHD_add_response_header(response, "Cache-Control", "no-store");
-    if (status == 429) MHD_add_response_header(response, "Retry-After", "5");
+    snprintf(seconds, sizeof seconds, "%u", req->retry_after ? req->retry_after : 5);
+    if (status == 429) MHD_add_response_header(response, "Retry-After", seconds);
     if (status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (status >= 500) atomic_fetch_add(&req->server->failures, 1);
     zi_handler_result result = MHD_queue_response(req->connection, status, response);
@@ -167,6 +205,15 @@ zi_handler_result zi_reply_http_error(zi_server_request *req, const zi_http_erro
 {
     return zi_reply_error(req, http_error->status, http_error->field[0] ? http_error->field : NULL,
                           "%s", http_error->text);
+}
+
+zi_handler_result zi_reply_library_error(zi_server_request *req, unsigned status,
+                                         const zi_error *error)
+{
+    zi_http_error http_error;
+    zi_http_error_from(&http_error, NULL, NULL, error);
+    http_error.status = status;
+    return zi_reply_http_error(req, &http_error);
 }
 
 zi_handler_result zi_reply_nothing(zi_server_request *req)

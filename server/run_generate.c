@@ -6,18 +6,33 @@
 
 /* ---- progress of an image ---- */
 
+/* Whether the job, or its current image, is to end with the current step. */
+static bool ends_early(zi_job *job)
+{
+    return atomic_load_explicit(&job->interrupt, memory_order_relaxed) ||
+           atomic_load_explicit(&job->skip, memory_order_relaxed);
+}
+
+/* zi_request.stop, called in every step; user: the zi_job_reporter. */
+static bool on_stop(void *user, int step)
+{
+    zi_job_reporter *reporter = user;
+    if (!ends_early(reporter->job)) return false;
+    reporter->stopped_at = step;
+    return true;
+}
+
 /* zi_request.progress, called after every layer; user: the zi_job_reporter. Publishes the job's
  * progress: at once when the stage (encode, step, decode) changes, else at most four times a
- * second. Publishes "encoded" once per image. False stops: the job is cancelled or the image
- * skipped. */
+ * second. Publishes "encoded" once per image. False stops: the job is cancelled, or the
+ * image is to end early and has no step yet. */
 static bool on_progress(void *user, const zi_progress *p)
 {
     static const char *const stages[] = {
         [ZI_STAGE_ENCODE] = "encode", [ZI_STAGE_STEP] = "step", [ZI_STAGE_DECODE] = "decode"};
     zi_job_reporter *reporter = user;
-    if (atomic_load_explicit(&reporter->job->cancel, memory_order_relaxed) ||
-        atomic_load_explicit(&reporter->job->skip, memory_order_relaxed))
-        return false;
+    if (atomic_load_explicit(&reporter->job->cancel, memory_order_relaxed)) return false;
+    if (p->stage == ZI_STAGE_ENCODE && ends_early(reporter->job)) return false;
     if (p->stage != ZI_STAGE_ENCODE && !reporter->encoded) {
         reporter->encoded = true;
         zi_jobs_publish_encoded(reporter->worker->server->jobs, reporter->job,
@@ -65,6 +80,20 @@ static void on_preview(void *user, int step, const zi_image *image)
 
 /* ---- an image ---- */
 
+/* The infotext of an image, in new memory; of one that was ended early it says at which step. NULL:
+ * out of memory. */
+static char *create_infotext(const zi_job_reporter *reporter, const zi_request *request)
+{
+    zi_text text;
+    char *infotext = zi_infotext_create(reporter->worker->model, request);
+    if (!infotext || !reporter->stopped_at) return infotext;
+    zi_text_init(&text, strlen(infotext) + 100);
+    zi_text_printf(&text, "%s, Interrupted: step %d of %d", infotext, reporter->stopped_at,
+                   reporter->progress.steps);
+    free(infotext);
+    return zi_text_take(&text);
+}
+
 /* Adds the image with its infotext to the history and then to the job. seconds: how long it took.
  * False: *error is set; the image may be in the history already. */
 static bool save_image(zi_job_reporter *reporter, const zi_request *request, const zi_image *image,
@@ -76,7 +105,7 @@ static bool save_image(zi_job_reporter *reporter, const zi_request *request, con
     used.width = image->width;
     used.height = image->height;
     used.model_hash = reporter->worker->model_hash;
-    char *infotext = zi_infotext_create(reporter->worker->model, &used);
+    char *infotext = create_infotext(reporter, &used);
     if (!infotext) return zi_error_no_memory(error, strlen(request->prompt));
     bool ok = zi_history_add_image(s->history, image, infotext, seconds, id, error) &&
               zi_jobs_add_image(s->jobs, reporter->job, reporter->progress.image, id, error);
@@ -106,7 +135,7 @@ static bool cap_guidance(zi_job_reporter *reporter, zi_request *request, zi_erro
 
 /* Generates and saves image number reporter->progress.image of the job, with the job's seed plus
  * that number - 1 (modulo 2^64). False: *error is set; ZI_ERROR_CANCELLED: the job was cancelled
- * (job->cancel) or the image skipped (job->skip). */
+ * (job->cancel), or the image was to end early and had no step (job->interrupt, job->skip). */
 static bool generate_image(zi_job_reporter *reporter, zi_error *error)
 {
     double began = zi_monotonic_seconds();
@@ -115,8 +144,10 @@ static bool generate_image(zi_job_reporter *reporter, zi_error *error)
     request.seed += (uint64_t)(reporter->progress.image - 1);
     request.progress = on_progress;
     request.preview = on_preview;
+    request.stop = on_stop;
     request.user = reporter;
     reporter->encoded = false;
+    reporter->stopped_at = 0;
     bool ok = cap_guidance(reporter, &request, error) &&
               zi_generate(reporter->worker->model, &request, &image, error);
     if (ok) {
@@ -142,11 +173,15 @@ bool zi_run_generate_job(zi_worker *worker, zi_job *job, zi_error *error)
     reporter.progress.images = generation.count;
     for (reporter.progress.image = 1; reporter.progress.image <= generation.count;
          reporter.progress.image++) {
-        if (atomic_load(&job->cancel)) return zi_error_cancelled(error);
+        if (atomic_load(&job->cancel) || atomic_load(&job->interrupt))
+            return zi_error_cancelled(error);
         atomic_store(&job->skip, false);
-        if (generate_image(&reporter, error)) continue;
+        bool ok = generate_image(&reporter, error);
+        if (ok && reporter.stopped_at && atomic_load(&job->interrupt))
+            return zi_error_cancelled(error);
+        if (ok) continue;
         bool skipped = error->code == ZI_ERROR_CANCELLED && atomic_exchange(&job->skip, false);
-        if (!skipped || atomic_load(&job->cancel)) return false;
+        if (!skipped || atomic_load(&job->cancel) || atomic_load(&job->interrupt)) return false;
         *error = (zi_error){0};
     }
     return true;

@@ -76,7 +76,8 @@ static bool start_components(running_server *running, zi_error *error)
         return zi_error_no_memory(error, sizeof *running);
     if (!zi_make_folders(o->registry.folder, error) ||
         !zi_registry_open(&o->registry, &s->registry, error) ||
-        !zi_history_open(o->output, s->log, &s->history, error) || !create_engine(s, error) ||
+        !zi_history_open(o->output, s->log, &s->history, error) ||
+        !zi_links_create(o->output, s->log, &s->links, error) || !create_engine(s, error) ||
         !zi_scanner_start(s, &s->scanner, error) || !zi_worker_start(s, &s->worker, error) ||
         !zi_http_start(s, error))
         return false;
@@ -131,6 +132,7 @@ void zi_server_stop(zi_server *server)
     zi_http_stop(server);
     zi_worker_free(server->worker);
     zi_engine_free(server->engine);
+    zi_links_free(server->links);
     zi_history_close(server->history);
     zi_scanner_free(server->scanner);
     zi_registry_close(server->registry);

@@ -5,11 +5,16 @@
 #include "zimage_models.h"
 
 typedef struct {
-    const char *host;   /* address to listen on; NULL: 127.0.0.1 */
-    int port;           /* 0: any free one */
-    const char *key;    /* API key that clients must send, 1 to 500 bytes of UTF-8; NULL: none */
-    bool insecure;      /* allow listening on other addresses than loopback without a key */
-    const char *output; /* folder of images and history; created if missing */
+    const char *host; /* address to listen on; NULL: 127.0.0.1 */
+    int port;         /* 0: any free one */
+    const char *key;  /* API key that clients must send, 1 to 500 bytes of UTF-8; NULL: none */
+    bool insecure;    /* allow listening on other addresses than loopback without a key */
+    /* Lists that a NULL ends; NULL: empty. Pages of these origins (SCHEME://HOST[:PORT], "*": any)
+     * may use the API; the Host header may also be one of these names ("*": any); X-Forwarded-*
+     * headers count from these addresses (ADDRESS or ADDRESS/BITS). */
+    const char *const *allow_origins, *const *allow_hosts, *const *trusted_proxies;
+    const char *public_url; /* URL by which clients reach the server, for links; NULL: by request */
+    const char *output;     /* folder of images and history; created if missing */
     zi_registry_options registry; /* model registry; its folder is created, too */
     const char *import; /* clients may also import models from below this folder; NULL: only from
                            below the models folder */

@@ -113,10 +113,8 @@ static void set_job_error(const zi_job *job, const zi_error *error, zi_http_erro
         error->code == ZI_ERROR_INCOMPLETE && strcmp(error->subject, "transformer") != 0;
     zi_http_error_from(why, job->kind->params, NULL, error);
     if (can_be_lent && !why->field[0])
-        zi_http_error_set(why, why->status, NULL,
-                          "%s: start the server with --reference DIR, the folder of a complete "
-                          "Z-Image model",
-                          error->text);
+        zi_http_error_append(why, ": start the server with --reference DIR, the folder of a "
+                                  "complete Z-Image model");
 }
 
 /* Logs a job's result and ends it: as done if ok, as cancelled for ZI_ERROR_CANCELLED, else as

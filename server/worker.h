@@ -75,6 +75,7 @@ typedef struct {
     double first;       /* fraction of the job that was done before `began` */
     double done, units; /* of work, where encoding, each step and decoding are one unit */
     bool encoded;
+    int stopped_at; /* the step that ended the current image early, from 1; 0: none */
 } zi_job_reporter;
 
 /* Returns a reporter whose clock starts now, and publishes the job's first stage (a constant), with

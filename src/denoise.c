@@ -122,13 +122,23 @@ static void draw_noise(zi_generation_job *j, zi_view to)
     zi_write(j->session.exec, to, j->values);
 }
 
-/* Takes the latents from sigmas[i] to sigmas[i + 1] by the request's sampler. False, with *error
- * set: cancelled or failed. */
+/* Makes step i the last one, which goes to sigma 0, if the caller wants to stop. */
+static void stop_if_wanted(zi_generation_job *j, int i)
+{
+    zi_request *r = &j->request;
+    if (i + 1 == r->steps || !r->stop || !r->stop(r->user, i + 1)) return;
+    r->steps = i + 1;
+    j->sigmas[i + 1] = 0;
+}
+
+/* Takes the latents from sigmas[i] to sigmas[i + 1] by the request's sampler, or to 0 if the caller
+ * wants to stop. False, with *error set: cancelled or failed. */
 static bool run_step(zi_generation_job *j, int i, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
+    if (!predict_velocity(j, j->sigmas[i], error)) return false;
+    stop_if_wanted(j, i);
     float sigma = j->sigmas[i], next = j->sigmas[i + 1];
-    if (!predict_velocity(j, sigma, error)) return false;
     if (j->request.sampler == ZI_SAMPLER_LCM) {
         if (next > 0) draw_noise(j, j->noise);
         zi_lcm_step(exec, j->latents, j->velocity, j->noise, sigma, next);

@@ -40,7 +40,8 @@ typedef struct {
 void zi_generation_begin_stage(zi_generation_job *job, zi_stage stage, double pass_count);
 
 /* Sets the latents to noise from the seed and denoises them in request.steps steps of the request's
- * sampler, with progress, history and previews. Overwrites sigmas and values. False, with *error
+ * sampler, with progress, history and previews. request.steps becomes less if request.stop ends
+ * the steps before. Overwrites sigmas and values. False, with *error
  * set: cancelled (ZI_ERROR_CANCELLED) or failed. */
 bool zi_generation_denoise(zi_generation_job *job, zi_error *error) ZI_CHECKED;
 

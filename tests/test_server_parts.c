@@ -1,5 +1,6 @@
 /* Parts of the server that cannot be reached, or not at will, by requests. */
 #include "server/internal.h"
+#include "server/hide_paths.h"
 #include "server/json.h"
 #include "harness.h"
 
@@ -31,8 +32,8 @@ static void names_of_this_machine(void)
         zi_server_options options = {.host = cases[i].own, .insecure = true};
         zi_access_headers headers = {.host = cases[i].host};
         if (!CHECK_OK(zi_access_create(&options, &access, &error), error)) return;
-        CHECK_MSG(zi_access_host_allowed(access, &headers) == cases[i].allowed, "%s is called %s",
-                  cases[i].own, cases[i].host);
+        CHECK_MSG(zi_access_host_allowed(access, &headers, ZI_KEY_NONE) == cases[i].allowed,
+                  "%s is called %s", cases[i].own, cases[i].host);
         zi_access_free(access);
     }
 }
@@ -132,6 +133,97 @@ static void digits_of_numbers(void)
     CHECK(!zi_json_digits(NULL));
 }
 
+static void hidden_paths(void)
+{
+    static const struct {
+        const char *text, *shown;
+    } cases[] = {
+        {"/home/me/models/x.gguf: is damaged", "x.gguf: is damaged"},
+        {"/home/a b/models/x y: is damaged", "x y: is damaged"},
+        {"/srv/models/: is empty", "models/: is empty"},
+        {"generate 1a: /srv/x: cannot open '/srv/y/z', or \"/srv/w\"",
+         "generate 1a: x: cannot open 'z', or \"w\""},
+        {"models/mlx/x: fp16/bf16 of OWNER/NAME", "models/mlx/x: fp16/bf16 of OWNER/NAME"},
+        {"http://127.0.0.1:7860/a/b: no", "http://127.0.0.1:7860/a/b: no"},
+        {"/api/jobs/1: none; GET /api/jobs lists them, /v1/models, too",
+         "/api/jobs/1: none; GET /api/jobs lists them, /v1/models, too"},
+        {"a / b, 1 /2", "a / b, 1 2"},
+        {"/", "/"},
+        {"", ""},
+    };
+    char shown[100];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        zi_hide_paths(cases[i].text, shown, sizeof shown);
+        CHECK_MSG(!strcmp(shown, cases[i].shown), "'%s', not '%s'", shown, cases[i].shown);
+    }
+    zi_hide_paths("/srv/models/a long name", shown, 5);
+    CHECK_MSG(!strcmp(shown, "mode") || !strcmp(shown, "a lo"), "'%s'", shown);
+}
+
+static void ranges_of_addresses(void)
+{
+    static const struct {
+        const char *range, *address;
+        bool in;
+    } cases[] = {
+        {"10.0.0.1", "10.0.0.1", true},
+        {"10.0.0.1", "10.0.0.2", false},
+        {"10.0.0.0/8", "10.255.1.2", true},
+        {"10.0.0.0/8", "11.0.0.1", false},
+        {"10.0.0.0/9", "10.127.0.1", true},
+        {"10.0.0.0/9", "10.128.0.1", false},
+        {"10.0.0.2/31", "10.0.0.3", true},
+        {"10.0.0.2/31", "10.0.0.4", false},
+        {"0.0.0.0/0", "255.1.2.3", true},
+        {"0.0.0.0/0", "::1", false},
+        {"::/0", "10.0.0.1", true},
+        {"::1", "::1", true},
+        {"2001:db8::/33", "2001:db8:7fff::1", true},
+        {"2001:db8::/33", "2001:db8:8000::1", false},
+        {"10.0.0.1", "::ffff:10.0.0.1", true},
+        {"10.0.0.1", "10.0.0.1:80", true},
+        {"::1", "[::1]:80", true},
+    };
+    static const char *const wrong[] = {"",           "a",      "10.0.0.1/33", "10.0.0.1/",
+                                        "::1/129",    "10.0.0", "10.0.0.1 ",   "10.0.0.1/-1",
+                                        "10.0.0.1/a", "[::1]"};
+    zi_ip_range range;
+    zi_ip ip;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CHECK(zi_ip_range_parse(cases[i].range, &range) && zi_ip_parse(cases[i].address, &ip));
+        CHECK_MSG(zi_ip_in_ranges(&ip, &range, 1) == cases[i].in, "%s in %s", cases[i].address,
+                  cases[i].range);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        CHECK_MSG(!zi_ip_range_parse(wrong[i], &range), "'%s'", wrong[i]);
+}
+
+static void forwarded_clients(void)
+{
+    static const struct {
+        const char *header, *client;
+    } cases[] = {
+        {"", "10.0.0.1"},
+        {"192.0.2.7", "192.0.2.7"},
+        {"6.6.6.6, 192.0.2.7", "192.0.2.7"},
+        {"6.6.6.6,192.0.2.7 , 10.0.0.2", "192.0.2.7"},
+        {"10.0.0.3, 10.0.0.2", "10.0.0.3"},
+        {"192.0.2.7, unknown", "10.0.0.1"},
+        {"unknown, 10.0.0.2", "10.0.0.2"},
+        {"192.0.2.7,", "10.0.0.1"},
+        {"[2001:db8::1]:5, 10.0.0.2", "2001:db8::1"},
+    };
+    zi_ip_range trusted;
+    zi_ip peer;
+    char text[ZI_IP_TEXT];
+    CHECK(zi_ip_range_parse("10.0.0.0/24", &trusted) && zi_ip_parse("10.0.0.1", &peer));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        zi_ip client = zi_forwarded_client(cases[i].header, &peer, &trusted, 1);
+        CHECK_MSG(!strcmp(zi_ip_print(&client, text), cases[i].client), "%s: %s, not %s",
+                  cases[i].header, text, cases[i].client);
+    }
+}
+
 int main(void)
 {
     RUN(digits_of_numbers);
@@ -139,5 +231,8 @@ int main(void)
     RUN(escaped_lines);
     RUN(no_jobs_after_the_end);
     RUN(statuses_of_files);
+    RUN(hidden_paths);
+    RUN(ranges_of_addresses);
+    RUN(forwarded_clients);
     return zi_test_result();
 }

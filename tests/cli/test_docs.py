@@ -68,7 +68,7 @@ class Docs(unittest.TestCase):
         for command in summaries:
             lines = told(command)
             for option in options(command):
-                self.assertTrue(any(re.match(rf"(\(.*\))?--{option}\b", line) for line in lines), (option, lines))
+                self.assertTrue(any(re.match(rf"(\(.*\)|\*)?--{option}\b", line) for line in lines), (option, lines))
 
     @unittest.skipUnless(shutil.which("fish"), "no fish")
     def test_fish_completes(self):

@@ -129,7 +129,8 @@ class Lists(Prompting):
         lines = ["a cat", '{"prompt": "x", "steps": 0}', '{"prompt": "x"', '{"prompt": "x", "stepz": 3}', "",
                  '{"prompt": 5}', '{"steps": 2}', '{"prompt": "x", "seed": 9007199254740994}', '{"prompt": "x", "width": 100}',
                  '{"prompt": "x", "model": "nowhere"}', '{"prompt": "x", "aspect": "wide"}',
-                 '{"prompt": "x", "output": "x.gif"}', "<lora:mine:1>", '{"prompt": "x", "steps": [1]}', "a dog"]
+                 '{"prompt": "x", "output": "x.gif"}', "<lora:mine:1>", '{"prompt": "x", "steps": [1]}', "a dog",
+                 '{"prompt": "x", "negative": "a\\u0000b"}']
         self.write("list", "\n".join(lines).encode() + b"\nbad \xff bytes\n")
         result = self.call("--prompts", "list", "--seed", "1", "-o", "out-%02d.png")
         self.assertEqual(result.returncode, 1)
@@ -138,7 +139,7 @@ class Lists(Prompting):
         expected = [(2, "steps", "0"), (3, "JSON", "byte"), (4, "'stepz'", "max-tokens"), (6, "prompt", "quotes"),
                     (7, "prompt", "missing"), (8, "seed", "quotes"), (9, "width", "112"), (10, ": model: nowhere: no such file", "; see `zimage models`"),
                     (11, "aspect", "'wide'"), (12, "x.gif", ".png"), (13, "<lora:mine:1>", "not supported"),
-                    (14, "steps", "number"), (16, "UTF-8", "text")]
+                    (14, "steps", "number"), (16, '"negative"', "NUL"), (17, "UTF-8", "text")]
         self.assertEqual(len(told), len(expected), told)
         told.sort(key=lambda line: int(line.split("line ")[1].split(":")[0]))
         for line, (number, *words) in zip(told, expected):

@@ -14,6 +14,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netinet/in.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAX_ROUTES = 100, MAX_STREAM = 1 << 20 };
@@ -80,14 +82,29 @@ const char *MHD_lookup_connection_value(struct MHD_Connection *connection, enum 
     return !strcmp(key, "Host")             ? "127.0.0.1"
            : !strcmp(key, "Content-Type")   ? "application/json"
            : !strcmp(key, "Content-Length") ? request.length
+           : !strcmp(key, "Range")          ? request.parameter
                                             : NULL;
 }
 
 const union MHD_ConnectionInfo *MHD_get_connection_info(struct MHD_Connection *connection,
                                                         enum MHD_ConnectionInfoType type, ...)
 {
-    (void)connection, (void)type;
-    return NULL;
+    static struct sockaddr_in local = {.sin_family = AF_INET};
+    static union MHD_ConnectionInfo info;
+    (void)connection;
+    local.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    info.client_addr = (struct sockaddr *)&local;
+    return type == MHD_CONNECTION_INFO_CLIENT_ADDRESS ? &info : NULL;
+}
+
+/* The headers of a proxy. */
+int MHD_get_connection_values(struct MHD_Connection *connection, enum MHD_ValueKind kind,
+                              MHD_KeyValueIterator iterator, void *user)
+{
+    static const char *const names[] = {"X-Forwarded-For", "x-forwarded-host", "X-Forwarded-Host"};
+    (void)connection;
+    for (int i = 0; i < 3; i++) iterator(user, kind, names[i], request.parameter);
+    return 3;
 }
 
 void MHD_suspend_connection(struct MHD_Connection *connection)
@@ -111,9 +128,12 @@ struct MHD_Response *MHD_create_response_from_buffer(size_t size, void *data,
                                                      enum MHD_ResponseMemoryMode mode)
 {
     struct MHD_Response *response = new_response();
-    response->data = data;
+    bool copies = mode == MHD_RESPMEM_MUST_COPY;
+    response->data = copies ? malloc(size + 1) : data;
+    FUZZ_EXPECT(!copies || response->data);
+    if (copies && size) memcpy(response->data, data, size);
     response->size = size;
-    response->frees = mode == MHD_RESPMEM_MUST_FREE;
+    response->frees = copies || mode == MHD_RESPMEM_MUST_FREE;
     return response;
 }
 
@@ -132,6 +152,14 @@ struct MHD_Response *MHD_create_response_from_callback(uint64_t size, size_t blo
 struct MHD_Response *MHD_create_response_from_fd(size_t size, int fd)
 {
     (void)size;
+    close(fd);
+    return new_response();
+}
+
+struct MHD_Response *MHD_create_response_from_fd_at_offset64(uint64_t size, int fd, uint64_t offset)
+{
+    struct stat st;
+    FUZZ_EXPECT(fstat(fd, &st) == 0 && size && offset + size <= (uint64_t)st.st_size);
     close(fd);
     return new_response();
 }
@@ -257,8 +285,12 @@ static void start(void)
     zi_server *started;
     FUZZ_EXPECT(mkdtemp(output) && atexit(remove_output) == 0);
     snprintf(models, sizeof models, "%s/models", output);
+    static const char *const proxies[] = {"127.0.0.1", NULL}, *const hosts[] = {"*", NULL};
     const zi_server_options options = {
-        .output = output, .registry = {.folder = models, .demo = output, .names_only = true}};
+        .output = output,
+        .trusted_proxies = proxies,
+        .allow_hosts = hosts,
+        .registry = {.folder = models, .demo = output, .names_only = true}};
     FUZZ_EXPECT(fuzz_ok(zi_server_start(&options, &started, &error), &error));
     FUZZ_EXPECT(server.handle && server.completed);
     const zi_route *const tables[] = {zi_jobs_routes,   zi_images_routes, zi_models_routes,

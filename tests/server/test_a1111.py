@@ -3,9 +3,12 @@
 import base64
 import json
 import os
+import re
 import shutil
+import struct
 import threading
 import time
+import zlib
 
 from serving import LIMIT, MODEL, PROMPT, Case, path
 
@@ -46,6 +49,22 @@ INFO = {"prompt": TEXT, "all_prompts": list, "negative_prompt": TEXT, "all_negat
         "clip_skip": int, "is_using_inpainting_conditioning": bool, "version": TEXT}
 
 METADATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "metadata")
+
+
+def unfilter(data, width):
+    """The pixels' bytes of a PNG file's rows, each with its filter's number before it."""
+    above, out = bytes(width), []
+    for at in range(0, len(data), width + 1):
+        kind, row = data[at], bytearray(data[at + 1:at + 1 + width])
+        for i in range(width):
+            left, corner = (row[i - 3], above[i - 3]) if i >= 3 else (0, 0)
+            up = above[i]
+            guess = left + up - corner
+            paeth = min((left, up, corner), key=lambda value: abs(guess - value))
+            row[i] = (row[i] + (0, left, up, (left + up) // 2, paeth)[kind]) & 255
+        above = bytes(row)
+        out += row
+    return out
 
 
 class A1111(Case):
@@ -303,8 +322,52 @@ class A1111(Case):
         self.assertIsNone(self.get("progress?skip_current_image=true")["current_image"])
         self.assertEqual(self.post("interrupt"), {})
         thread.join()
-        self.assertEqual((replies[0].status, replies[0].json["images"]), (200, []))
+        # The image so far comes back, and says that it is not the one of its parameters.
+        self.assertEqual((replies[0].status, len(replies[0].json["images"])), (200, 1))
+        infotext = json.loads(replies[0].json["info"])["infotexts"][0]
+        step = re.search(r", Interrupted: step ([0-9]+) of 100$", infotext)
+        self.assertTrue(step and int(step[1]) < 100, infotext)
+        picture = base64.b64decode(replies[0].json["images"][0])
+        self.assertIn(infotext.encode(), picture)
+        self.assertEqual(struct.unpack(">II", picture[16:24]), (512, 512))
         self.assertEqual(self.get("progress"), idle)
+
+    def test_the_image_so_far(self):
+        """It is what the latents were heading for: nearer to the image than to noise."""
+        body = dict(WHOLE, width=128, height=128, seed=3, cfg_scale=1)
+        whole = self.pixels(self.post("txt2img", dict(body, steps=40))["images"][0])
+        thread, replies = self.in_the_background(**dict(body, steps=40, n_iter=8))
+        self.until(lambda p: p["state"]["sampling_step"] >= 16)
+        self.post("interrupt")
+        thread.join()
+        so_far = self.pixels(replies[0].json["images"][0])
+        self.assertEqual(len(so_far), len(whole))
+        self.assertLess(sum(abs(a - b) for a, b in zip(so_far, whole)) / len(whole), 25)
+
+    def pixels(self, image):
+        """The bytes of the pixels of a PNG file in base64, 128 pixels wide."""
+        data, at, packed = base64.b64decode(image), 8, b""
+        while at < len(data):
+            size, kind = struct.unpack(">I4s", data[at:at + 8])
+            packed += data[at + 8:at + 8 + size] if kind == b"IDAT" else b""
+            at += size + 12
+        return unfilter(zlib.decompress(packed), 128 * 3)
+
+    def test_other_apis_jobs(self):
+        """Interrupt, skip and progress are about this API's jobs alone."""
+        job = self.server.submit(model="demo", width=256, height=256, steps=30)
+        while not self.server.get(f"/api/jobs/{job}").json["progress"]:
+            time.sleep(0.02)
+        idle = self.get("progress")
+        self.assertEqual((idle["progress"], idle["state"]["job"], idle["current_image"]), (0, "", None))
+        thread, replies = self.in_the_background(width=64, height=64, steps=2)  # waits for the other one
+        self.assertEqual(self.post("interrupt"), {})
+        self.assertIsNone(self.post("skip"))
+        ended = self.server.wait(job)
+        self.assertEqual((ended["state"], len(ended["images"])), ("done", 1))
+        self.assertNotIn("Interrupted", self.server.get(f"/api/images/{ended['images'][0]}").json["recipe"])
+        thread.join()
+        self.assertEqual(len(replies[0].json["images"]), 1)
 
     def test_interrupt_keeps_what_is_ready(self):
         thread, replies = self.in_the_background(n_iter=16, width=128, height=128, steps=20)
@@ -320,14 +383,17 @@ class A1111(Case):
         self.until(lambda p: p["state"]["sampling_step"] > 0)
         self.assertIsNone(self.post("skip"))
         self.until(lambda p: p["state"]["job_no"] == 1)
+        self.until(lambda p: p["state"]["sampling_step"] > 0)
         self.post("interrupt")
         thread.join()
-        self.assertEqual(replies[0].json["images"], [])
+        self.assertEqual(len(replies[0].json["images"]), 2)
         thread, replies = self.in_the_background(n_iter=2, width=256, height=256, steps=20, seed=5)
         self.until(lambda p: p["state"]["sampling_step"] > 0)
         self.post("skip")
         thread.join()
-        self.assertEqual(json.loads(replies[0].json["info"])["all_seeds"], [6])
+        info = json.loads(replies[0].json["info"])
+        self.assertEqual(info["all_seeds"], [5, 6])
+        self.assertEqual(["Interrupted" in text for text in info["infotexts"]], [True, False])
 
     def test_nothing_to_interrupt(self):
         self.assertEqual(self.post("interrupt"), {})

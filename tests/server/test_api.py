@@ -154,6 +154,11 @@ class Operations(Api):
             with open(path(GOLDEN, "..", "metadata", name), "rb") as file:
                 recipe = call("POST", "/api/recipe", 200, raw=file.read()).json
             self.assertEqual(recipe["fields"] is None, name in ("comfyui-workflow.png", "jis.png"))
+        link = image["link"].rsplit("/", 1)[1]
+        linked = call("GET", "/api/images/{id}/link/{token}", 200, id=ids[0], token=link)
+        self.assertEqual(linked.body, call("GET", "/api/images/{id}/file", 200, id=ids[0]).body)
+        call("GET", "/api/images/{id}/link/{token}", 404, id=ids[0], token="0" * 32 + ".png")
+        self.parts(call, ids[0])
         thumbnail = call("GET", "/api/images/{id}/thumbnail", 200, id=ids[0])
         self.assertEqual(self.server.get(f"/api/images/{ids[0]}/thumbnail").body, thumbnail.body)
         call("DELETE", "/api/images/{id}", 204, id=ids[0])
@@ -162,6 +167,30 @@ class Operations(Api):
             self.refused(self.server.get(f"/api/images/{ids[0]}{what}"), 404)
         self.assertEqual([name for name in os.listdir(path(self.dir, "output"))
                           if name.endswith(".png")], [ids[1] + ".png"])
+
+    def parts(self, call, image):
+        """A download that was interrupted goes on where it stopped."""
+        for query in "", "?format=jpeg&quality=80":
+            whole = call("GET", "/api/images/{id}/file", 200, id=image, query=query)
+            size, etag = len(whole.body), whole.headers["ETag"]
+            self.assertEqual(whole.headers["Accept-Ranges"], "bytes")
+            self.assertIn(f'filename="zimage-{image}.', whole.headers["Content-Disposition"])
+            for wanted, begin, end in (("0-", 0, size), ("100-", 100, size), ("7-99", 7, 100), ("-10", size - 10, size),
+                                       (f"{size - 1}-", size - 1, size), ("5-999999999", 5, size), (f"-{size + 1}", 0, size)):
+                part = call("GET", "/api/images/{id}/file", 206, id=image, query=query,
+                            headers={"Range": f"bytes={wanted}", "If-Range": etag})
+                self.assertEqual(part.body, whole.body[begin:end], wanted)
+                self.assertEqual(part.headers["Content-Range"], f"bytes {begin}-{end - 1}/{size}")
+                self.assertEqual(part.headers["Content-Disposition"], whole.headers["Content-Disposition"])
+            for wanted in f"{size}-", "-0", "99999999999-":
+                part = call("GET", "/api/images/{id}/file", 416, id=image, query=query,
+                            headers={"Range": f"bytes={wanted}"})
+                self.assertEqual(part.headers["Content-Range"], f"bytes */{size}")
+            for headers in ({"Range": "bytes=5-", "If-Range": '"other"'}, {"Range": "bytes=9-5"}, {"Range": "lines=1-"},
+                            {"Range": "bytes=1-2,4-5"}, {"Range": "bytes=" + "9" * 30 + "-"}, {"Range": "bytes=-"}):
+                got = call("GET", "/api/images/{id}/file", 200, id=image, query=query, headers=headers)
+                self.assertEqual(got.body, whole.body, headers)
+            call("GET", "/api/images/{id}/file", 304, id=image, query=query, headers={"If-None-Match": etag})
 
     def import_file(self, call):
         source = path(GOLDEN, "comfyui", "split_diffusion_model_fp8_e4m3fn.safetensors")
@@ -389,16 +418,22 @@ class Requests(Api):
 
     def test_methods(self):
         for template, item in OPENAPI["paths"].items():
-            url = fill(template, id="0", name="demo")
+            url = fill(template, id="0", name="demo", token="0")
             allowed = {m.upper() for m in item if m != "parameters"}
             reply = self.server.request("PATCH", url)
             self.assertEqual(reply.status, 405, template)
             self.conforms(reply.json, SCHEMAS["OpenAiError" if url.startswith("/v1/") else
                                               "A1111Error" if url.startswith("/sdapi/") else "Error"])
             self.assertEqual(set(reply.headers["Allow"].split(", ")), allowed, template)
+            reply = self.server.request("OPTIONS", url)
+            self.assertEqual((reply.status, reply.body), (204, b""))
+            more = {"OPTIONS", "HEAD"} if "GET" in allowed else {"OPTIONS"}
+            self.assertEqual(set(reply.headers["Allow"].split(", ")), allowed | more, template)
         self.refused(self.server.get("/api/none"), 404)
-        head = self.server.request("HEAD", "/api/health")
-        self.assertEqual((head.status, head.body), (200, b""))
+        self.refused(self.server.request("OPTIONS", "/api/none"), 404)
+        for url in "/api/health", "/", "/v1/models", "/models", "//sdapi//v1//options/":
+            head = self.server.request("HEAD", url)
+            self.assertEqual((head.status, head.body), (200, b""), url)
 
     def test_wrong_fields(self):
         for field, params in (

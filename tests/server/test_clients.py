@@ -310,6 +310,7 @@ class Clients(Case):
             self.refused(path, {"prompt": f"{PROMPT} <sd_cpp_extra_args>{{}}"}, "prompt")
             self.refused(path, {"prompt": PROMPT, "negative_prompt": tag}, "negative_prompt")
             self.refused(path, {"prompt": in_prompt([])}, "prompt")
+            self.refused(path, {"prompt": in_prompt({"negative_prompt": "a\0b"})}, "prompt")
             self.refused(path, {"prompt": "<sd_cpp_extra_args>{}</sd_cpp_extra_args>"}, "prompt")
         self.refused(A1111, {"prompt": in_prompt({"output_format": "webp"})}, "output_format")
         self.openai({"prompt": in_prompt({"steps": 2, "cfg_scale": 2}), "sd_cpp_extra_args": {"steps": 3, "seed": 8},

@@ -47,6 +47,8 @@ class OpenAI(Case):
         self.assertEqual(model, models["data"][0])
         self.assertEqual((model["object"], model["owned_by"]), ("model", "zimage"))
         self.assertLess(abs(model["created"] - time.time()), 1000)
+        for name in "Default", "default", "sd-cpp-local", "dall-e-3", "gpt-image-1":
+            self.assertEqual(self.server.get(f"/v1/models/{name}").json, model)
         self.refused_as_theirs(404, "model", url="/v1/models/none", code="model_not_found")
         self.refused_as_theirs(404, None, url="/v1/chat", code="not_found")
 
@@ -92,6 +94,9 @@ class OpenAI(Case):
         self.assertEqual([row[name] for name in ("seed", "steps", "guidance", "negative", "shift",
                                                  "prompt", "width", "height")],
                          ["11", 3, 2, "blue", 2, PROMPT, 64, 64])
+        for name in "Default", "sd-cpp-local":
+            self.generate(model=name)
+            self.assertEqual(self.row()["model"], "demo-model")
         self.generate(seed=-1, cfg_scale=0)
         self.assertEqual(self.row()["guidance"], 0)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import unittest
+import urllib.request
 
 from support import PageCase, expect
 
@@ -67,6 +68,23 @@ class Enhance(PageCase):
         self.page.click("#enhance")  # falls back to the demo model's text encoder, which writes nothing useful
         expect(self.page.locator("#prompt-error")).not_to_be_empty()
         expect(self.page.locator("#prompt")).to_have_value("a cow")
+
+
+class WithoutLanguageModel(PageCase):
+    def test_reason_is_shown(self):
+        """Until there is a language model."""
+        button, reason = self.page.locator("#enhance"), self.page.locator("#enhance-problem")
+        expect(button).to_be_disabled()
+        expect(reason).to_have_text("Enhance is off: there is no language model, and the demo model cannot write prompts; "
+                                    "download prompt-enhancer, which is then used.")
+        expect(button).to_have_accessible_description(reason.text_content())
+        folder, _, remove = make_language_model()
+        shutil.copytree(folder, os.path.join(self.server.models, "prompt_enhancer"))
+        remove()
+        request = urllib.request.Request(self.server.url + "sdapi/v1/refresh-checkpoints", b"", method="POST")
+        urllib.request.urlopen(request, timeout=60).close()
+        expect(button).to_be_enabled()
+        expect(reason).to_be_empty()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 // The Enhance button: a language model rewrites the prompt, whose text streams into the prompt field.
 import { $, announce, setFieldError, setIcon } from './dom.js';
 import { send } from './api.js';
+import { on } from './events.js';
 
 const prompt = $('#prompt'), enhanceButton = $('#enhance'), undoButton = $('#enhance-undo'), note = $('#enhance-note');
 let original = null; // the prompt before it was enhanced; null if it was not
+let problem = null; // why the server cannot enhance prompts; null if it can
 let request = null; // the AbortController of the request that is in progress
 
 export function setOriginal(text) {
@@ -55,6 +57,13 @@ function setRunning(running) {
   note.textContent = running ? 'Starting' : '';
 }
 
+// Without a language model the button is disabled, with the reason beside it; Stop never is.
+function showProblem() {
+  const text = !request && problem ? `Enhance is off: ${problem}.` : '';
+  $('#enhance-problem').textContent = text;
+  enhanceButton.disabled = text !== '';
+}
+
 function setPrompt(text) {
   prompt.value = text;
   prompt.scrollTop = prompt.scrollHeight;
@@ -98,6 +107,7 @@ async function enhance() {
   }
   request = null;
   setRunning(false);
+  showProblem();
   promptChanged();
 }
 
@@ -112,3 +122,7 @@ const promptChanged = () => prompt.dispatchEvent(new Event('change', { bubbles: 
 
 enhanceButton.addEventListener('click', () => (request ? request.abort() : enhance()));
 undoButton.addEventListener('click', undo);
+on('modelList', (list) => {
+  problem = list.enhance_problem ?? null;
+  showProblem();
+});

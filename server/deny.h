@@ -1,0 +1,13 @@
+/* Checks whether a request has access, by its headers. */
+#ifndef ZI_SERVER_DENY_H
+#define ZI_SERVER_DENY_H
+
+#include "server/http.h"
+
+/* Replies 403 (Host, Origin), 401 (API key) or 429 (too many wrong keys) to a request without
+ * access and returns true; *result is what the handler returns. asset: of the web page, any Origin
+ * may load it; keyless: needs no API key. Host is checked in any case. */
+bool zi_server_request_deny(zi_server_request *req, bool asset, bool keyless,
+                            zi_handler_result *result);
+
+#endif

@@ -1,0 +1,130 @@
+#include "server/guesses.h"
+
+#include "base/machine.h"
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum {
+    ADDRESSES = 1024, /* that are remembered; the one that was wrong longest ago makes room */
+    FREE_GUESSES = 10,
+    MAX_WAIT = 60,
+    FORGET_SECONDS = 600,
+    DIGEST = 32,
+    MAC_KEY = 16
+};
+
+typedef struct {
+    zi_ip from;
+    unsigned char latest[DIGEST]; /* of the latest wrong key */
+    int wrong;                    /* 0: the place is free */
+    double when, until; /* of the latest wrong key; when the next may be looked at (monotonic) */
+} record;
+
+struct zi_guesses {
+    pthread_mutex_t mutex;
+    unsigned char mac_key[MAC_KEY];
+    record records[ADDRESSES];
+};
+
+zi_guesses *zi_guesses_create(void)
+{
+    zi_guesses *guesses = calloc(1, sizeof *guesses);
+    if (guesses && getentropy(guesses->mac_key, MAC_KEY) != 0) {
+        free(guesses);
+        return NULL;
+    }
+    if (guesses) pthread_mutex_init(&guesses->mutex, NULL);
+    return guesses;
+}
+
+void zi_guesses_free(zi_guesses *guesses)
+{
+    if (!guesses) return;
+    pthread_mutex_destroy(&guesses->mutex);
+    free(guesses);
+}
+
+/* What counts as one address: an IPv4 address, or all IPv6 addresses with the same first 64 bits,
+ * which one client has. */
+static zi_ip group_of(const zi_ip *from)
+{
+    static const zi_ip_range v4 = {.ip.bytes = {[10] = 0xff, [11] = 0xff}, .bits = 96};
+    zi_ip group = *from;
+    if (!zi_ip_in_ranges(from, &v4, 1)) memset(group.bytes + 8, 0, 8);
+    return group;
+}
+
+/* The record of an address, which is cleared if it is old; NULL: none. The caller holds the
+ * mutex. */
+static record *find_record(zi_guesses *guesses, const zi_ip *group)
+{
+    for (size_t i = 0; i < ADDRESSES; i++) {
+        record *r = &guesses->records[i];
+        if (!r->wrong || memcmp(&r->from, group, sizeof *group) != 0) continue;
+        if (zi_monotonic_seconds() - r->when <= FORGET_SECONDS) return r;
+        r->wrong = 0;
+    }
+    return NULL;
+}
+
+/* A record to use for a new address: a free one, or that which was wrong longest ago. The caller
+ * holds the mutex. */
+static record *oldest_record(zi_guesses *guesses)
+{
+    record *oldest = guesses->records;
+    for (size_t i = 0; i < ADDRESSES; i++) {
+        record *r = &guesses->records[i];
+        if (!r->wrong) return r;
+        if (r->when < oldest->when) oldest = r;
+    }
+    return oldest;
+}
+
+unsigned zi_guesses_wait(zi_guesses *guesses, const zi_ip *from)
+{
+    zi_ip group = group_of(from);
+    pthread_mutex_lock(&guesses->mutex);
+    const record *r = find_record(guesses, &group);
+    double left = r ? r->until - zi_monotonic_seconds() : 0;
+    pthread_mutex_unlock(&guesses->mutex);
+    return left > 0 ? (unsigned)left + 1 : 0;
+}
+
+void zi_guesses_add_wrong(zi_guesses *guesses, const zi_ip *from, const char *key)
+{
+    unsigned char digest[DIGEST] = {0};
+    zi_ip group = group_of(from);
+    HMAC(EVP_sha256(), guesses->mac_key, MAC_KEY, (const unsigned char *)key, strlen(key), digest,
+         NULL);
+    pthread_mutex_lock(&guesses->mutex);
+    record *r = find_record(guesses, &group);
+    if (!r) {
+        r = oldest_record(guesses);
+        *r = (record){.from = group};
+    }
+    double now = zi_monotonic_seconds();
+    bool same = r->wrong && !memcmp(r->latest, digest, DIGEST);
+    r->when = now;
+    if (!same) {
+        memcpy(r->latest, digest, DIGEST);
+        r->wrong++;
+        int over = r->wrong - FREE_GUESSES;
+        int wait = over > 6 ? MAX_WAIT : over > 0 ? 1 << (over - 1) : 0;
+        r->until = now + (wait < MAX_WAIT ? wait : MAX_WAIT);
+    }
+    pthread_mutex_unlock(&guesses->mutex);
+}
+
+void zi_guesses_clear(zi_guesses *guesses, const zi_ip *from)
+{
+    zi_ip group = group_of(from);
+    pthread_mutex_lock(&guesses->mutex);
+    record *r = find_record(guesses, &group);
+    if (r) r->wrong = 0;
+    pthread_mutex_unlock(&guesses->mutex);
+}

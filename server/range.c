@@ -1,0 +1,97 @@
+#include "server/range.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Parses digits at *text, which then points behind them. False: there are none, or too many. */
+static bool read_digits(const char **text, uint64_t *out)
+{
+    size_t length = strspn(*text, "0123456789");
+    if (!length || length > 18) return false;
+    *out = strtoull(*text, NULL, 10);
+    *text += length;
+    return true;
+}
+
+/* Parses "bytes=BEGIN-END", "bytes=BEGIN-" or "bytes=-COUNT" of a file of `size` bytes. False: it
+ * is none of these. True: *out has the part with status 206, or status 416 if there is no such
+ * part. */
+static bool parse_range(const char *text, uint64_t size, zi_range *out)
+{
+    uint64_t begin = 0, end = size ? size - 1 : 0, count;
+    if (strncmp(text, "bytes=", 6) != 0) return false;
+    text += 6;
+    if (*text == '-') {
+        text++;
+        if (!read_digits(&text, &count) || *text) return false;
+        if (count > size) count = size;
+        *out = (zi_range){count ? 206 : 416, size - count, count};
+        return true;
+    }
+    if (!read_digits(&text, &begin) || *text++ != '-') return false;
+    if (*text && (!read_digits(&text, &end) || *text || end < begin)) return false;
+    if (size && end > size - 1) end = size - 1;
+    *out = begin < size ? (zi_range){206, begin, end - begin + 1} : (zi_range){416, 0, 0};
+    return true;
+}
+
+zi_range zi_range_read(zi_server_request *req, uint64_t size, const char *etag)
+{
+    const char *range = zi_server_request_header(req, "Range");
+    const char *same = zi_server_request_header(req, "If-Range");
+    const char *known = zi_server_request_header(req, "If-None-Match");
+    zi_range part, all = {200, 0, size};
+    if (known && strstr(known, etag)) return (zi_range){304, 0, 0};
+    if (!range || (same && strcmp(same, etag) != 0) || !parse_range(range, size, &part)) return all;
+    return part;
+}
+
+/* Adds the headers of a file or its part, and queues the response; NULL closes the connection. */
+static zi_handler_result reply_part(zi_server_request *req, const zi_range *part, uint64_t size,
+                                    const char *type, const char *etag, const char *const *headers,
+                                    struct MHD_Response *response)
+{
+    char range[80];
+    if (!response) return MHD_NO;
+    MHD_add_response_header(response, "Content-Type", type);
+    for (; headers && headers[0]; headers += 2)
+        MHD_add_response_header(response, headers[0], headers[1]);
+    MHD_add_response_header(response, "ETag", etag);
+    MHD_add_response_header(response, "Accept-Ranges", "bytes");
+    if (part->status == 206)
+        snprintf(range, sizeof range, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part->begin,
+                 part->begin + part->size - 1, size);
+    else
+        snprintf(range, sizeof range, "bytes */%" PRIu64, size);
+    if (part->status == 206 || part->status == 416)
+        MHD_add_response_header(response, "Content-Range", range);
+    return zi_reply(req, part->status, response);
+}
+
+zi_handler_result zi_reply_bytes_range(zi_server_request *req, const char *type, void *data,
+                                       size_t size, const char *etag, const char *const *headers)
+{
+    zi_range part = zi_range_read(req, size, etag);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        part.size, (char *)data + part.begin, MHD_RESPMEM_MUST_COPY);
+    free(data);
+    return reply_part(req, &part, size, type, etag, headers, response);
+}
+
+zi_handler_result zi_reply_file_range(zi_server_request *req, const char *type, int fd,
+                                      const char *etag, const char *const *headers)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return zi_reply_file(req, type, fd, headers); /* replies with the error */
+    zi_range part = zi_range_read(req, (uint64_t)st.st_size, etag);
+    struct MHD_Response *response =
+        part.size ? MHD_create_response_from_fd_at_offset64(part.size, fd, part.begin)
+                  : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (!response || !part.size) close(fd);
+    return reply_part(req, &part, (uint64_t)st.st_size, type, etag, headers, response);
+}
