@@ -67,7 +67,7 @@ static void reading_groups(void)
         for (size_t g = 0; g < values->count / size; g++) {
             uint8_t q[ZI_BLOCK_GROUP];
             float scale, bias, wanted[ZI_BLOCK_GROUP];
-            zi_block_read(type, blocks->data, g, q, &scale, &bias);
+            zi_blocks_read(type, blocks->data, g, 1, q, &scale, &bias);
             zi_widen(ZI_F32, (const char *)values->data + g * size * 4, wanted, size);
             for (size_t j = 0; j < size; j++)
                 if (!CHECK_MSG(fabs(q[j] * (double)scale + bias - wanted[j]) <=

@@ -244,25 +244,50 @@ size_t zi_block_group(zi_dtype type)
     return types[type].group;
 }
 
-/* Unpacks group `number`, from 0 and counted over all blocks of the row, to codes, scale and
- * minimum (-0 for types without one). The caller subtracts types[type].zero from the codes,
- * multiplies by the scale and adds the minimum. type must be a block type. */
-static void read_group(zi_dtype type, const void *row, size_t number, group *out)
+/* A place in a row of blocks. */
+typedef struct {
+    zi_dtype type;
+    const uint8_t *block;
+    size_t g, groups, bytes; /* number of the group in the block, groups and bytes of a block */
+} place;
+
+/* The place of group `number`, from 0 and counted over all blocks of the row. type must be a block
+ * type. */
+static place place_of(zi_dtype type, const void *row, size_t number)
 {
-    size_t groups = zi_dtype_block(type) / types[type].group;
-    out->minimum = -0.0f;
-    types[type].read((const uint8_t *)row + number / groups * zi_dtype_size(type), number % groups,
-                     out);
+    size_t groups = zi_dtype_block(type) / types[type].group, bytes = zi_dtype_size(type);
+    return (place){type, (const uint8_t *)row + number / groups * bytes, number % groups, groups,
+                   bytes};
 }
 
-void zi_block_read(zi_dtype type, const void *row, size_t number, uint8_t *q, float *scale,
-                   float *bias)
+/* Unpacks the group at the place, to codes, scale and minimum (-0 for types without one), and moves
+ * on to the next one. The caller subtracts types[type].zero from the codes, multiplies by the scale
+ * and adds the minimum. */
+static void read_next(place *at, group *out)
 {
+    out->minimum = -0.0f;
+    types[at->type].read(at->block, at->g, out);
+    if (++at->g < at->groups) return;
+    at->g = 0;
+    at->block += at->bytes;
+}
+
+void zi_blocks_read(zi_dtype type, const void *row, size_t first, size_t count, uint8_t *q,
+                    float *scales, float *biases)
+{
+    place at = place_of(type, row, first);
+    size_t size = types[type].group;
+    float zero = (float)types[type].zero;
     group g;
-    read_group(type, row, number, &g);
-    memcpy(q, g.q, types[type].group);
-    *scale = g.scale;
-    *bias = g.minimum - (float)types[type].zero * g.scale;
+    for (size_t i = 0; i < count; i++, q += size) {
+        read_next(&at, &g);
+        if (size == ZI_BLOCK_GROUP)
+            memcpy(q, g.q, ZI_BLOCK_GROUP); /* the usual size, known to the compiler */
+        else
+            memcpy(q, g.q, size);
+        scales[i] = g.scale;
+        biases[i] = g.minimum - zero * g.scale;
+    }
 }
 
 void zi_dequantize(zi_dtype type, const void *blocks, float *out, size_t n)
@@ -272,8 +297,9 @@ void zi_dequantize(zi_dtype type, const void *blocks, float *out, size_t n)
     group g;
     for (size_t i = 0; !size && i < n; i++) out[i] = NAN; /* no block type */
     if (!size) return;
+    place at = place_of(type, blocks, 0);
     for (size_t i = 0; i < n; i += size) {
-        read_group(type, blocks, i / size, &g);
+        read_next(&at, &g);
         for (size_t j = 0; j < size; j++) out[i + j] = (float)(g.q[j] - zero) * g.scale + g.minimum;
     }
 }

@@ -16,11 +16,12 @@ extern const int8_t zi_iq4_values[16];
  * not stored in blocks. */
 size_t zi_block_group(zi_dtype type);
 
-/* Reads group `number`, from 0 and counted over the whole row, of a row of blocks. Sets q
- * [zi_block_group(type)] to its codes, one in a byte, and scale and bias such that the numbers are
- * scale * q + bias. type must be a block type. Does not check the number. */
-void zi_block_read(zi_dtype type, const void *row, size_t number, uint8_t *q, float *scale,
-                   float *bias);
+/* Reads `count` groups of a row of blocks, from number `first` on, counted from 0 over the whole
+ * row. Sets q [count, zi_block_group(type)] to their codes, one in a byte, and scales and biases
+ * [count] such that the numbers of a group are scale * q + bias. type must be a block type. Does
+ * not check the numbers of groups. */
+void zi_blocks_read(zi_dtype type, const void *row, size_t first, size_t count, uint8_t *q,
+                    float *scales, float *biases);
 
 /* Converts n numbers of a block type, which are whole blocks, to f32. Gives the same bits as
  * gguf-py's dequantize. blocks needs no alignment. Other types give NaNs. */

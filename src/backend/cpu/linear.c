@@ -225,21 +225,23 @@ static float row_factor(const zi_matrix *w, size_t row)
     return w->row_scale ? w->row_scale[w->row_scales > 1 ? row : 0] : 1;
 }
 
-/* Reads values [column, column + unit) of a row of I8 or of blocks: sets q [unit], *scale and *bias
- * so that a value, the row's factor included, is q scale + bias. unit: group_unit(w), which divides
- * column. */
-static void read_unit(const zi_matrix *w, size_t row, size_t column, size_t unit, uint8_t *q,
-                      float *scale, float *bias)
+/* Reads `units` units of a row of I8 or of blocks, from `column` on: sets q [units, unit], scales
+ * and biases [units] so that a value, the row's factor included, is q scale + bias. unit:
+ * group_unit(w), which divides column. */
+static void read_units(const zi_matrix *w, size_t row, size_t column, size_t units, size_t unit,
+                       uint8_t *q, float *scales, float *biases)
 {
     const uint8_t *data = (const uint8_t *)w->data + row * zi_dtype_bytes(w->type, w->columns);
     if (w->type != ZI_I8) {
-        zi_block_read(w->type, data, column / unit, q, scale, bias);
+        zi_blocks_read(w->type, data, column / unit, units, q, scales, biases);
         return;
     }
-    for (size_t i = 0; i < unit; i++)
+    for (size_t i = 0; i < units * unit; i++)
         q[i] = data[column + i] ^ 0x80; /* from signed to 128 and up */
-    *scale = row_factor(w, row);
-    *bias = -128 * *scale;
+    for (size_t u = 0; u < units; u++) {
+        scales[u] = row_factor(w, row);
+        biases[u] = -128 * scales[u];
+    }
 }
 
 /* Packs rows [row, row + n) of w, n <= qnr, which is I8 or in blocks, k values each from column
@@ -248,13 +250,19 @@ static void read_unit(const zi_matrix *w, size_t row, size_t column, size_t unit
 static void pack_units(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                        char *panel)
 {
+    enum { RUN = 256, UNITS = RUN / 32 }; /* values of a row that are unpacked at once */
     size_t unit = job->panels.unit;
-    float scales[ZI_MAX_NR], biases[ZI_MAX_NR];
-    uint8_t q[ZI_MAX_NR * ZI_MAX_GROUP];
-    for (size_t p = 0; p < k; p += unit, panel += job->panels.b_bytes) {
-        for (size_t j = 0; j < n; j++)
-            read_unit(job->w, row + j, depth + p, unit, q + j * unit, &scales[j], &biases[j]);
-        job->exec->kernels->pack_group(q, unit, n, unit, scales, biases, panel);
+    float scales[UNITS][ZI_MAX_NR], biases[UNITS][ZI_MAX_NR];
+    uint8_t q[ZI_MAX_NR * RUN];
+    for (size_t p = 0; p < k; p += RUN) {
+        size_t units = smaller(RUN, k - p) / unit;
+        for (size_t j = 0; j < n; j++) {
+            float s[UNITS], b[UNITS];
+            read_units(job->w, row + j, depth + p, units, unit, q + j * RUN, s, b);
+            for (size_t u = 0; u < units; u++) scales[u][j] = s[u], biases[u][j] = b[u];
+        }
+        for (size_t u = 0; u < units; u++, panel += job->panels.b_bytes)
+            job->exec->kernels->pack_group(q + u * unit, RUN, n, unit, scales[u], biases[u], panel);
     }
 }
 
