@@ -114,8 +114,8 @@ int cmd_serve(int argc, char **argv)
          "address to listen on (127.0.0.1: this machine only)", NULL},
         {"port", 'p', ZI_OPTION_INT, &o.port, 0, 65535, "N", "port (7860); 0: any free one", NULL},
         {"api-key", 0, ZI_OPTION_TEXT, &o.key, 0, 0, "KEY",
-         "API key that clients must send; other users of this machine can see it here, but not in "
-         "ZIMAGE_API_KEY or a file",
+         "API key that clients must send; other users of this machine can see it in the command "
+         "line; to hide it, use --api-key-file or the environment variable ZIMAGE_API_KEY",
          NULL},
         {"api-key-file", 0, ZI_OPTION_TEXT, &key_file, 0, 0, "FILE", "read the API key from a file",
          NULL},
@@ -132,9 +132,9 @@ int cmd_serve(int argc, char **argv)
         {"public-url", 0, ZI_OPTION_TEXT, &o.public_url, 0, 0, "URL",
          "URL by which clients reach the server, for the links to images", NULL},
         {"trusted-proxy", 0, ZI_OPTION_LIST, &proxies, 0, 0, "ADDRESS",
-         "use the headers X-Forwarded-For, -Host and -Proto of this proxy, or of a network of "
-         "proxies "
-         "(ADDRESS/BITS); may be given several times",
+         "believe the headers X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto of the "
+         "reverse "
+         "proxy at this address, or of all in a network (ADDRESS/BITS); may be given several times",
          NULL},
         zi_models_option(&folder),
         {"output", 'o', ZI_OPTION_TEXT, &o.output, 0, 0, "DIR",

@@ -166,10 +166,12 @@ static bool set_public_url(zi_access *access, const char *url, zi_error *error)
     snprintf(host, sizeof host, "%.*s", (int)(ok ? length : 0), url + scheme);
     for (const char *c = url; *c; c++) ok = ok && *c > ' ' && *c < 127 && !strchr("\"<>\\?#", *c);
     if (!ok || strlen(url) > 400 || !zi_host_valid(host))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "public_url",
-                            "'%s' is not a URL that images can be fetched from; write scheme and "
-                            "host, such as https://images.example, of at most 400 characters",
-                            url);
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "public_url",
+            "'%s' is not a URL for links; write http:// or https://, a host and, if "
+            "needed, a path, such as https://images.example/zimage: at most 400 "
+            "ASCII characters, without blanks and without ? # \" < > \\",
+            url);
     access->public_url = strdup(url);
     if (!access->public_url) return zi_error_no_memory(error, strlen(url));
     access->public_origin = scheme + length;

@@ -201,9 +201,10 @@ static zi_handler_result get_linked_image(zi_server_request *req)
     while (format < FORMATS && (!dot || strcmp(dot + 1, formats[format].name) != 0)) format++;
     if (format == FORMATS || dot - token != ZI_LINK_TOKEN - 1 ||
         !zi_link_token_matches(req->server->links, req->parameters[0], token))
-        return zi_reply_error(req, 404, NULL,
-                              "there is no such link; GET /api/images/{id} returns the link of an "
-                              "image");
+        return zi_reply_error(
+            req, 404, NULL,
+            "this link is incomplete, or not valid any more; ask for a new one (the "
+            "field link of GET /api/images/{id})");
     if (!zi_server_request_query_int(req, "quality", 1, 100, 95, &quality, &result) ||
         !zi_server_request_query_int(req, "download", 0, 1, 0, &download, &result))
         return result;

@@ -189,7 +189,8 @@ static zi_handler_result get_metrics(zi_server_request *req)
                (double)atomic_load(&s->images));
     add_metric(&text, "unsaved_images", "gauge", "Images that could not be saved yet.",
                (double)storage.unsaved);
-    add_metric(&text, "storage_problems", "gauge", "Problems of output folder, disk and database.",
+    add_metric(&text, "storage_problems", "gauge",
+               "Problems that keep the server from saving (output folder, disk, database).",
                (double)storage.count);
     add_metric(&text, "queue_length", "gauge", "Queued jobs.", (double)counts.queued);
     add_metric(&text, "running", "gauge", "Running jobs.", (double)counts.running);

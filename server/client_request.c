@@ -155,5 +155,6 @@ bool zi_client_request_read_extra_args(cJSON *body, bool lenient, zi_client_requ
             !zi_client_request_read(parts[i], zi_client_sdcpp_fields, lenient, request, http_error))
             return false;
     return request->generation.request.prompt ||
-           zi_http_error_set(http_error, 400, "prompt", "prompt: is missing");
+           zi_http_error_set(http_error, 400, "prompt",
+                             "prompt: is missing; send the text that describes the image");
 }

@@ -88,6 +88,21 @@ static bool is_neutral(const cJSON *item, const zi_client_field *field)
 
 /* ---- errors ---- */
 
+/* Appends the values of a JSON array such as ["a",1] to the message, as "a" or 1. */
+static void append_values(const char *array, zi_http_error *http_error)
+{
+    cJSON *values = cJSON_Parse(array);
+    const cJSON *value;
+    cJSON_ArrayForEach(value, values)
+    {
+        char *text = cJSON_PrintUnformatted(value);
+        if (value != values->child) zi_http_error_append(http_error, " or ");
+        zi_http_error_append(http_error, text ? text : "?");
+        cJSON_free(text);
+    }
+    cJSON_Delete(values);
+}
+
 /* Sets the error that a field is not supported, with the start of its value, and the neutral values
  * of the table; returns false. */
 static bool set_unsupported_error(const cJSON *item, const zi_client_field *field,
@@ -95,33 +110,31 @@ static bool set_unsupported_error(const cJSON *item, const zi_client_field *fiel
 {
     char *value = cJSON_PrintUnformatted(item);
     const char *text = value ? value : "?";
-    bool is_long = strlen(text) > 60, listed = field->neutral != NULL;
+    bool is_long = strlen(text) > 60;
     int shown = is_long ? 40 : (int)strlen(text);
     while (is_long && ((unsigned char)text[shown] & 0xc0) == 0x80) shown--; /* whole characters */
-    zi_http_error_set(
-        http_error, 400, item->string, "%s is not supported, so it cannot be %.*s%s; omit it%s%.*s",
-        item->string, shown, text, is_long ? "..." : "", listed ? " or send " : "",
-        listed ? (int)strlen(field->neutral) - 2 : 0, listed ? field->neutral + 1 : "");
+    zi_http_error_set(http_error, 400, item->string,
+                      "%s: is not supported, so it cannot be %.*s%s; omit it%s", item->string,
+                      shown, text, is_long ? "..." : "", field->neutral ? ", or send " : "");
+    if (field->neutral) append_values(field->neutral, http_error);
     cJSON_free(value);
     return false;
 }
 
-/* Sets the error for a field that the table does not have, which lists the fields that are used;
- * returns false. */
+/* Sets the error for a field that the table does not have, which lists the fields that are used, if
+ * there are any; returns false. */
 static bool set_unknown_error(const cJSON *item, const zi_client_field *table,
                               zi_http_error *http_error)
 {
-    char all[800] = "";
+    bool any = false;
+    zi_http_error_set(http_error, 400, item->string, "%s: unknown field; remove it", item->string);
     for (const zi_client_field *field = table; field->name; field++) {
-        size_t length = strlen(all);
-        if (field->role != ZI_FIELD_NO_EFFECT && field->role != ZI_FIELD_REFUSED)
-            snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", field->name);
+        if (field->role == ZI_FIELD_NO_EFFECT || field->role == ZI_FIELD_REFUSED) continue;
+        zi_http_error_append(http_error, any ? ", " : ", or check its name: the fields are ");
+        zi_http_error_append(http_error, field->name);
+        any = true;
     }
-    return zi_http_error_set(
-        http_error, 400, item->string,
-        "%s: unknown field; remove it, or check its name: the fields that have "
-        "an effect are %s",
-        item->string, all);
+    return false;
 }
 
 /* ---- reading ---- */
@@ -151,8 +164,8 @@ static bool check_other_names(const cJSON *object, const cJSON *item, const zi_c
         const cJSON *also = cJSON_GetObjectItemCaseSensitive(object, other->name);
         if (also && !is_neutral(also, other) && !has_value(item, also))
             return zi_http_error_set(http_error, 400, field->name,
-                                     "%s contradicts %s, which is another name for the same; send "
-                                     "one of the two",
+                                     "%s: has another value than %s, but both are names of one "
+                                     "parameter; send one of them",
                                      field->name, other->name);
     }
     return true;
@@ -184,8 +197,12 @@ static bool read_field(const cJSON *object, const cJSON *item, const zi_client_f
     if (!cJSON_IsObject(item))
         return zi_http_error_set(http_error, 400, item->string,
                                  "%s: must be a JSON object, such as {}", item->string);
-    return field->role == ZI_FIELD_ELSEWHERE ||
-           zi_client_fields_read(item, field->members, lenient, out, http_error);
+    if (field->role == ZI_FIELD_ELSEWHERE ||
+        zi_client_fields_read(item, field->members, lenient, out, http_error))
+        return true;
+    zi_http_error inner = *http_error; /* its text begins with the member's name */
+    return zi_http_error_set(http_error, inner.status, inner.field, "%s.%s", item->string,
+                             inner.text);
 }
 
 bool zi_client_fields_read(const cJSON *object, const zi_client_field *table, bool lenient,

@@ -207,7 +207,7 @@ static void add_unsaved(const zi_history *h, cJSON *image)
     if (unsaved && unsaved->png)
         cJSON_AddStringToObject(image, "unsaved",
                                 h->storage.count ? h->storage.problems[0].message
-                                                 : "the image is about to be written again");
+                                                 : "the server will save the image in a moment");
     else
         cJSON_AddNullToObject(image, "unsaved");
 }

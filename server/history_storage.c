@@ -79,8 +79,11 @@ static void check_folder(zi_history *h, zi_storage *storage)
     int why = probe_folder(h);
     h->writable = !why && !has_no_room(h);
     if (why == ENOENT || why == ENOTDIR)
-        add_problem(storage, ZI_STORAGE_OUTPUT_MISSING,
-                    "the output folder is missing%s; create it again, or mount its disk", "");
+        add_problem(
+            storage, ZI_STORAGE_OUTPUT_MISSING,
+            "the server's output folder (option --output, or else the folder output) is missing%s; "
+            "create it again, or mount its disk",
+            "");
     else if (why == ENOSPC || why == EDQUOT || (!why && !h->writable))
         add_problem(storage, ZI_STORAGE_DISK_FULL,
                     "the disk with the output folder is full%s; free space on it, or delete images",
@@ -137,10 +140,14 @@ static bool can_begin_write(zi_history *h)
 static void check_database(zi_history *h, zi_storage *storage)
 {
     static const char message[] =
-        "the database of the images cannot be written: %s; make the file history.db in the output "
-        "folder, and those beside it, writable for the server";
+        "new images are saved as files, but history.db in the output folder cannot be written: %s; "
+        "check the disk and this file, or stop the server and restore or remove history.db";
     if (sqlite3_db_readonly(h->db, "main") == 1)
-        add_problem(storage, ZI_STORAGE_DATABASE_NOT_WRITABLE, message, "the file is read-only");
+        add_problem(storage, ZI_STORAGE_DATABASE_NOT_WRITABLE,
+                    "new images are saved as files, but history.db in the output folder is "
+                    "read-only%s; make history.db, history.db-wal and history.db-shm writable for "
+                    "the server",
+                    "");
     else if (!can_begin_write(h))
         add_problem(storage, ZI_STORAGE_DATABASE_NOT_WRITABLE, message, sqlite3_errmsg(h->db));
     else if (h->database_error[0] && !storage->count)
@@ -210,7 +217,7 @@ bool zi_storage_reopen_if_needed(zi_history *history)
     if (!replaced && !shareable && !is_writable_again(history)) return true;
     if (!zi_is_dir(history->folder)) return false;
     if (reopen(history, replaced, &error)) {
-        zi_log_line(history->log, ZI_LOG_INFO, "the database of the images was opened again");
+        zi_log_line(history->log, ZI_LOG_INFO, "history.db can be used again");
         history->database_error[0] = 0;
         return true;
     }

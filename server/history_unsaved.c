@@ -129,7 +129,8 @@ bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_
     if (png)
         zi_log_line(history->log, ZI_LOG_WARNING,
                     "image %s: is in memory only, until it can be saved: %s", record->id,
-                    history->storage.count ? history->storage.problems[0].message : "see above");
+                    history->storage.count ? history->storage.problems[0].message
+                                           : "the line before this one says why");
     drop_oldest_files(history);
     return true;
 }

@@ -65,7 +65,8 @@ static bool make_secret(zi_links *links, const char *path, zi_log *log, zi_error
                      "or sandbox, allow the system call getrandom there");
     if (ok && !write_secret(path, temporary, links->secret))
         zi_log_line(log, ZI_LOG_WARNING,
-                    "%s: cannot be written: %s; links to images will end when the server stops",
+                    "%s: cannot be written: %s; links to images will not work after a restart of "
+                    "the server; make the output folder writable and restart it",
                     path, strerror(errno));
     free(temporary);
     return ok;

@@ -95,8 +95,9 @@ bool zi_models_can_enhance(zi_server *server, const zi_registry_list *list, zi_h
     zi_resolved_model_free(&found);
     if (!demo && !lacks) return true;
     return zi_http_error_set(why, 400, "llm",
-                             "there is no language model, and %s cannot write prompts; download "
-                             "prompt-enhancer, which is then used",
+                             "there is no language model, and %s cannot write prompts; to get a "
+                             "language model, download prompt-enhancer (on the page under Models, "
+                             "or with `zimage download prompt-enhancer`)",
                              demo ? "the demo model" : "the default model has no text encoder and");
 }
 

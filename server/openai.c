@@ -147,8 +147,10 @@ static bool set_side(const char *name, long side, int *out, zi_http_error *http_
     row.offset = 0;
     if (!zi_params_read_field(&row, &number, &rounded, http_error)) return false;
     if (*out && *out != rounded)
-        return zi_http_error_set(http_error, 400, name, "%s is %d, but size says %ld; send one",
-                                 name, *out, side);
+        return zi_http_error_set(
+            http_error, 400, name,
+            "%s: is %d, but size asks for %ld; send either size, or width and height", name, *out,
+            side);
     *out = rounded;
     return true;
 }

@@ -111,8 +111,10 @@ static void set_no_images_error(zi_job_state state, zi_http_error *why)
             why, 409, NULL,
             "the job was cancelled before its first image was finished; send the request again");
     if (state == ZI_JOB_DONE)
-        zi_http_error_set(why, 409, NULL,
-                          "the job has ended without an image; send the request again");
+        zi_http_error_set(
+            why, 409, NULL,
+            "the images of this request were deleted before they could be sent; send the "
+            "request again");
     if (state == ZI_JOB_UNKNOWN) zi_http_error_forgotten_job(why);
 }
 

@@ -322,21 +322,25 @@ class Clients(Case):
 
     def test_the_messages_say_what_to_do(self):
         for path, body, says in (
-                (OPENAI, {"lora": LORA}, "lora is not supported, so it cannot be "
+                (OPENAI, {"lora": LORA}, "lora: is not supported, so it cannot be "
                                          '[{"path":"a.safetensors","multiplier":0.5}]; omit it'),
-                (OPENAI, {"image": IMAGE * 9}, "image is not supported, so it cannot be "
+                (OPENAI, {"image": IMAGE * 9}, "image: is not supported, so it cannot be "
                                                '"data:image/png;base64,iVBORw0KGgo=data:...; omit it'),
-                (OPENAI, {"image": "é" * 99}, f'image is not supported, so it cannot be "{"é" * 19}...; omit it'),
-                (A1111, {"enable_hr": True}, "enable_hr is not supported, so it cannot be true; omit it or send false"),
+                (OPENAI, {"image": "é" * 99}, f'image: is not supported, so it cannot be "{"é" * 19}...; omit it'),
+                (A1111, {"enable_hr": True}, "enable_hr: is not supported, so it cannot be true; omit it, or send false"),
                 (A1111, {"override_settings": {"sd_vae": "x"}},
-                 'sd_vae is not supported, so it cannot be "x"; omit it or send "Automatic","None"'),
-                (OPENAI, {"colour": 1}, "colour: unknown field; remove it, or check its name: the fields that have an "
-                                        "effect are prompt, model, n,"),
+                 'override_settings.sd_vae: is not supported, so it cannot be "x"; omit it, or send "Automatic" or "None"'),
+                (OPENAI, {"prompt": in_prompt({"hires": {"enabled": True}})},
+                 "hires.enabled: is not supported, so it cannot be true; omit it, or send false"),
+                (OPENAI, {"prompt": in_prompt({"sample_params": {"guidance": {"slg": {"x": 1}}}})},
+                 "sample_params.guidance.slg.x: unknown field; remove it"),
+                (OPENAI, {"colour": 1}, "colour: unknown field; remove it, or check its name: the fields are "
+                                        "prompt, model, n,"),
                 (OPENAI, {"steps": 3, "num_inference_steps": 4},
-                 "num_inference_steps contradicts steps, which is another name for the same; send one of the two"),
+                 "num_inference_steps: has another value than steps, but both are names of one parameter; send one of them"),
                 (OPENAI, {"cfg_scale": 3, "guidance_scale": 4}, "guidance_scale: cfg_scale is given, too;"),
-                (OPENAI, {"size": "64x64", "height": 80}, "height is 80, but size says 64; send one")):
-            error = self.post(path, dict(body, prompt=PROMPT), 400 if path == OPENAI else 422)
+                (OPENAI, {"size": "64x64", "height": 80}, "height: is 80, but size asks for 64; send either")):
+            error = self.post(path, dict({"prompt": PROMPT}, **body), 400 if path == OPENAI else 422)
             message = error["error"]["message"] if path == OPENAI else error["detail"][0]["msg"]
             self.assertTrue(message.startswith(says), message)
 

@@ -276,7 +276,7 @@ class Folder(Disk):
         self.assertEqual(self.health(), (["output_missing"], 2))
         self.assertFalse(os.path.exists(self.output))  # it may be the place of a disk that is not mounted
         for image in new:
-            self.assertIn("output folder is missing", image["unsaved"])
+            self.assertIn("is missing; create it again", image["unsaved"])
             self.whole(image)
         self.delete(saved)
         self.delete(new[0])

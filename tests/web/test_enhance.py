@@ -76,7 +76,8 @@ class WithoutLanguageModel(PageCase):
         button, reason = self.page.locator("#enhance"), self.page.locator("#enhance-problem")
         expect(button).to_be_disabled()
         expect(reason).to_have_text("Enhance is off: there is no language model, and the demo model cannot write prompts; "
-                                    "download prompt-enhancer, which is then used.")
+                                    "to get a language model, download prompt-enhancer (on the page under Models, or with "
+                                    "`zimage download prompt-enhancer`).")
         expect(button).to_have_accessible_description(reason.text_content())
         folder, _, remove = make_language_model()
         shutil.copytree(folder, os.path.join(self.server.models, "prompt_enhancer"))

@@ -18,7 +18,7 @@ class Saving(PageCase):
         expect(self.notice).to_be_empty()
         shutil.rmtree(self.folder)
         self.generate(STAR, seed=2)
-        expect(self.notice).to_contain_text("Images cannot be saved: the output folder is missing")
+        expect(self.notice).to_contain_text("Images cannot be saved: the server's output folder")
         expect(self.notice).to_contain_text("1 image could not be saved.")
         expect(self.page.locator("#result")).to_contain_text("Not saved")
         with self.page.expect_download() as download:

@@ -70,7 +70,7 @@ function modelActions(model) {
 // Other components than the transformer can come from another model: parts are those that the server uses by itself.
 function missingText({ missing, usable, parts }) {
   const used = [parts.text_encoder, parts.vae, parts.tokenizer && 'a tokenizer that was found'].filter(Boolean);
-  if (usable) return `With ${used.join(', ') || "components that the server's options name"}.`;
+  if (usable) return `With ${used.join(', ') || "components that options of the server name (--vae, --text-encoder, --reference)"}.`;
   const names = missing.map((name) => name.replaceAll('_', ' ')).join(', ');
   return `Missing: ${names}.${missing.includes('transformer') ? '' : ' Convert can take that from another model.'}`;
 }

@@ -6,14 +6,17 @@ import { on } from './events.js';
 const section = $('#saving');
 
 function unsavedText(count) {
-  if (!count) return 'New images are kept in the server’s memory.';
+  if (!count) return 'The server keeps new images in memory until they can be saved. They are lost if it is stopped before.';
   return `${plural(count, 'image')} could not be saved. Download what you need: the server keeps unsaved images only ` +
     'in memory, until it is stopped. It saves them when that is possible again.';
 }
 
 function render({ problems, unsaved_images: unsaved }) {
-  const texts = problems.map(({ message }) => `Images cannot be saved: ${message}.`);
-  if (texts.length) texts.push(unsavedText(unsaved));
+  // The image files are saved all the same if only the database cannot be written.
+  const isUnsaved = problems.some(({ kind }) => kind !== 'database_not_writable');
+  const texts = problems.map(({ kind, message }) =>
+    kind === 'database_not_writable' ? `${message[0].toUpperCase()}${message.slice(1)}.` : `Images cannot be saved: ${message}.`);
+  if (isUnsaved || unsaved) texts.push(unsavedText(unsaved));
   const text = texts.join(' ');
   if (section.textContent === texts.join('')) return;
   section.replaceChildren(...texts.map((line) => el('p', {}, line)));
