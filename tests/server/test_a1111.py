@@ -286,7 +286,7 @@ class A1111(Case):
 
     def in_the_background(self, **fields):
         replies = []
-        body = dict(WHOLE, **dict({"width": 512, "height": 512, "steps": 100, "cfg_scale": 1},
+        body = dict(WHOLE, **dict({"width": 256, "height": 256, "steps": 100, "cfg_scale": 1},
                                   **fields))
         thread = threading.Thread(target=lambda: replies.append(
             self.server.request("POST", TXT2IMG, body)))
@@ -355,7 +355,7 @@ class A1111(Case):
 
     def test_other_apis_jobs(self):
         """Interrupt, skip and progress are about this API's jobs alone."""
-        job = self.server.submit(model="demo", width=256, height=256, steps=30)
+        job = self.server.submit(model="demo", width=192, height=192, steps=12)
         while not self.server.get(f"/api/jobs/{job}").json["progress"]:
             time.sleep(0.02)
         idle = self.get("progress")
@@ -387,7 +387,7 @@ class A1111(Case):
         self.post("interrupt")
         thread.join()
         self.assertEqual(len(replies[0].json["images"]), 2)
-        thread, replies = self.in_the_background(n_iter=2, width=256, height=256, steps=20, seed=5)
+        thread, replies = self.in_the_background(n_iter=2, width=192, height=192, steps=12, seed=5)
         self.until(lambda p: p["state"]["sampling_step"] > 0)
         self.post("skip")
         thread.join()

@@ -75,7 +75,7 @@ class WithoutLanguageModel(PageCase):
         """Until there is a language model."""
         button, reason = self.page.locator("#enhance"), self.page.locator("#enhance-problem")
         expect(button).to_be_disabled()
-        expect(reason).to_have_text("Enhance is off: there is no language model, and the demo model cannot write prompts; "
+        expect(reason).to_have_text("There is no language model, and the demo model cannot write prompts; "
                                     "to get a language model, download prompt-enhancer (on the page under Models, or with "
                                     "`zimage download prompt-enhancer`).")
         expect(button).to_have_accessible_description(reason.text_content())

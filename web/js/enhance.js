@@ -57,10 +57,11 @@ function setRunning(running) {
   note.textContent = running ? 'Starting' : '';
 }
 
-// Without a language model the button is disabled, with the reason beside it; Stop never is.
+// Without a language model the button is disabled, with the reason beside it, in one line that can be unfolded; Stop never is.
 function showProblem() {
-  const text = !request && problem ? `Enhance is off: ${problem}.` : '';
-  $('#enhance-problem').textContent = text;
+  const text = !request && problem ? `${problem[0].toUpperCase()}${problem.slice(1)}.` : '';
+  $('#enhance-problem summary').textContent = text;
+  $('#enhance-problem').hidden = !text;
   enhanceButton.disabled = text !== '';
 }
 
