@@ -329,7 +329,7 @@ class A1111(Case):
         self.assertTrue(step and int(step[1]) < 100, infotext)
         picture = base64.b64decode(replies[0].json["images"][0])
         self.assertIn(infotext.encode(), picture)
-        self.assertEqual(struct.unpack(">II", picture[16:24]), (512, 512))
+        self.assertEqual(struct.unpack(">II", picture[16:24]), (256, 256))
         self.assertEqual(self.get("progress"), idle)
 
     def test_the_image_so_far(self):
