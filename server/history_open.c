@@ -91,7 +91,7 @@ static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
                                       .seconds = -1,
                                       .infotext = infotext ? infotext : ""};
             memcpy(record.id, id, ZI_IMAGE_ID);
-            ok = zi_unsaved_store(h, &record, NULL, error);
+            ok = zi_unsaved_store_row(h, &record, error);
             if (ok) zi_log_line(h->log, ZI_LOG_INFO, "image %s: added to the history", id);
         } else {
             zi_log_line(h->log, ZI_LOG_WARNING, "image %s: not added to the history: %s", id,

@@ -55,8 +55,11 @@ struct zi_history {
     double checked, retried;  /* zi_monotonic_seconds() of the last time */
     bool writable;            /* the folder could be written when it was checked last */
     bool exclusive;           /* the database is open for this process alone */
-    bool changed;             /* storage, or the unsaved images, since zi_history_tick */
-    uint64_t device, inode;   /* of the database's file when it was opened */
+    /* When to try next to share an exclusive one (zi_monotonic_seconds()), and how long the try
+     * after that waits; 0: at once. */
+    double share_next, share_wait;
+    bool changed;           /* storage, or the unsaved images, since zi_history_tick */
+    uint64_t device, inode; /* of the database's file when it was opened */
 };
 
 /* Opens h->db, which must be NULL: the folder's database, with its table, which is created if
@@ -131,6 +134,11 @@ bool zi_unsaved_attach(zi_history *history, zi_error *error) ZI_CHECKED;
  * memory for them. False: memory is short; *error is set, and png stays the caller's. */
 bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_t *png,
                       zi_error *error) ZI_CHECKED;
+
+/* zi_unsaved_store for an image whose file is written, without opening the folder's database again:
+ * h->db must be that. */
+bool zi_unsaved_store_row(zi_history *history, const zi_image_record *record,
+                          zi_error *error) ZI_CHECKED;
 
 /* The unsaved image of that id, borrowed; NULL: none. */
 zi_unsaved *zi_unsaved_find(const zi_history *history, const char *id);

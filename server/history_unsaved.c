@@ -115,15 +115,10 @@ static bool add_unsaved(zi_history *h, const zi_image_record *record, uint8_t *p
     return true;
 }
 
-bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_t *png,
-                      zi_error *error)
+/* zi_unsaved_store for what cannot be stored. */
+static bool keep_unsaved(zi_history *history, const zi_image_record *record, uint8_t *png,
+                         zi_error *error)
 {
-    zi_error why;
-    if (!png && zi_storage_reopen_if_needed(history)) {
-        if (zi_history_insert_row(history, "main", record, &why)) return true;
-        zi_storage_note_failure(history);
-        zi_log_line(history->log, ZI_LOG_ERROR, "image %s: %s", record->id, why.text);
-    }
     if (!add_unsaved(history, record, png, error)) return false;
     zi_storage_check(history);
     if (png)
@@ -133,6 +128,23 @@ bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_
                                            : "the line before this one says why");
     drop_oldest_files(history);
     return true;
+}
+
+bool zi_unsaved_store_row(zi_history *history, const zi_image_record *record, zi_error *error)
+{
+    zi_error why;
+    if (zi_history_insert_row(history, "main", record, &why)) return true;
+    zi_storage_note_failure(history);
+    zi_log_line(history->log, ZI_LOG_ERROR, "image %s: %s", record->id, why.text);
+    return keep_unsaved(history, record, NULL, error);
+}
+
+bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_t *png,
+                      zi_error *error)
+{
+    if (!png && zi_storage_reopen_if_needed(history))
+        return zi_unsaved_store_row(history, record, error);
+    return keep_unsaved(history, record, png, error);
 }
 
 void zi_unsaved_hide_row(zi_history *history, const char *id)

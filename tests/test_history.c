@@ -122,9 +122,60 @@ static void order_of_ids(void)
     }
 }
 
+/* Runs SQL on the database in a folder that no history has open. */
+static void run_sql(const char *folder, const char *sql)
+{
+    char path[300];
+    sqlite3 *db = NULL;
+    snprintf(path, sizeof path, "%s/history.db", folder);
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK);
+    CHECK_MSG(sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+/* Calls zi_history_tick as if a second had passed since the last time. */
+static void tick(zi_history *history)
+{
+    history->retried = 0;
+    zi_history_tick(history);
+}
+
+/* A database that can be opened for one process alone, as on a full disk, and an image without a
+ * row: the row is added, and sharing is tried again, but not all the time. */
+static void database_for_one_process(void)
+{
+    char id[ZI_IMAGE_ID], other[ZI_IMAGE_ID], index[300];
+    zi_error error;
+    zi_history *history;
+    zi_storage storage;
+    const char *folder = zi_test_path("exclusive");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    CHECK(add_image(history, id));
+    zi_history_close(history);
+    run_sql(folder, "DELETE FROM images");
+    snprintf(index, sizeof index, "%s/history.db-shm", folder);
+    CHECK(symlink("missing/index", index) == 0); /* where the index that processes share would be */
+
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    CHECK(history->exclusive && count_images(history) == 1 && has_file(history, id));
+    CHECK(add_image(history, other)); /* before the storage was checked */
+    zi_history_check_storage(history, &storage);
+    CHECK(!storage.count && history->exclusive && count_images(history) == 2);
+    tick(history); /* tries to share it */
+    CHECK(history->exclusive && count_images(history) == 2);
+    CHECK(unlink(index) == 0);
+    tick(history);
+    CHECK(history->exclusive); /* later */
+    history->share_next = 0;
+    tick(history);
+    CHECK(!history->exclusive && count_images(history) == 2);
+    zi_history_close(history);
+}
+
 int main(void)
 {
     RUN(memory_for_unsaved_images);
     RUN(order_of_ids);
+    RUN(database_for_one_process);
     return zi_test_result();
 }

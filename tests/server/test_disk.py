@@ -97,6 +97,11 @@ class Disk(unittest.TestCase):
         finally:
             database.close()
 
+    def sql(self, statement, *values):
+        database = sqlite3.connect(path(self.output, "history.db"), isolation_level=None)
+        database.execute(statement, values)
+        database.close()
+
     def as_nobody(self):
         """Permissions mean nothing to root: options for a server that is another user's process, who owns its folders;
         none where the user is not root anyway."""
@@ -214,6 +219,22 @@ class Full(Disk):
         self.health_becomes([], 0)
         self.assertEqual(self.listed(), [new["id"], saved[1]["id"]])
         self.assertEqual(self.rows(), self.listed())  # the database is nobody's alone any more
+
+    def test_starting_on_a_full_disk_without_a_row(self):
+        """As after a crash when the file of an image had room, and its row had none."""
+        self.start()
+        saved = self.generate(count=2)
+        self.stop()
+        self.sql("DELETE FROM images WHERE id = ?", saved[0]["id"])
+        self.fill()
+        self.start()
+        new = self.generate()[0]
+        self.assertEqual(self.listed(), [new["id"], saved[1]["id"], saved[0]["id"]])
+        self.assertEqual(self.health(), (["disk_full"], 1))
+        self.whole(saved[0])
+        self.make_room()
+        self.health_becomes([], 0)
+        self.assertEqual(self.rows(), [new["id"], saved[1]["id"], saved[0]["id"]])
 
     def test_gallery_removes_on_a_full_disk(self):
         for running in True, False:
