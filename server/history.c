@@ -406,12 +406,16 @@ void zi_history_store_thumbnail(zi_history *history, const char *id, const void 
 bool zi_history_remove_file(char *path, zi_error *error)
 {
     bool ok = path || zi_error_no_memory(error, 1);
-    if (ok && unlink(path) != 0 && errno != ENOENT)
-        ok = zi_error_set(
-            error, ZI_ERROR_IO, path,
-            "cannot be removed: %s; remove it yourself, or make the folder that it is in "
-            "writable for the server",
-            strerror(errno));
+    if (ok && unlink(path) != 0) {
+        int why = errno;
+        struct stat st;
+        /* On a read-only file system, unlink() does not look whether the file exists. */
+        bool missing = lstat(path, &st) != 0 && (errno == ENOENT || errno == ENOTDIR);
+        ok = missing || zi_error_set(error, ZI_ERROR_IO, path,
+                                     "cannot be removed: %s; remove it yourself, or make the "
+                                     "folder that it is in writable for the server",
+                                     strerror(why));
+    }
     free(path);
     return ok;
 }
@@ -421,10 +425,12 @@ bool zi_history_remove_image(zi_history *history, const char *id, zi_error *erro
     zi_error why;
     /* The file first: that needs no space, and gives some to the database. After a crash, a row
      * without a file is removed. */
-    if (!zi_history_remove_file(zi_history_image_path(history, id), error)) return false;
+    const zi_unsaved *one = zi_unsaved_find(history, id);
+    bool unsaved = one != NULL, in_memory = unsaved && one->png;
+    if (!in_memory && !zi_history_remove_file(zi_history_image_path(history, id), error))
+        return false;
     if (!zi_history_remove_file(zi_history_thumbnail_path(history, id), &why))
         zi_log_line(history->log, ZI_LOG_WARNING, "image %s: %s", id, why.text);
-    bool unsaved = zi_unsaved_find(history, id) != NULL;
     zi_unsaved_drop(history, id);
     if (!unsaved &&
         !zi_db_run_with_id(history, "DELETE FROM main.images WHERE id = ?1", id, &why)) {

@@ -172,10 +172,27 @@ static void database_for_one_process(void)
     zi_history_close(history);
 }
 
+/* An image that is in memory alone can be deleted, whatever is where its file would be. */
+static void deleting_unsaved_images(void)
+{
+    char id[ZI_IMAGE_ID], command[600];
+    bool found = false;
+    zi_error error;
+    zi_history *history;
+    const char *folder = zi_test_path("deleting");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    snprintf(command, sizeof command, "mv '%s' '%s-away' && touch '%s'", folder, folder, folder);
+    CHECK(system(command) == 0 && add_image(history, id) && count_images(history) == 1);
+    CHECK_OK(zi_history_delete(history, id, &found, &error), error);
+    CHECK(found && !history->unsaved && count_images(history) == 0);
+    zi_history_close(history);
+}
+
 int main(void)
 {
     RUN(memory_for_unsaved_images);
     RUN(order_of_ids);
     RUN(database_for_one_process);
+    RUN(deleting_unsaved_images);
     return zi_test_result();
 }

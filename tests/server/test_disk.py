@@ -236,6 +236,20 @@ class Full(Disk):
         self.health_becomes([], 0)
         self.assertEqual(self.rows(), [new["id"], saved[1]["id"], saved[0]["id"]])
 
+    def test_read_only_disk(self):
+        self.start()
+        saved = self.generate()[0]
+        self.assertEqual(mount_error(self.output, "4k,ro"), "")  # over it, as the server writes to it
+        try:
+            new = self.generate(count=2)
+            self.assertEqual(self.health()[1], 2)
+            self.delete(new[0])
+        finally:
+            subprocess.run(["umount", self.output], check=True)
+        self.health_becomes([], 0)
+        self.assertEqual(self.listed(), [new[1]["id"], saved["id"]])
+        self.assertEqual(self.rows(), self.listed())
+
     def test_gallery_removes_on_a_full_disk(self):
         for running in True, False:
             self.start()
