@@ -149,15 +149,16 @@ bool zi_history_insert_row(zi_history *history, const char *database, const zi_i
                            zi_error *error)
 {
     zi_infotext_fields f = {.prompt = "", .model = "", .schedule = ""};
-    char *storage = NULL, seed[24], sql[200];
+    char *storage = NULL, seed[24], sql[320];
     const char *id = record->id, *infotext = record->infotext;
     sqlite3_stmt *s = NULL;
     if (!zi_infotext_parse(infotext, &f, &storage, NULL))
         f = (zi_infotext_fields){.prompt = infotext, .model = "", .schedule = "", .cfg = 1};
     snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
     snprintf(sql, sizeof sql,
-             "INSERT OR IGNORE INTO %s.images VALUES (?1, ?9, ?10, ?11, ?12, ?13, ?2, ?3, ?4, ?5,"
-             " ?6, ?14, ?7, ?15, ?16, ?8, 0)",
+             "INSERT INTO %s.images VALUES (?1, ?9, ?10, ?11, ?12, ?13, ?2, ?3, ?4, ?5, ?6, ?14,"
+             " ?7, ?15, ?16, ?8, 0) ON CONFLICT (id) DO UPDATE SET created = excluded.created,"
+             " seconds = excluded.seconds WHERE seconds IS NULL AND excluded.seconds NOT NULL",
              database);
     bool ok = zi_db_prepare(history, sql, &s, error);
     if (ok) {
@@ -423,10 +424,10 @@ bool zi_history_remove_file(char *path, zi_error *error)
 bool zi_history_remove_image(zi_history *history, const char *id, zi_error *error)
 {
     zi_error why;
-    /* The file first: that needs no space, and gives some to the database. After a crash, a row
-     * without a file is removed. */
     const zi_unsaved *one = zi_unsaved_find(history, id);
     bool unsaved = one != NULL, in_memory = unsaved && one->png;
+    /* The file first: that needs no space, and gives some to the database. After a crash, a row
+     * without a file is removed. */
     if (!in_memory && !zi_history_remove_file(zi_history_image_path(history, id), error))
         return false;
     if (!zi_history_remove_file(zi_history_thumbnail_path(history, id), &why))

@@ -75,9 +75,10 @@ bool zi_history_open_memory(zi_history *history, zi_error *error) ZI_CHECKED;
 bool zi_history_lock(zi_history *history, zi_error *error) ZI_CHECKED;
 
 /* Brings rows and files in line, after a crash or when the folder was replaced: removes rows
- * without a file, adds rows of files without one, removes temporary files, and sets h->latest.
- * False: something cannot be read; *error is set. */
-bool zi_history_reconcile(zi_history *history, zi_error *error) ZI_CHECKED;
+ * without a file, adds rows of files without one, and sets h->latest. starting: removes temporary
+ * files, too; later, this process may be writing them. False: something cannot be read; *error is
+ * set. */
+bool zi_history_reconcile(zi_history *history, bool starting, zi_error *error) ZI_CHECKED;
 
 /* Sets ZI_ERROR_IO with the folder as subject, the database's path and SQLite's last message as
  * text; returns false. error may be NULL. Takes no lock: the caller holds the mutex. */
@@ -113,8 +114,9 @@ extern const char zi_history_columns[];
  * or members are missing. */
 cJSON *zi_history_row_json(const zi_history *history, sqlite3_stmt *statement);
 
-/* Inserts an image's row; an existing row of that id is kept, which is no failure. database: "main"
- * or "unsaved". An infotext that cannot be parsed is stored as the prompt. False: *error is set. */
+/* Inserts an image's row; an existing row of that id is kept, which is no failure, but gets the
+ * times if they were unknown (zi_history_reconcile). database: "main" or "unsaved". An infotext
+ * that cannot be parsed is stored as the prompt. False: *error is set. */
 bool zi_history_insert_row(zi_history *history, const char *database, const zi_image_record *record,
                            zi_error *error) ZI_CHECKED;
 

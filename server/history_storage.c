@@ -201,7 +201,7 @@ static bool reopen(zi_history *h, bool replaced, zi_error *error)
     h->page.query = NULL;
     h->changed = true;
     if (zi_history_lock(h, error) && zi_history_open_db(h, error)) {
-        if (zi_history_reconcile(h, error)) return true;
+        if (zi_history_reconcile(h, false, error)) return true;
         sqlite3_close(h->db);
         h->db = NULL;
     }

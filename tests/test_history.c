@@ -188,11 +188,58 @@ static void deleting_unsaved_images(void)
     zi_history_close(history);
 }
 
+/* What is being written when the database is opened again: temporary files stay, and the row of an
+ * image whose file is found before its row is stored has the times that are stored then. */
+static void opening_again_while_writing(void)
+{
+    static const char *const names[] = {".upload.part-1-1", ".probe.part-1",
+                                        "20260131-235959-0123abcd.png.part-1-1",
+                                        ".thumbnails/a.webp.part-1-1", ".encodings/a.part-1-1"};
+    enum { COUNT = sizeof names / sizeof *names };
+    char id[ZI_IMAGE_ID], path[COUNT][300], encodings[300], db[300];
+    zi_error error;
+    zi_history *history;
+    const char *folder = zi_test_path("writing");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    snprintf(encodings, sizeof encodings, "%s/.encodings", folder);
+    CHECK(mkdir(encodings, 0777) == 0 && add_image(history, id));
+    for (size_t i = 0; i < COUNT; i++) {
+        snprintf(path[i], sizeof path[i], "%s/%s", folder, names[i]);
+        FILE *file = fopen(path[i], "w");
+        if (CHECK(file)) fclose(file);
+    }
+    snprintf(db, sizeof db, "%s/history.db", folder);
+    CHECK(unlink(db) == 0);
+    history->database_error[0] = '?';
+    tick(history);
+    CHECK(access(db, F_OK) == 0 && count_images(history) == 1);
+    for (size_t i = 0; i < COUNT; i++) CHECK_MSG(access(path[i], F_OK) == 0, "%s", names[i]);
+
+    cJSON *row = NULL;
+    zi_image_record record = {.created = 1000, .seconds = 2, .infotext = ""};
+    memcpy(record.id, id, sizeof id);
+    CHECK_OK(zi_unsaved_store(history, &record, NULL, &error), error);
+    record.created = record.seconds = 3; /* it has them now */
+    CHECK_OK(zi_unsaved_store(history, &record, NULL, &error), error);
+    CHECK_OK(zi_history_get_row(history, id, &row, &error), error);
+    CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(row, "seconds")) == 2);
+    CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(row, "created")) == 1000);
+    const char *prompt = cJSON_GetStringValue(cJSON_GetObjectItem(row, "prompt"));
+    CHECK(prompt && !strncmp(prompt, "noise", 5));
+    cJSON_Delete(row);
+    zi_history_close(history);
+
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    for (size_t i = 0; i < COUNT; i++) CHECK_MSG(access(path[i], F_OK) != 0, "%s", names[i]);
+    zi_history_close(history);
+}
+
 int main(void)
 {
     RUN(memory_for_unsaved_images);
     RUN(order_of_ids);
     RUN(database_for_one_process);
     RUN(deleting_unsaved_images);
+    RUN(opening_again_while_writing);
     return zi_test_result();
 }
