@@ -436,6 +436,12 @@ bool zi_history_remove_image(zi_history *history, const char *id, zi_error *erro
     if (!unsaved &&
         !zi_db_run_with_id(history, "DELETE FROM main.images WHERE id = ?1", id, &why)) {
         zi_storage_note_failure(history);
+        if (history->lock < 0)
+            return zi_error_set_in(
+                error, ZI_ERROR_IO, NULL, history->folder,
+                "%s: the file of image %s is removed, but its row in history.db cannot be: %s; "
+                "remove the image once more when history.db can be written and no program locks it",
+                history->folder, id, history->database_error);
         zi_log_line(history->log, ZI_LOG_WARNING, "image %s: %s", id, why.text);
         zi_unsaved_hide_row(history, id);
     }

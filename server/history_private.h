@@ -122,7 +122,8 @@ bool zi_history_insert_row(zi_history *history, const char *database, const zi_i
 
 /* Removes an image's PNG file, then its thumbnail, either of which may be missing, then its row. A
  * row that cannot be removed is hidden, and removed later (zi_history_tick). False: the image's
- * file cannot be removed; *error is set, and nothing changes. */
+ * file cannot be removed, and nothing changes; or the row cannot, and the history is shared (its
+ * lock is -1), so that nobody would remove it later. *error is set. */
 bool zi_history_remove_image(zi_history *history, const char *id, zi_error *error) ZI_CHECKED;
 
 /* ---- what could not be stored (history_unsaved.c) ---- */

@@ -433,10 +433,19 @@ class Database(Disk):
         self.assertEqual(self.health(), (["database_not_writable"], 0))
         self.assertEqual(self.listed(), [new["id"], saved[1]["id"], saved[0]["id"]])
         self.delete(saved[0])
+        # The command removes nothing later: it fails, and can be called again.
+        done = run("gallery", "--remove", saved[1]["id"], folder=self.dir)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn(f"the file of image {saved[1]['id']} is removed, but its row in history.db cannot be: database is "
+                      "locked; remove the image once more", done.stderr)
+        self.assertFalse(os.path.exists(path(self.output, saved[1]["id"] + ".png")))
         database.execute("ROLLBACK")
         database.close()
         self.health_becomes([], 0)
         self.assertEqual(self.rows(), [new["id"], saved[1]["id"]])
+        done = run("gallery", "--remove", saved[1]["id"], folder=self.dir)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual((self.rows(), self.listed()), ([new["id"]], [new["id"]]))
 
 
 class Clock(Disk):
