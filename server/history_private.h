@@ -54,6 +54,7 @@ struct zi_history {
     char database_error[200]; /* SQLite's message of the last write that failed; "": none since */
     double checked, retried;  /* zi_monotonic_seconds() of the last time */
     bool writable;            /* the folder could be written when it was checked last */
+    bool image_failed;        /* an image could not be written to it, though the folder can be */
     bool exclusive;           /* the database is open for this process alone */
     /* When to try next to share an exclusive one (zi_monotonic_seconds()), and how long the try
      * after that waits; 0: at once. */

@@ -78,6 +78,7 @@ static void check_folder(zi_history *h, zi_storage *storage)
 {
     int why = probe_folder(h);
     h->writable = !why && !has_no_room(h);
+    if (!h->writable || !storage->unsaved) h->image_failed = false;
     if (why == ENOENT || why == ENOTDIR)
         add_problem(
             storage, ZI_STORAGE_OUTPUT_MISSING,
@@ -92,7 +93,7 @@ static void check_folder(zi_history *h, zi_storage *storage)
         add_problem(storage, ZI_STORAGE_OUTPUT_NOT_WRITABLE,
                     "the output folder cannot be written: %s; make it writable for the server",
                     strerror(why));
-    else if (storage->unsaved)
+    else if (h->image_failed)
         add_problem(storage, ZI_STORAGE_OUTPUT_NOT_WRITABLE,
                     "an image cannot be written to the output folder%s; the server's log says why",
                     "");

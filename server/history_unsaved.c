@@ -120,6 +120,7 @@ static bool keep_unsaved(zi_history *history, const zi_image_record *record, uin
                          zi_error *error)
 {
     if (!add_unsaved(history, record, png, error)) return false;
+    if (png) history->image_failed = true;
     zi_storage_check(history);
     if (png)
         zi_log_line(history->log, ZI_LOG_WARNING,
@@ -157,17 +158,24 @@ void zi_unsaved_hide_row(zi_history *history, const char *id)
 /* ---- later ---- */
 
 /* Writes the file of an unsaved image, unless it is written, and its row; drops it then. False:
- * something cannot be written, which is not logged again. */
+ * something cannot be written, which is not logged again and again. */
 static bool store_again(zi_history *h, zi_unsaved *one)
 {
     char id[ZI_IMAGE_ID];
+    zi_error why = {0};
     memcpy(id, one->record.id, sizeof id);
     char *path = one->png ? zi_history_image_path(h, id) : NULL;
-    bool ok = !one->png ||
-              (path && zi_history_write_file(path, one->png, (size_t)one->record.bytes, NULL));
+    bool ok =
+        !one->png || (path ? zi_history_write_file(path, one->png, (size_t)one->record.bytes, &why)
+                           : zi_error_no_memory(&why, 1));
     free(path);
-    if (!ok) return false;
+    if (!ok) {
+        if (!h->image_failed) zi_log_line(h->log, ZI_LOG_ERROR, "image %s: %s", id, why.text);
+        h->image_failed = true;
+        return false;
+    }
     if (one->png) {
+        h->image_failed = false;
         zi_log_line(h->log, ZI_LOG_INFO, "image %s: is saved now", id);
         drop_file(h, one);
     }

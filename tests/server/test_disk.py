@@ -342,6 +342,28 @@ class Folder(Disk):
         self.assertEqual(self.rows(), self.listed())
         for image in saved, new:
             self.whole(image)
+        log = self.server.log()
+        self.assertEqual(log.count(" warning "), 2, log)  # the folder is missing; the image is in memory only
+        self.assertEqual(log.count("images can be saved again"), 1, log)
+
+    def test_one_image_that_cannot_be_written(self):
+        """Though the folder can be written: health and the log say so until that is over."""
+        self.start()
+        os.rename(self.output, self.output + "-away")
+        new = self.generate()[0]
+        place = path(self.output, new["id"] + ".png")
+        os.mkdir(path(self.output + "-away", new["id"] + ".png"))  # in the place of the file
+        os.rename(self.output + "-away", self.output)
+        self.health_becomes(["output_not_writable"], 1)
+        time.sleep(1.5)  # it is tried again, and said once
+        self.assertEqual(self.health(), (["output_not_writable"], 1))
+        log = self.server.log()
+        self.assertEqual(log.count(" error "), 2, log)  # the other one: the folder was missing
+        self.assertRegex(log, f" error image {new['id']}: .*is a folder")
+        self.assertEqual(log.count("an image cannot be written to the output folder"), 1, log)
+        os.rmdir(place)
+        self.health_becomes([], 0)
+        self.whole(new)
 
     def test_that_is_replaced(self):
         """By one with images of its own, while nobody looks."""
