@@ -76,7 +76,7 @@ static void read_id(const char *text, char id[64])
 
 /* Removes the image of --remove, file and row, without asking, and prints its path. False, with
  * *error set: ZI_ERROR_NOT_FOUND when there is none or the id is malformed, or as
- * zi_history_delete. */
+ * zi_history_delete, which may have removed the file alone. */
 static bool remove_image(const gallery_args *args, zi_history *history, zi_error *error)
 {
     char id[64];

@@ -111,7 +111,8 @@ static const struct {
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* Replies with the image in the path converted to formats[format], with its infotext; 404 if its
- * file is missing, 500 if it cannot be decoded. quality: 1 to 100, for JPEG and WebP; PNG ignores
+ * file is missing, 500 if it cannot be decoded; 304, without converting it, to a client that has
+ * it. quality: 1 to 100, for JPEG and WebP; PNG ignores
  * it. etag and headers as for zi_reply_bytes_range. */
 static zi_handler_result send_converted(zi_server_request *req, int format, int quality,
                                         const char *etag, const char *const *headers)
@@ -121,6 +122,8 @@ static zi_handler_result send_converted(zi_server_request *req, int format, int 
     uint8_t *data = NULL;
     size_t size = 0;
     zi_error error;
+    if (zi_range_is_known(req, etag))
+        return zi_reply_known(req, formats[format].type, etag, headers);
     if (!zi_history_load_image(req->server->history, req->parameters[0], &image, &infotext, &error))
         return reply_library_error(req, &error);
     if (!image) return reply_no_image(req);

@@ -149,15 +149,16 @@ bool zi_history_insert_row(zi_history *history, const char *database, const zi_i
                            zi_error *error)
 {
     zi_infotext_fields f = {.prompt = "", .model = "", .schedule = ""};
-    char *storage = NULL, seed[24], sql[200];
+    char *storage = NULL, seed[24], sql[320];
     const char *id = record->id, *infotext = record->infotext;
     sqlite3_stmt *s = NULL;
     if (!zi_infotext_parse(infotext, &f, &storage, NULL))
         f = (zi_infotext_fields){.prompt = infotext, .model = "", .schedule = "", .cfg = 1};
     snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
     snprintf(sql, sizeof sql,
-             "INSERT OR IGNORE INTO %s.images VALUES (?1, ?9, ?10, ?11, ?12, ?13, ?2, ?3, ?4, ?5,"
-             " ?6, ?14, ?7, ?15, ?16, ?8, 0)",
+             "INSERT INTO %s.images VALUES (?1, ?9, ?10, ?11, ?12, ?13, ?2, ?3, ?4, ?5, ?6, ?14,"
+             " ?7, ?15, ?16, ?8, 0) ON CONFLICT (id) DO UPDATE SET created = excluded.created,"
+             " seconds = excluded.seconds WHERE seconds IS NULL AND excluded.seconds NOT NULL",
              database);
     bool ok = zi_db_prepare(history, sql, &s, error);
     if (ok) {
@@ -406,12 +407,16 @@ void zi_history_store_thumbnail(zi_history *history, const char *id, const void 
 bool zi_history_remove_file(char *path, zi_error *error)
 {
     bool ok = path || zi_error_no_memory(error, 1);
-    if (ok && unlink(path) != 0 && errno != ENOENT)
-        ok = zi_error_set(
-            error, ZI_ERROR_IO, path,
-            "cannot be removed: %s; remove it yourself, or make the folder that it is in "
-            "writable for the server",
-            strerror(errno));
+    if (ok && unlink(path) != 0) {
+        int why = errno;
+        struct stat st;
+        /* On a read-only file system, unlink() does not look whether the file exists. */
+        bool missing = lstat(path, &st) != 0 && (errno == ENOENT || errno == ENOTDIR);
+        ok = missing || zi_error_set(error, ZI_ERROR_IO, path,
+                                     "cannot be removed: %s; remove it yourself, or make the "
+                                     "folder that it is in writable for the server",
+                                     strerror(why));
+    }
     free(path);
     return ok;
 }
@@ -419,16 +424,24 @@ bool zi_history_remove_file(char *path, zi_error *error)
 bool zi_history_remove_image(zi_history *history, const char *id, zi_error *error)
 {
     zi_error why;
+    const zi_unsaved *one = zi_unsaved_find(history, id);
+    bool unsaved = one != NULL, in_memory = unsaved && one->png;
     /* The file first: that needs no space, and gives some to the database. After a crash, a row
      * without a file is removed. */
-    if (!zi_history_remove_file(zi_history_image_path(history, id), error)) return false;
+    if (!in_memory && !zi_history_remove_file(zi_history_image_path(history, id), error))
+        return false;
     if (!zi_history_remove_file(zi_history_thumbnail_path(history, id), &why))
         zi_log_line(history->log, ZI_LOG_WARNING, "image %s: %s", id, why.text);
-    bool unsaved = zi_unsaved_find(history, id) != NULL;
     zi_unsaved_drop(history, id);
     if (!unsaved &&
         !zi_db_run_with_id(history, "DELETE FROM main.images WHERE id = ?1", id, &why)) {
         zi_storage_note_failure(history);
+        if (history->lock < 0)
+            return zi_error_set_in(
+                error, ZI_ERROR_IO, NULL, history->folder,
+                "%s: the file of image %s is removed, but its row in history.db cannot be: %s; "
+                "remove the image once more when history.db can be written and no program locks it",
+                history->folder, id, history->database_error);
         zi_log_line(history->log, ZI_LOG_WARNING, "image %s: %s", id, why.text);
         zi_unsaved_hide_row(history, id);
     }

@@ -60,8 +60,9 @@ bool zi_history_get_row(zi_history *history, const char *id, cJSON **out,
                         zi_error *error) ZI_CHECKED;
 
 /* Deletes an image: file, thumbnail and row. *found becomes whether there was such an image; none
- * is no failure. A row that cannot be removed, as on a full disk, is hidden and removed later.
- * False: *error is set, and the image stays. */
+ * is no failure. A row that cannot be removed, as on a full disk, is hidden and removed later;
+ * after zi_history_open_shared, it stays, and that is an error. False: *error is set, and the
+ * image, or its row alone, stays. */
 bool zi_history_delete(zi_history *history, const char *id, bool *found,
                        zi_error *error) ZI_CHECKED;
 

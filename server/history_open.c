@@ -91,7 +91,7 @@ static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
                                       .seconds = -1,
                                       .infotext = infotext ? infotext : ""};
             memcpy(record.id, id, ZI_IMAGE_ID);
-            ok = zi_unsaved_store(h, &record, NULL, error);
+            ok = zi_unsaved_store_row(h, &record, error);
             if (ok) zi_log_line(h->log, ZI_LOG_INFO, "image %s: added to the history", id);
         } else {
             zi_log_line(h->log, ZI_LOG_WARNING, "image %s: not added to the history: %s", id,
@@ -134,9 +134,9 @@ static bool is_temporary(const char *name, bool is_image)
            !strncmp(name, ".upload.part-", 13) || !strncmp(name, ".probe.part-", 12);
 }
 
-/* Adds rows for image files without one, and removes temporary files, as far as that is possible.
- * False: the folder cannot be read, or add_row_for_file failed; *error is set. */
-static bool reconcile_files(zi_history *h, zi_error *error)
+/* Adds rows for image files without one; starting: removes temporary files, as far as that is
+ * possible. False: the folder cannot be read, or add_row_for_file failed; *error is set. */
+static bool reconcile_files(zi_history *h, bool starting, zi_error *error)
 {
     DIR *folder = opendir(h->folder);
     zi_error why;
@@ -148,14 +148,16 @@ static bool reconcile_files(zi_history *h, zi_error *error)
         bool is_image = zi_image_id_valid(id);
         if (is_image && !strcmp(name + ZI_IMAGE_ID - 1, ".png"))
             ok = add_row_for_file(h, id, error);
-        else if (is_temporary(name, is_image) &&
+        else if (starting && is_temporary(name, is_image) &&
                  !zi_history_remove_file(zi_path_join(h->folder, name), &why))
             zi_log_line(h->log, ZI_LOG_WARNING, "%s", why.text);
     }
     if (ok && errno) ok = set_folder_error(h, error);
     if (folder) closedir(folder);
-    remove_temporary_files(h, ".thumbnails");
-    remove_temporary_files(h, ".encodings");
+    if (starting) {
+        remove_temporary_files(h, ".thumbnails");
+        remove_temporary_files(h, ".encodings");
+    }
     return ok;
 }
 
@@ -186,11 +188,11 @@ static bool find_latest(zi_history *h, zi_error *error)
     return ids != NULL;
 }
 
-bool zi_history_reconcile(zi_history *history, zi_error *error)
+bool zi_history_reconcile(zi_history *history, bool starting, zi_error *error)
 {
     return remove_images(history, "SELECT id FROM main.images WHERE deleted = 1", false, error) &&
            remove_images(history, "SELECT id FROM main.images", true, error) &&
-           reconcile_files(history, error) && find_latest(history, error);
+           reconcile_files(history, starting, error) && find_latest(history, error);
 }
 
 /* Whether the open file and that at path are the same. */
@@ -336,7 +338,7 @@ bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error
     zi_history *h = create_history(folder, log, error);
     if (!h) return false;
     if (!make_folder(folder, error) || !zi_history_lock(h, error) ||
-        !zi_history_open_db(h, error) || !zi_history_reconcile(h, error)) {
+        !zi_history_open_db(h, error) || !zi_history_reconcile(h, true, error)) {
         zi_history_close(h);
         return false;
     }

@@ -54,9 +54,13 @@ struct zi_history {
     char database_error[200]; /* SQLite's message of the last write that failed; "": none since */
     double checked, retried;  /* zi_monotonic_seconds() of the last time */
     bool writable;            /* the folder could be written when it was checked last */
+    bool image_failed;        /* an image could not be written to it, though the folder can be */
     bool exclusive;           /* the database is open for this process alone */
-    bool changed;             /* storage, or the unsaved images, since zi_history_tick */
-    uint64_t device, inode;   /* of the database's file when it was opened */
+    /* When to try next to share an exclusive one (zi_monotonic_seconds()), and how long the try
+     * after that waits; 0: at once. */
+    double share_next, share_wait;
+    bool changed;           /* storage, or the unsaved images, since zi_history_tick */
+    uint64_t device, inode; /* of the database's file when it was opened */
 };
 
 /* Opens h->db, which must be NULL: the folder's database, with its table, which is created if
@@ -72,9 +76,10 @@ bool zi_history_open_memory(zi_history *history, zi_error *error) ZI_CHECKED;
 bool zi_history_lock(zi_history *history, zi_error *error) ZI_CHECKED;
 
 /* Brings rows and files in line, after a crash or when the folder was replaced: removes rows
- * without a file, adds rows of files without one, removes temporary files, and sets h->latest.
- * False: something cannot be read; *error is set. */
-bool zi_history_reconcile(zi_history *history, zi_error *error) ZI_CHECKED;
+ * without a file, adds rows of files without one, and sets h->latest. starting: removes temporary
+ * files, too; later, this process may be writing them. False: something cannot be read; *error is
+ * set. */
+bool zi_history_reconcile(zi_history *history, bool starting, zi_error *error) ZI_CHECKED;
 
 /* Sets ZI_ERROR_IO with the folder as subject, the database's path and SQLite's last message as
  * text; returns false. error may be NULL. Takes no lock: the caller holds the mutex. */
@@ -110,14 +115,16 @@ extern const char zi_history_columns[];
  * or members are missing. */
 cJSON *zi_history_row_json(const zi_history *history, sqlite3_stmt *statement);
 
-/* Inserts an image's row; an existing row of that id is kept, which is no failure. database: "main"
- * or "unsaved". An infotext that cannot be parsed is stored as the prompt. False: *error is set. */
+/* Inserts an image's row; an existing row of that id is kept, which is no failure, but gets the
+ * times if they were unknown (zi_history_reconcile). database: "main" or "unsaved". An infotext
+ * that cannot be parsed is stored as the prompt. False: *error is set. */
 bool zi_history_insert_row(zi_history *history, const char *database, const zi_image_record *record,
                            zi_error *error) ZI_CHECKED;
 
 /* Removes an image's PNG file, then its thumbnail, either of which may be missing, then its row. A
  * row that cannot be removed is hidden, and removed later (zi_history_tick). False: the image's
- * file cannot be removed; *error is set, and nothing changes. */
+ * file cannot be removed, and nothing changes; or the row cannot, and the history is shared (its
+ * lock is -1), so that nobody would remove it later. *error is set. */
 bool zi_history_remove_image(zi_history *history, const char *id, zi_error *error) ZI_CHECKED;
 
 /* ---- what could not be stored (history_unsaved.c) ---- */
@@ -131,6 +138,11 @@ bool zi_unsaved_attach(zi_history *history, zi_error *error) ZI_CHECKED;
  * memory for them. False: memory is short; *error is set, and png stays the caller's. */
 bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_t *png,
                       zi_error *error) ZI_CHECKED;
+
+/* zi_unsaved_store for an image whose file is written, without opening the folder's database again:
+ * h->db must be that. */
+bool zi_unsaved_store_row(zi_history *history, const zi_image_record *record,
+                          zi_error *error) ZI_CHECKED;
 
 /* The unsaved image of that id, borrowed; NULL: none. */
 zi_unsaved *zi_unsaved_find(const zi_history *history, const char *id);

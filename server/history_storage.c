@@ -13,7 +13,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { PROBE_BYTES = 64 << 10, CHECK_SECONDS = 1, RETRY_SECONDS = 1 };
+enum { PROBE_BYTES = 64 << 10, CHECK_SECONDS = 1, RETRY_SECONDS = 1, SHARE_SECONDS = 30 };
 
 const char *zi_storage_kind_name(zi_storage_kind kind)
 {
@@ -78,6 +78,7 @@ static void check_folder(zi_history *h, zi_storage *storage)
 {
     int why = probe_folder(h);
     h->writable = !why && !has_no_room(h);
+    if (!h->writable || !storage->unsaved) h->image_failed = false;
     if (why == ENOENT || why == ENOTDIR)
         add_problem(
             storage, ZI_STORAGE_OUTPUT_MISSING,
@@ -92,7 +93,7 @@ static void check_folder(zi_history *h, zi_storage *storage)
         add_problem(storage, ZI_STORAGE_OUTPUT_NOT_WRITABLE,
                     "the output folder cannot be written: %s; make it writable for the server",
                     strerror(why));
-    else if (storage->unsaved)
+    else if (h->image_failed)
         add_problem(storage, ZI_STORAGE_OUTPUT_NOT_WRITABLE,
                     "an image cannot be written to the output folder%s; the server's log says why",
                     "");
@@ -172,6 +173,7 @@ void zi_storage_check(zi_history *history)
     history->checked = zi_monotonic_seconds();
     check_folder(history, &now);
     check_database(history, &now);
+    if (now.count) history->share_next = history->share_wait = 0; /* when that is over, at once */
     if (is_same(&now, &history->storage)) return;
     for (size_t i = 0; i < now.count; i++)
         zi_log_line(history->log, ZI_LOG_WARNING, "%s", now.problems[i].message);
@@ -200,7 +202,7 @@ static bool reopen(zi_history *h, bool replaced, zi_error *error)
     h->page.query = NULL;
     h->changed = true;
     if (zi_history_lock(h, error) && zi_history_open_db(h, error)) {
-        if (zi_history_reconcile(h, error)) return true;
+        if (zi_history_reconcile(h, false, error)) return true;
         sqlite3_close(h->db);
         h->db = NULL;
     }
@@ -209,15 +211,27 @@ static bool reopen(zi_history *h, bool replaced, zi_error *error)
     return false;
 }
 
+/* Whether it is time to try to share a database that is open for this process alone: when nothing
+ * is wrong any more; if it still cannot be shared, after SHARE_SECONDS, and twice as long each time
+ * after that, as there are disks on which it never can. */
+static bool is_time_to_share(zi_history *h)
+{
+    double now = zi_monotonic_seconds();
+    if (!h->exclusive || !h->checked || h->storage.count || now < h->share_next) return false;
+    h->share_wait = h->share_wait > 0 ? h->share_wait * 2 : SHARE_SECONDS;
+    h->share_next = now + h->share_wait;
+    return true;
+}
+
 bool zi_storage_reopen_if_needed(zi_history *history)
 {
     zi_error error;
-    bool replaced = is_replaced(history);
-    bool shareable = history->exclusive && !history->storage.count;
+    bool replaced = is_replaced(history), shareable = is_time_to_share(history);
     if (!replaced && !shareable && !is_writable_again(history)) return true;
     if (!zi_is_dir(history->folder)) return false;
     if (reopen(history, replaced, &error)) {
-        zi_log_line(history->log, ZI_LOG_INFO, "history.db can be used again");
+        if (replaced || !history->exclusive)
+            zi_log_line(history->log, ZI_LOG_INFO, "history.db can be used again");
         history->database_error[0] = 0;
         return true;
     }
@@ -231,7 +245,7 @@ bool zi_history_tick(zi_history *history)
     double now = zi_monotonic_seconds();
     pthread_mutex_lock(&history->mutex);
     bool work = history->storage.count || history->unsaved || history->removed ||
-                history->exclusive || history->database_error[0];
+                (history->exclusive && now >= history->share_next) || history->database_error[0];
     if (work && now - history->retried >= RETRY_SECONDS) {
         history->retried = now;
         zi_storage_check(history);

@@ -115,16 +115,12 @@ static bool add_unsaved(zi_history *h, const zi_image_record *record, uint8_t *p
     return true;
 }
 
-bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_t *png,
-                      zi_error *error)
+/* zi_unsaved_store for what cannot be stored. */
+static bool keep_unsaved(zi_history *history, const zi_image_record *record, uint8_t *png,
+                         zi_error *error)
 {
-    zi_error why;
-    if (!png && zi_storage_reopen_if_needed(history)) {
-        if (zi_history_insert_row(history, "main", record, &why)) return true;
-        zi_storage_note_failure(history);
-        zi_log_line(history->log, ZI_LOG_ERROR, "image %s: %s", record->id, why.text);
-    }
     if (!add_unsaved(history, record, png, error)) return false;
+    if (png) history->image_failed = true;
     zi_storage_check(history);
     if (png)
         zi_log_line(history->log, ZI_LOG_WARNING,
@@ -133,6 +129,23 @@ bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_
                                            : "the line before this one says why");
     drop_oldest_files(history);
     return true;
+}
+
+bool zi_unsaved_store_row(zi_history *history, const zi_image_record *record, zi_error *error)
+{
+    zi_error why;
+    if (zi_history_insert_row(history, "main", record, &why)) return true;
+    zi_storage_note_failure(history);
+    zi_log_line(history->log, ZI_LOG_ERROR, "image %s: %s", record->id, why.text);
+    return keep_unsaved(history, record, NULL, error);
+}
+
+bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_t *png,
+                      zi_error *error)
+{
+    if (!png && zi_storage_reopen_if_needed(history))
+        return zi_unsaved_store_row(history, record, error);
+    return keep_unsaved(history, record, png, error);
 }
 
 void zi_unsaved_hide_row(zi_history *history, const char *id)
@@ -145,17 +158,24 @@ void zi_unsaved_hide_row(zi_history *history, const char *id)
 /* ---- later ---- */
 
 /* Writes the file of an unsaved image, unless it is written, and its row; drops it then. False:
- * something cannot be written, which is not logged again. */
+ * something cannot be written, which is not logged again and again. */
 static bool store_again(zi_history *h, zi_unsaved *one)
 {
     char id[ZI_IMAGE_ID];
+    zi_error why = {0};
     memcpy(id, one->record.id, sizeof id);
     char *path = one->png ? zi_history_image_path(h, id) : NULL;
-    bool ok = !one->png ||
-              (path && zi_history_write_file(path, one->png, (size_t)one->record.bytes, NULL));
+    bool ok =
+        !one->png || (path ? zi_history_write_file(path, one->png, (size_t)one->record.bytes, &why)
+                           : zi_error_no_memory(&why, 1));
     free(path);
-    if (!ok) return false;
+    if (!ok) {
+        if (!h->image_failed) zi_log_line(h->log, ZI_LOG_ERROR, "image %s: %s", id, why.text);
+        h->image_failed = true;
+        return false;
+    }
     if (one->png) {
+        h->image_failed = false;
         zi_log_line(h->log, ZI_LOG_INFO, "image %s: is saved now", id);
         drop_file(h, one);
     }

@@ -39,13 +39,18 @@ static bool parse_range(const char *text, uint64_t size, zi_range *out)
     return true;
 }
 
+bool zi_range_is_known(zi_server_request *req, const char *etag)
+{
+    const char *known = zi_server_request_header(req, "If-None-Match");
+    return known && strstr(known, etag);
+}
+
 zi_range zi_range_read(zi_server_request *req, uint64_t size, const char *etag)
 {
     const char *range = zi_server_request_header(req, "Range");
     const char *same = zi_server_request_header(req, "If-Range");
-    const char *known = zi_server_request_header(req, "If-None-Match");
     zi_range part, all = {200, 0, size};
-    if (known && strstr(known, etag)) return (zi_range){304, 0, 0};
+    if (zi_range_is_known(req, etag)) return (zi_range){304, 0, 0};
     if (!range || (same && strcmp(same, etag) != 0) || !parse_range(range, size, &part)) return all;
     return part;
 }
@@ -70,6 +75,14 @@ static zi_handler_result reply_part(zi_server_request *req, const zi_range *part
     if (part->status == 206 || part->status == 416)
         MHD_add_response_header(response, "Content-Range", range);
     return zi_reply(req, part->status, response);
+}
+
+zi_handler_result zi_reply_known(zi_server_request *req, const char *type, const char *etag,
+                                 const char *const *headers)
+{
+    const zi_range none = {304, 0, 0};
+    return reply_part(req, &none, 0, type, etag, headers,
+                      MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
 }
 
 zi_handler_result zi_reply_bytes_range(zi_server_request *req, const char *type, void *data,

@@ -122,9 +122,124 @@ static void order_of_ids(void)
     }
 }
 
+/* Runs SQL on the database in a folder that no history has open. */
+static void run_sql(const char *folder, const char *sql)
+{
+    char path[300];
+    sqlite3 *db = NULL;
+    snprintf(path, sizeof path, "%s/history.db", folder);
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK);
+    CHECK_MSG(sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+/* Calls zi_history_tick as if a second had passed since the last time. */
+static void tick(zi_history *history)
+{
+    history->retried = 0;
+    zi_history_tick(history);
+}
+
+/* A database that can be opened for one process alone, as on a full disk, and an image without a
+ * row: the row is added, and sharing is tried again, but not all the time. */
+static void database_for_one_process(void)
+{
+    char id[ZI_IMAGE_ID], other[ZI_IMAGE_ID], index[300];
+    zi_error error;
+    zi_history *history;
+    zi_storage storage;
+    const char *folder = zi_test_path("exclusive");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    CHECK(add_image(history, id));
+    zi_history_close(history);
+    run_sql(folder, "DELETE FROM images");
+    snprintf(index, sizeof index, "%s/history.db-shm", folder);
+    CHECK(symlink("missing/index", index) == 0); /* where the index that processes share would be */
+
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    CHECK(history->exclusive && count_images(history) == 1 && has_file(history, id));
+    CHECK(add_image(history, other)); /* before the storage was checked */
+    zi_history_check_storage(history, &storage);
+    CHECK(!storage.count && history->exclusive && count_images(history) == 2);
+    tick(history); /* tries to share it */
+    CHECK(history->exclusive && count_images(history) == 2);
+    CHECK(unlink(index) == 0);
+    tick(history);
+    CHECK(history->exclusive); /* later */
+    history->share_next = 0;
+    tick(history);
+    CHECK(!history->exclusive && count_images(history) == 2);
+    zi_history_close(history);
+}
+
+/* An image that is in memory alone can be deleted, whatever is where its file would be. */
+static void deleting_unsaved_images(void)
+{
+    char id[ZI_IMAGE_ID], command[600];
+    bool found = false;
+    zi_error error;
+    zi_history *history;
+    const char *folder = zi_test_path("deleting");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    snprintf(command, sizeof command, "mv '%s' '%s-away' && touch '%s'", folder, folder, folder);
+    CHECK(system(command) == 0 && add_image(history, id) && count_images(history) == 1);
+    CHECK_OK(zi_history_delete(history, id, &found, &error), error);
+    CHECK(found && !history->unsaved && count_images(history) == 0);
+    zi_history_close(history);
+}
+
+/* What is being written when the database is opened again: temporary files stay, and the row of an
+ * image whose file is found before its row is stored has the times that are stored then. */
+static void opening_again_while_writing(void)
+{
+    static const char *const names[] = {".upload.part-1-1", ".probe.part-1",
+                                        "20260131-235959-0123abcd.png.part-1-1",
+                                        ".thumbnails/a.webp.part-1-1", ".encodings/a.part-1-1"};
+    enum { COUNT = sizeof names / sizeof *names };
+    char id[ZI_IMAGE_ID], path[COUNT][300], encodings[300], db[300];
+    zi_error error;
+    zi_history *history;
+    const char *folder = zi_test_path("writing");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    snprintf(encodings, sizeof encodings, "%s/.encodings", folder);
+    CHECK(mkdir(encodings, 0777) == 0 && add_image(history, id));
+    for (size_t i = 0; i < COUNT; i++) {
+        snprintf(path[i], sizeof path[i], "%s/%s", folder, names[i]);
+        FILE *file = fopen(path[i], "w");
+        if (CHECK(file)) fclose(file);
+    }
+    snprintf(db, sizeof db, "%s/history.db", folder);
+    CHECK(unlink(db) == 0);
+    history->database_error[0] = '?';
+    tick(history);
+    CHECK(access(db, F_OK) == 0 && count_images(history) == 1);
+    for (size_t i = 0; i < COUNT; i++) CHECK_MSG(access(path[i], F_OK) == 0, "%s", names[i]);
+
+    cJSON *row = NULL;
+    zi_image_record record = {.created = 1000, .seconds = 2, .infotext = ""};
+    memcpy(record.id, id, sizeof id);
+    CHECK_OK(zi_unsaved_store(history, &record, NULL, &error), error);
+    record.created = record.seconds = 3; /* it has them now */
+    CHECK_OK(zi_unsaved_store(history, &record, NULL, &error), error);
+    CHECK_OK(zi_history_get_row(history, id, &row, &error), error);
+    CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(row, "seconds")) == 2);
+    CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(row, "created")) == 1000);
+    const char *prompt = cJSON_GetStringValue(cJSON_GetObjectItem(row, "prompt"));
+    CHECK(prompt && !strncmp(prompt, "noise", 5));
+    cJSON_Delete(row);
+    zi_history_close(history);
+
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    for (size_t i = 0; i < COUNT; i++) CHECK_MSG(access(path[i], F_OK) != 0, "%s", names[i]);
+    zi_history_close(history);
+}
+
 int main(void)
 {
     RUN(memory_for_unsaved_images);
     RUN(order_of_ids);
+    RUN(database_for_one_process);
+    RUN(deleting_unsaved_images);
+    RUN(opening_again_while_writing);
     return zi_test_result();
 }

@@ -97,6 +97,11 @@ class Disk(unittest.TestCase):
         finally:
             database.close()
 
+    def sql(self, statement, *values):
+        database = sqlite3.connect(path(self.output, "history.db"), isolation_level=None)
+        database.execute(statement, values)
+        database.close()
+
     def as_nobody(self):
         """Permissions mean nothing to root: options for a server that is another user's process, who owns its folders;
         none where the user is not root anyway."""
@@ -215,6 +220,36 @@ class Full(Disk):
         self.assertEqual(self.listed(), [new["id"], saved[1]["id"]])
         self.assertEqual(self.rows(), self.listed())  # the database is nobody's alone any more
 
+    def test_starting_on_a_full_disk_without_a_row(self):
+        """As after a crash when the file of an image had room, and its row had none."""
+        self.start()
+        saved = self.generate(count=2)
+        self.stop()
+        self.sql("DELETE FROM images WHERE id = ?", saved[0]["id"])
+        self.fill()
+        self.start()
+        new = self.generate()[0]
+        self.assertEqual(self.listed(), [new["id"], saved[1]["id"], saved[0]["id"]])
+        self.assertEqual(self.health(), (["disk_full"], 1))
+        self.whole(saved[0])
+        self.make_room()
+        self.health_becomes([], 0)
+        self.assertEqual(self.rows(), [new["id"], saved[1]["id"], saved[0]["id"]])
+
+    def test_read_only_disk(self):
+        self.start()
+        saved = self.generate()[0]
+        self.assertEqual(mount_error(self.output, "4k,ro"), "")  # over it, as the server writes to it
+        try:
+            new = self.generate(count=2)
+            self.assertEqual(self.health()[1], 2)
+            self.delete(new[0])
+        finally:
+            subprocess.run(["umount", self.output], check=True)
+        self.health_becomes([], 0)
+        self.assertEqual(self.listed(), [new[1]["id"], saved["id"]])
+        self.assertEqual(self.rows(), self.listed())
+
     def test_gallery_removes_on_a_full_disk(self):
         for running in True, False:
             self.start()
@@ -307,6 +342,28 @@ class Folder(Disk):
         self.assertEqual(self.rows(), self.listed())
         for image in saved, new:
             self.whole(image)
+        log = self.server.log()
+        self.assertEqual(log.count(" warning "), 2, log)  # the folder is missing; the image is in memory only
+        self.assertEqual(log.count("images can be saved again"), 1, log)
+
+    def test_one_image_that_cannot_be_written(self):
+        """Though the folder can be written: health and the log say so until that is over."""
+        self.start()
+        os.rename(self.output, self.output + "-away")
+        new = self.generate()[0]
+        place = path(self.output, new["id"] + ".png")
+        os.mkdir(path(self.output + "-away", new["id"] + ".png"))  # in the place of the file
+        os.rename(self.output + "-away", self.output)
+        self.health_becomes(["output_not_writable"], 1)
+        time.sleep(1.5)  # it is tried again, and said once
+        self.assertEqual(self.health(), (["output_not_writable"], 1))
+        log = self.server.log()
+        self.assertEqual(log.count(" error "), 2, log)  # the other one: the folder was missing
+        self.assertRegex(log, f" error image {new['id']}: .*is a folder")
+        self.assertEqual(log.count("an image cannot be written to the output folder"), 1, log)
+        os.rmdir(place)
+        self.health_becomes([], 0)
+        self.whole(new)
 
     def test_that_is_replaced(self):
         """By one with images of its own, while nobody looks."""
@@ -398,10 +455,19 @@ class Database(Disk):
         self.assertEqual(self.health(), (["database_not_writable"], 0))
         self.assertEqual(self.listed(), [new["id"], saved[1]["id"], saved[0]["id"]])
         self.delete(saved[0])
+        # The command removes nothing later: it fails, and can be called again.
+        done = run("gallery", "--remove", saved[1]["id"], folder=self.dir)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn(f"the file of image {saved[1]['id']} is removed, but its row in history.db cannot be: database is "
+                      "locked; remove the image once more", done.stderr)
+        self.assertFalse(os.path.exists(path(self.output, saved[1]["id"] + ".png")))
         database.execute("ROLLBACK")
         database.close()
         self.health_becomes([], 0)
         self.assertEqual(self.rows(), [new["id"], saved[1]["id"]])
+        done = run("gallery", "--remove", saved[1]["id"], folder=self.dir)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual((self.rows(), self.listed()), ([new["id"]], [new["id"]]))
 
 
 class Clock(Disk):

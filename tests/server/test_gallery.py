@@ -91,6 +91,25 @@ class Gallery(Case):
             self.assertIn("cannot be opened", message)
         self.assertEqual(self.server.request("DELETE", f"/api/images/{name}").status, 204)
 
+    def test_a_file_that_the_client_has_is_not_converted(self):
+        """Shown by a file that cannot be converted any more."""
+        name = self.server.wait(self.server.submit(model="demo", steps=1, prompt="a lamp"))["images"][0]
+        place = f"/api/images/{name}/file?format=webp"
+        whole = self.server.get(place)
+        self.assertEqual(whole.status, 200)
+        with open(path(self.dir, "output", f"{name}.png"), "wb") as file:
+            file.write(b"damaged")
+        for method in "GET", "HEAD":
+            reply = self.server.request(method, place, headers={"If-None-Match": f'"other", {whole.headers["ETag"]}'})
+            self.assertEqual((reply.status, reply.body), (304, b""))
+            for header in "ETag", "Cache-Control", "Content-Disposition":
+                self.assertEqual(reply.headers[header], whole.headers[header])
+            reply = self.server.request(method, place, headers={"If-None-Match": '"other"'})
+            self.assertEqual(reply.status, 500)
+        self.assertEqual(self.server.request("DELETE", f"/api/images/{name}").status, 204)
+        reply = self.server.get(place, headers={"If-None-Match": whole.headers["ETag"]})
+        self.assertEqual(reply.status, 404)
+
     def test_pages_are_never_old(self):
         """The same question gets another answer when something has changed, whoever changed it."""
         def found(query):
