@@ -221,9 +221,9 @@ bool zi_access_create(const zi_server_options *options, zi_access **out, zi_erro
     access->key = options->key;
     access->loopback_only = is_loopback(options->host);
     set_own_names(access, options->host);
-    access->guesses = zi_guesses_create();
-    bool ok = access->guesses || zi_error_no_memory(error, sizeof *access);
-    if (!ok || !make_token(access->token, error) || !set_lists(access, options, error) ||
+    bool ok = make_token(access->token, error);
+    ok = ok && (access->guesses = zi_guesses_create(error));
+    if (!ok || !set_lists(access, options, error) ||
         !set_public_url(access, options->public_url, error)) {
         zi_access_free(access);
         return false;

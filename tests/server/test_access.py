@@ -268,6 +268,9 @@ class Guesses(unittest.TestCase):
         self.assertEqual(self.ask("guess 13").status, 401)
         time.sleep(1.1)
         self.assertEqual(self.ask(KEY).status, 429)  # it takes longer each time
+        self.assertEqual(self.login(KEY).status, 429)
+        for why in "wrong key", "too many wrong keys":
+            self.assertIn(f"rejected a login from 127.0.0.1: {why}\n", self.server.log())
         time.sleep(1.1)
         self.assertEqual(self.ask(KEY).status, 200)
         self.assertEqual(self.ask("guess 14").status, 401)
@@ -278,6 +281,31 @@ class Guesses(unittest.TestCase):
         for _ in range(30):
             self.assertEqual(self.ask("old key").status, 401)
         self.assertEqual(self.ask(KEY).status, 200)
+
+    def test_several_wrong_settings(self):
+        """Nor do several wrong keys that come by turns, or two in one request."""
+        for i in range(60):
+            self.assertEqual(self.ask(f"old key {i % 10}").status, 401)
+            self.assertEqual(self.ask("old key 1", Authorization="Bearer old key 2").status, 401)
+        self.assertEqual(self.ask(KEY, Authorization="Bearer old key 1").status, 200)
+        self.assertEqual(self.ask("old key 1", Authorization="Bearer " + KEY).status, 200)
+
+    def test_where_no_key_is_needed(self):
+        """A key there is not looked at: it is no guess, and too many wrong ones are no reason to refuse the request."""
+        cookie = {"Cookie": self.login(KEY).headers["Set-Cookie"].split(";")[0]}
+        for i in range(20):  # as a proxy with users of its own passes on
+            for url in "/", "/api/health":
+                self.assertEqual(self.server.get(url, headers={"X-API-Key": f"no {i}"}).status, 200)
+            self.assertEqual(self.server.get("/api/jobs", headers=dict(cookie, Authorization=f"Bearer no {i}")).status, 200)
+        self.assertEqual(self.ask(KEY).status, 200)
+        for i in range(11):
+            self.assertEqual(self.ask(f"guess {i}").status, 401)
+        for url, headers in ("/", {}), ("/api/health", {}), ("/api/jobs", cookie):
+            self.assertEqual(self.server.get(url, headers=dict(headers, **{"X-API-Key": "other"})).status, 200, url)
+        self.assertEqual(self.ask("other", Origin="https://evil.example").status, 403)
+        # A key in place of an allowed name is needed there, too.
+        self.assertEqual(self.server.get("/", headers={"X-API-Key": KEY, "Host": "evil.example"}).status, 429)
+        self.assertEqual(self.ask(KEY).status, 429)
 
     def test_addresses(self):
         """They are the clients', by the proxy's word; an IPv6 client has many."""
