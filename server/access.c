@@ -148,8 +148,8 @@ static bool set_lists(zi_access *access, const zi_server_options *options, zi_er
     for (; *proxy; proxy++)
         if (!zi_ip_range_parse(*proxy, &access->proxies[access->proxy_count++]))
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "trusted_proxy",
-                                "'%s' is not an IP address; write one, such as 10.0.0.2, or a "
-                                "network, such as 10.0.0.0/8",
+                                "'%s' is not an IP address; write that of the proxy, such as "
+                                "10.0.0.2, or a network of proxies alone, such as 172.18.0.0/24",
                                 *proxy);
     return true;
 }

@@ -208,6 +208,10 @@ class Proxies(unittest.TestCase):
                                  200 if len(host) == 400 else 403, host)
             reply = self.server.get("/api/jobs", headers={"X-Forwarded-For": "192.0.2.7", "Host": "evil.example"})
             self.assertEqual(reply.status, 403)
+            # Nor is one that names itself a proxy of others excused from that.
+            for url in "/api/jobs", "/api/health", "/":
+                reply = self.server.get(url, headers={"X-Forwarded-For": "127.0.0.1, 127.0.0.1", "X-Forwarded-Host": "evil.example"})
+                self.assertEqual(reply.status, 403, url)
 
     def test_two_lines(self):
         """A proxy may append a line of its own behind the client's."""
