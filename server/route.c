@@ -154,7 +154,7 @@ bool zi_route_suggest(const char *path, char *out, size_t size)
 {
     static const char *const prefixes[] = {"", "/v1", "/sdapi/v1", "/api"};
     /* Too many segments at the start ("/v1/v1/models"), or too few ("/txt2img"). */
-    for (const char *end = path; end; end = strchr(end + 1, '/'))
+    for (const char *end = path; end; end = *end ? strchr(end + 1, '/') : NULL)
         for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
             int length = snprintf(out, size, "%s%s", prefixes[i], end);
             if (length > 0 && (size_t)length < size && has_route(out)) return true;
