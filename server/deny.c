@@ -21,7 +21,8 @@ static zi_handler_result reply_denied(zi_server_request *req, unsigned status, c
 {
     char address[ZI_IP_TEXT];
     atomic_fetch_add(&req->server->rejected, 1);
-    zi_log_rate_limited(req->server->log, "rejected %s %s from %s: %s", req->method, req->url,
+    zi_log_rate_limited(req->server->log, "rejected %s %.*s from %s: %s", req->method,
+                        zi_server_request_logged_bytes(req), req->url,
                         zi_ip_print(&req->address, address), why);
     return zi_reply_error(req, status, NULL, "%s", why);
 }

@@ -129,12 +129,6 @@ static zi_handler_result reply_not_found(zi_server_request *req, const char *all
     return zi_reply_bytes(req, 405, "application/json", text, strlen(text), headers);
 }
 
-/* Whether access to the request is not checked: its handler checks the token in the link. */
-static bool is_link(const zi_server_request *req)
-{
-    return req->route && req->route->flags & ZI_ROUTE_LINK;
-}
-
 /* Whether Content-Type is application/json (letter case and parameters such as charset are
  * ignored). False if it is absent. */
 static bool has_json_content_type(zi_server_request *req)
@@ -200,7 +194,7 @@ static bool route_and_check_head(zi_server_request *req, zi_handler_result *resu
     /* Before a page of another site sends a request with a key, browsers ask without it. */
     bool keyless = asset || !strcmp(req->method, "OPTIONS") ||
                    (req->route && req->route->flags & ZI_ROUTE_KEYLESS);
-    if (is_link(req))
+    if (req->link) /* the handler checks the token in it */
         req->cors_origin = "*";
     else if (zi_server_request_deny(req, asset != NULL, keyless, result))
         return true;

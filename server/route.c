@@ -91,6 +91,8 @@ void zi_route_find(zi_server_request *req, char *allowed, size_t size)
     for (const zi_route *const *table = req->api->tables; *table; table++)
         for (const zi_route *route = *table; route->method; route++) {
             if (!match_path(req, route->path, req->url)) continue;
+            req->link = route->flags & ZI_ROUTE_LINK &&
+                        (accepts_method(route, req->method) || !strcmp(req->method, "OPTIONS"));
             if (accepts_method(route, req->method)) {
                 req->route = route;
                 return;

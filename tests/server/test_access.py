@@ -54,9 +54,39 @@ class Links(Case):
                              (ids[0], tokens[0].upper()), (ids[0], tokens[0][:32]), (ids[0], tokens[0] + "x"), (ids[0], ".png"),
                              (ids[0], tokens[0][:32] + "0.png"), (ids[0][:-1] + "x", tokens[0]), ("..", tokens[0])):
             self.refused(self.server.get(f"/api/images/{image}/link/{token}"), 404)
+        self.log_has_no_token(ids[1], tokens[1])
         self.server.request("DELETE", f"/api/images/{ids[0]}", headers={"X-API-Key": KEY})
         self.assertEqual([self.server.get(link.path).status for link in links], [404, 200])
         self.restart(links[1].path)
+
+    def log_has_no_token(self, image, token):
+        """Also where a request with one is refused or fails."""
+        file, link = path(self.dir, "output", f"{image}.png"), f"/api/images/{image}/link/{token}"
+        time.sleep(1.1)  # so many refused requests in one second are not logged
+        self.assertEqual(self.server.request("POST", "/" + link, {}).status, 401)
+        os.rename(file, file + ".away")
+        os.mkdir(file)
+        for url in link, link[:-3] + "webp":
+            self.assertEqual(self.server.get(url).status, 500)
+        os.rmdir(file)
+        os.rename(file + ".away", file)
+        for method in "rejected POST", "error GET":
+            self.assertIn(f"{method} /api/images/{image}/link/", self.server.log())
+        self.assertNotIn(token[:8], self.server.log())
+        self.assertNotIn(token[:8], self.key("/api/log").body.decode())
+
+    def test_preflight(self):
+        """Browsers ask before a page of another site sends unusual headers."""
+        link, asked = f"/api/images/1/link/{'0' * 32}.png", {"Host": "evil.example", "Origin": "https://app.example",
+                                                            "Sec-Fetch-Site": "cross-site", "Access-Control-Request-Headers": "range"}
+        reply = self.server.request("OPTIONS", link, headers=asked)
+        self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"], reply.headers["Access-Control-Allow-Methods"],
+                          reply.headers["Access-Control-Allow-Headers"]), (204, "*", "GET, HEAD, OPTIONS", "range"))
+        for method, url in ("OPTIONS", "/api/images/1"), ("OPTIONS", link + "/x"), ("DELETE", link), ("POST", link):
+            reply = self.server.request(method, url, headers=asked)
+            self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (403, None), (method, url))
+        exposed = self.server.get(link).headers["Access-Control-Expose-Headers"].split(", ")
+        self.assertLessEqual({"Content-Range", "Accept-Ranges", "ETag", "Content-Disposition", "Retry-After"}, set(exposed))
 
     def restart(self, link):
         """Links outlive the server, until somebody deletes the secret; others cannot read that."""
