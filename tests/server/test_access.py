@@ -114,6 +114,7 @@ class Origins(Case):
     """Pages of other sites that may use the server."""
 
     args = ("--api-key", KEY, "--allow-origin", "https://app.example,chrome-extension://abc", "--allow-origin", "http://localhost:3000/",
+            "--allow-origin", "https://port.example:443/,http://port.example:80,http://port.example:443",
             "--allow-host", "images.example", "--allow-host", "[fe80::1]")
 
     def test_allowed(self):
@@ -134,6 +135,13 @@ class Origins(Case):
         # A header that is none is not said back.
         reply = self.server.request("OPTIONS", "/api/jobs", headers={"Origin": "https://app.example", "Access-Control-Request-Headers": "a;b"})
         self.assertNotIn("Access-Control-Allow-Headers", reply.headers)
+
+    def test_usual_ports(self):
+        """Browsers leave them out."""
+        for origin, status in (("https://port.example", 200), ("http://port.example", 200), ("http://port.example:443", 200),
+                               ("https://port.example:80", 403), ("https://port.example:44", 403), ("https://port.example:4433", 403)):
+            reply = self.server.get("/api/jobs", headers={"Origin": origin, "X-API-Key": KEY})
+            self.assertEqual(reply.status, status, origin)
 
     def test_others(self):
         for origin in ("https://evil.example", "http://app.example", "https://app.example:8443", "https://app.example.evil.example",
@@ -260,6 +268,9 @@ class Proxies(unittest.TestCase):
                                 ({"Origin": "https://public.example.evil"}, 403)):
             self.assertEqual(self.server.get("/api/jobs", headers=headers).status, status, headers)
         self.assertEqual(self.server.process.stdout.readline().decode(), "https://public.example/zimage/\n")
+        self.start("--public-url", "http://public.example:80")
+        for origin, status in ("http://public.example", 200), ("https://public.example", 403), ("http://public.example:8", 403):
+            self.assertEqual(self.server.get("/api/jobs", headers={"Origin": origin}).status, status, origin)
 
     def test_cookie(self):
         self.start("--trusted-proxy", "127.0.0.1")
