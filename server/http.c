@@ -4,6 +4,7 @@
 #include "server/json.h"
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/range.h"
 #include "server/route.h"
 
 #include "base/file.h"
@@ -53,14 +54,14 @@ static bool accepts_coding(zi_server_request *req, const char *coding)
     return any;
 }
 
-/* Replies with a file of the page: compressed if accepted, or 304 if If-None-Match has its ETag.
+/* Replies with a file of the page: compressed if accepted, or 304 if If-None-Match names it.
  * The data is borrowed from asset. */
 static zi_handler_result reply_asset(zi_server_request *req, const zi_asset *asset)
 {
-    const char *known = zi_server_request_header(req, "If-None-Match"), *coding = NULL;
+    const char *coding = NULL;
     char *data = asset->plain;
     size_t size = asset->plain_size;
-    bool same = known && strstr(known, asset->etag);
+    bool same = zi_etag_known(req, asset->etag);
     if (asset->gzip && accepts_coding(req, "gzip")) {
         data = asset->gzip, size = asset->gzip_size, coding = "gzip";
     }

@@ -16,6 +16,9 @@ typedef struct {
  * quotes. Several ranges, and malformed ones, mean all. */
 zi_range zi_range_read(zi_server_request *req, uint64_t size, const char *etag);
 
+/* Whether the client has what etag names already, by If-None-Match: it has etag, or is "*". */
+bool zi_etag_known(zi_server_request *req, const char *etag);
+
 /* Replies with the bytes of a file [size], which are free()d in any case, or the part of them that
  * the request wants. type and headers as for zi_reply_bytes. */
 zi_handler_result zi_reply_bytes_range(zi_server_request *req, const char *type, void *data,
