@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import time
 import unittest
 import urllib.parse
@@ -92,12 +93,29 @@ class Links(Case):
         """Links outlive the server, until somebody deletes the secret; others cannot read that."""
         secret = path(self.dir, "output", ".link-key")
         self.assertEqual((os.stat(secret).st_mode & 0o777, os.path.getsize(secret)), (0o600, 32))
-        for spoil, status in ((lambda: None, 200), (lambda: os.truncate(secret, 5), 404), (lambda: os.remove(secret), 404)):
+        away = secret + ".away"
+        def put_back(): os.remove(secret), os.rename(away, secret)
+        for spoil, status, logged in (
+                (lambda: None, 200, None), (lambda: os.chmod(secret, 0o644), 200, "it had mode 644, so that others could read it, and has 600 now"),
+                # What is no ordinary file is left alone, so that the links work again when it is back.
+                (lambda: (os.rename(secret, away), os.symlink(away, secret)), 404, "cannot be read: it is no ordinary file"), (put_back, 200, None),
+                (lambda: (os.rename(secret, away), os.mkfifo(secret)), 404, "cannot be read: it is no ordinary file"), (put_back, 200, None),
+                (lambda: os.truncate(secret, 5), 404, "had 5 bytes instead of 32, and was replaced: all earlier links"), (lambda: os.remove(secret), 404, None)):
             type(self).server.stop()
+            before = len(self.server.log())
             spoil()
+            mode = os.lstat(secret).st_mode if os.path.lexists(secret) else None
             type(self).server = Server(self.dir, *self.args)
-            self.assertEqual(self.server.get(link).status, status)
-            self.assertEqual(os.path.getsize(secret), 32)
+            self.assertEqual(self.server.get(link).status, status, logged)
+            log = self.server.log()[before:]
+            if logged:
+                self.assertRegex(log, f"warning output/.link-key: [^\n]*{logged}")
+            else:
+                self.assertNotIn(".link-key", log)
+            if mode and not stat.S_ISREG(mode):
+                self.assertEqual(os.lstat(secret).st_mode, mode)
+            else:
+                self.assertEqual((os.stat(secret).st_mode & 0o777, os.path.getsize(secret)), (0o600, 32))
 
     def test_without_a_place_for_the_secret(self):
         folder = temporary_folder(self)
@@ -106,7 +124,8 @@ class Links(Case):
         job = server.wait(server.submit(model="demo", steps=1, width=32, height=32))
         link = server.get(f"/api/images/{job['images'][0]}").json["link"]
         self.assertEqual(server.get(urllib.parse.urlsplit(link).path).status, 200)
-        self.assertIn("links to images will end when the server stops", server.log())
+        self.assertIn("links to images will not work after a restart of the server", server.log())
+        self.assertTrue(os.path.isdir(path(folder, "output", ".link-key", "x")))
         self.assertEqual(server.stop(), 0)
 
 
