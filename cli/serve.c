@@ -133,8 +133,8 @@ int cmd_serve(int argc, char **argv)
          "URL by which clients reach the server, for the links to images", NULL},
         {"trusted-proxy", 0, ZI_OPTION_LIST, &proxies, 0, 0, "ADDRESS",
          "believe the headers X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto of the "
-         "reverse "
-         "proxy at this address, or of all in a network (ADDRESS/BITS); may be given several times",
+         "reverse proxy at this address, or of everybody in a network (ADDRESS/BITS), which must "
+         "have no clients in it; may be given several times",
          NULL},
         zi_models_option(&folder),
         {"output", 'o', ZI_OPTION_TEXT, &o.output, 0, 0, "DIR",

@@ -22,7 +22,7 @@ struct zi_access {
     zi_ip_range *proxies;                      /* [proxy_count] */
     size_t proxy_count;
     char *public_url;                /* NULL: none */
-    size_t public_origin;            /* length of its scheme, host and port */
+    size_t public_origin;            /* length of its origin as browsers send it */
     char public_host[MAX_HOST_NAME]; /* "": none */
     zi_guesses *guesses;
     char token[TOKEN_LENGTH + 1];     /* value of the login cookie */
@@ -115,6 +115,16 @@ static bool is_origin(const char *text)
     return zi_host_valid(host);
 }
 
+/* The number of bytes of an origin [length] in the form in which browsers send
+ * it: without a slash at its end and the usual port of its scheme. */
+static size_t origin_length(const char *origin, size_t length)
+{
+    if (length && origin[length - 1] == '/') length--;
+    if (!strncmp(origin, "https://", 8) && !strncmp(origin + length - 4, ":443", 4)) length -= 4;
+    if (!strncmp(origin, "http://", 7) && !strncmp(origin + length - 3, ":80", 3)) length -= 3;
+    return length;
+}
+
 /* Whether text is the name of a host or an address, which may have a port, or "*". */
 static bool is_host(const char *text)
 {
@@ -148,8 +158,8 @@ static bool set_lists(zi_access *access, const zi_server_options *options, zi_er
     for (; *proxy; proxy++)
         if (!zi_ip_range_parse(*proxy, &access->proxies[access->proxy_count++]))
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "trusted_proxy",
-                                "'%s' is not an IP address; write one, such as 10.0.0.2, or a "
-                                "network, such as 10.0.0.0/8",
+                                "'%s' is not an IP address; write that of the proxy, such as "
+                                "10.0.0.2, or a network of proxies alone, such as 172.18.0.0/24",
                                 *proxy);
     return true;
 }
@@ -174,7 +184,7 @@ static bool set_public_url(zi_access *access, const char *url, zi_error *error)
             url);
     access->public_url = strdup(url);
     if (!access->public_url) return zi_error_no_memory(error, strlen(url));
-    access->public_origin = scheme + length;
+    access->public_origin = origin_length(url, scheme + length);
     for (size_t end = strlen(url); access->public_url[end - 1] == '/';)
         access->public_url[--end] = 0;
     return parse_host_name(host, access->public_host);
@@ -221,9 +231,9 @@ bool zi_access_create(const zi_server_options *options, zi_access **out, zi_erro
     access->key = options->key;
     access->loopback_only = is_loopback(options->host);
     set_own_names(access, options->host);
-    access->guesses = zi_guesses_create();
-    bool ok = access->guesses || zi_error_no_memory(error, sizeof *access);
-    if (!ok || !make_token(access->token, error) || !set_lists(access, options, error) ||
+    bool ok = make_token(access->token, error);
+    ok = ok && (access->guesses = zi_guesses_create(error));
+    if (!ok || !set_lists(access, options, error) ||
         !set_public_url(access, options->public_url, error)) {
         zi_access_free(access);
         return false;
@@ -334,13 +344,13 @@ bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *he
            (access->own_names[1][0] && !strcasecmp(name, access->own_names[1]));
 }
 
-/* Whether origin is listed, apart from a slash at the end of the listed one. */
+/* Whether origin is listed, apart from what browsers leave out. */
 static bool is_listed_origin(const zi_access *access, const char *origin)
 {
     size_t length = strlen(origin);
     for (const char *const *listed = access->origins; *listed; listed++)
-        if (!strcmp(*listed, "*") || (!strncasecmp(*listed, origin, length) &&
-                                      (!(*listed)[length] || !strcmp(*listed + length, "/"))))
+        if (!strcmp(*listed, "*") || (length == origin_length(*listed, strlen(*listed)) &&
+                                      !strncasecmp(*listed, origin, length)))
             return true;
     return false;
 }

@@ -34,8 +34,9 @@ typedef enum {
 } zi_key_state;
 
 /* Whether a header (X-API-Key; Authorization with Bearer or Basic, where the password is the key)
- * carries the API key; a wrong one is recorded, and slows the address down. The cookie does not
- * count. *wait, with ZI_KEY_NOT_CHECKED: seconds until a key is checked again, else unchanged. */
+ * carries the API key; a wrong one is recorded, and slows the address down. Do not call it for
+ * requests that are answered without a key. The cookie does not count. *wait, with
+ * ZI_KEY_NOT_CHECKED: seconds until a key is checked again, else unchanged. */
 zi_key_state zi_access_check_key(const zi_access *access, const zi_access_headers *headers,
                                  const zi_ip *from, unsigned *wait);
 

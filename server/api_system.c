@@ -217,10 +217,11 @@ static zi_handler_result get_log(zi_server_request *req)
 
 /* POST /api/login: if "key" is the API key, or the server has none, replies 204 and sets the login
  * cookie; 400 if "key" is missing, no text, or longer than any API key may be, in either case.
- * Otherwise logs that (rate-limited) and replies 401, or 429 after too many wrong ones. */
+ * Otherwise counts that in server->rejected, logs it (rate-limited) and replies 401, or 429 after
+ * too many wrong ones. */
 static zi_handler_result post_login(zi_server_request *req)
 {
-    char cookie[200];
+    char cookie[200], address[ZI_IP_TEXT];
     const char *key = NULL;
     zi_http_error http_error;
     zi_fields fields = {0, 0};
@@ -230,10 +231,13 @@ static zi_handler_result post_login(zi_server_request *req)
     if (!zi_params_read(req->json, params, &key, &fields, &http_error))
         return zi_reply_http_error(req, &http_error);
     const char *token = zi_access_login(req->server->access, key, &req->address, &req->retry_after);
-    if (!token && req->retry_after)
-        return zi_reply_error(req, 429, "key", ZI_TOO_MANY_KEYS, req->retry_after);
     if (!token) {
-        zi_log_rate_limited(req->server->log, "login rejected: wrong key");
+        atomic_fetch_add(&req->server->rejected, 1);
+        zi_log_rate_limited(req->server->log, "rejected a login from %s: %s",
+                            zi_ip_print(&req->address, address),
+                            req->retry_after ? "too many wrong keys" : "wrong key");
+        if (req->retry_after)
+            return zi_reply_error(req, 429, "key", ZI_TOO_MANY_KEYS, req->retry_after);
         return zi_reply_error(req, 401, "key",
                               "the API key is wrong; enter the key that the server was started "
                               "with (zimage serve --api-key KEY)");

@@ -21,7 +21,8 @@ static zi_handler_result reply_denied(zi_server_request *req, unsigned status, c
 {
     char address[ZI_IP_TEXT];
     atomic_fetch_add(&req->server->rejected, 1);
-    zi_log_rate_limited(req->server->log, "rejected %s %s from %s: %s", req->method, req->url,
+    zi_log_rate_limited(req->server->log, "rejected %s %.*s from %s: %s", req->method,
+                        zi_server_request_logged_bytes(req), req->url,
                         zi_ip_print(&req->address, address), why);
     return zi_reply_error(req, status, NULL, "%s", why);
 }
@@ -50,6 +51,19 @@ static void describe_origin(const char *origin, char *why, size_t size)
              valid ? ", " : "", valid ? origin : "", valid ? origin : "ORIGIN");
 }
 
+/* Looks at the key of a request whose answer depends on it, and at no other: where the Host is not
+ * allowed otherwise, or where a key is needed and the login cookie is not there. A page of another
+ * site is refused with any key. req->retry_after is set as zi_access_check_key does. */
+static zi_key_state check_key_if_needed(zi_server_request *req, const zi_access_headers *headers,
+                                        bool foreign, bool keyless)
+{
+    const zi_access *access = req->server->access;
+    bool enough = zi_access_host_allowed(access, headers, ZI_KEY_NONE) &&
+                  (keyless || zi_access_authenticated(access, headers, ZI_KEY_NONE));
+    if (foreign || enough) return ZI_KEY_NONE;
+    return zi_access_check_key(access, headers, &req->address, &req->retry_after);
+}
+
 bool zi_server_request_deny(zi_server_request *req, bool asset, bool keyless,
                             zi_handler_result *result)
 {
@@ -57,16 +71,17 @@ bool zi_server_request_deny(zi_server_request *req, bool asset, bool keyless,
     zi_access_headers headers = read_access_headers(req);
     char why[800];
     unsigned status = 403;
-    zi_key_state key = zi_access_check_key(access, &headers, &req->address, &req->retry_after);
     zi_origin_state origin = zi_access_origin(access, &headers);
+    bool foreign = !asset && origin == ZI_ORIGIN_OTHER;
+    zi_key_state key = check_key_if_needed(req, &headers, foreign, keyless);
     if (origin == ZI_ORIGIN_ALLOWED)
         req->cors_origin = zi_access_cors_origin(access, headers.origin);
-    if (key == ZI_KEY_NOT_CHECKED)
+    if (foreign)
+        describe_origin(headers.origin, why, sizeof why);
+    else if (key == ZI_KEY_NOT_CHECKED)
         status = 429, snprintf(why, sizeof why, ZI_TOO_MANY_KEYS, req->retry_after);
     else if (!zi_access_host_allowed(access, &headers, key))
         describe_host(headers.host, why, sizeof why);
-    else if (!asset && origin == ZI_ORIGIN_OTHER)
-        describe_origin(headers.origin, why, sizeof why);
     else if (!keyless && !zi_access_authenticated(access, &headers, key))
         status = 401, snprintf(why, sizeof why,
                                "the API key is missing or wrong; send it in the header X-API-Key, "

@@ -12,6 +12,7 @@
 enum {
     ADDRESSES = 1024, /* that are remembered; the one that was wrong longest ago makes room */
     FREE_GUESSES = 10,
+    REMEMBERED = 16, /* wrong keys of an address that do not count again */
     MAX_WAIT = 60,
     FORGET_SECONDS = 600,
     DIGEST = 32,
@@ -20,8 +21,9 @@ enum {
 
 typedef struct {
     zi_ip from;
-    unsigned char latest[DIGEST]; /* of the latest wrong key */
-    int wrong;                    /* 0: the place is free */
+    unsigned char keys[REMEMBERED][DIGEST]; /* of the latest wrong keys that counted: the one that
+                                               counted as number n is keys[(n - 1) % REMEMBERED] */
+    int wrong;                              /* keys that counted; 0: the place is free */
     double when, until; /* of the latest wrong key; when the next may be looked at (monotonic) */
 } record;
 
@@ -31,14 +33,19 @@ struct zi_guesses {
     record records[ADDRESSES];
 };
 
-zi_guesses *zi_guesses_create(void)
+zi_guesses *zi_guesses_create(zi_error *error)
 {
     zi_guesses *guesses = calloc(1, sizeof *guesses);
-    if (guesses && getentropy(guesses->mac_key, MAC_KEY) != 0) {
+    if (!guesses) {
+        zi_error_no_memory(error, sizeof *guesses);
+        return NULL;
+    }
+    if (getentropy(guesses->mac_key, MAC_KEY) != 0) {
+        zi_error_set(error, ZI_ERROR_IO, NULL, "cannot get random numbers from the system");
         free(guesses);
         return NULL;
     }
-    if (guesses) pthread_mutex_init(&guesses->mutex, NULL);
+    pthread_mutex_init(&guesses->mutex, NULL);
     return guesses;
 }
 
@@ -95,12 +102,20 @@ unsigned zi_guesses_wait(zi_guesses *guesses, const zi_ip *from)
     return left > 0 ? (unsigned)left + 1 : 0;
 }
 
+/* Whether one of the latest wrong keys of an address has this digest. */
+static bool is_remembered(const record *r, const unsigned char digest[DIGEST])
+{
+    for (int i = 0; i < r->wrong && i < REMEMBERED; i++)
+        if (!memcmp(r->keys[i], digest, DIGEST)) return true;
+    return false;
+}
+
 void zi_guesses_add_wrong(zi_guesses *guesses, const zi_ip *from, const char *key)
 {
     unsigned char digest[DIGEST] = {0};
     zi_ip group = group_of(from);
-    HMAC(EVP_sha256(), guesses->mac_key, MAC_KEY, (const unsigned char *)key, strlen(key), digest,
-         NULL);
+    bool known = HMAC(EVP_sha256(), guesses->mac_key, MAC_KEY, (const unsigned char *)key,
+                      strlen(key), digest, NULL) != NULL;
     pthread_mutex_lock(&guesses->mutex);
     record *r = find_record(guesses, &group);
     if (!r) {
@@ -108,10 +123,9 @@ void zi_guesses_add_wrong(zi_guesses *guesses, const zi_ip *from, const char *ke
         *r = (record){.from = group};
     }
     double now = zi_monotonic_seconds();
-    bool same = r->wrong && !memcmp(r->latest, digest, DIGEST);
     r->when = now;
-    if (!same) {
-        memcpy(r->latest, digest, DIGEST);
+    if (!known || !is_remembered(r, digest)) { /* a key without a digest counts */
+        memcpy(r->keys[r->wrong % REMEMBERED], digest, DIGEST);
         r->wrong++;
         int over = r->wrong - FREE_GUESSES;
         int wait = over > 6 ? MAX_WAIT : over > 0 ? 1 << (over - 1) : 0;

@@ -4,6 +4,7 @@
 #include "server/json.h"
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/range.h"
 #include "server/route.h"
 
 #include "base/file.h"
@@ -53,14 +54,14 @@ static bool accepts_coding(zi_server_request *req, const char *coding)
     return any;
 }
 
-/* Replies with a file of the page: compressed if accepted, or 304 if If-None-Match has its ETag.
+/* Replies with a file of the page: compressed if accepted, or 304 if If-None-Match names it.
  * The data is borrowed from asset. */
 static zi_handler_result reply_asset(zi_server_request *req, const zi_asset *asset)
 {
-    const char *known = zi_server_request_header(req, "If-None-Match"), *coding = NULL;
+    const char *coding = NULL;
     char *data = asset->plain;
     size_t size = asset->plain_size;
-    bool same = known && strstr(known, asset->etag);
+    bool same = zi_etag_known(req, asset->etag);
     if (asset->gzip && accepts_coding(req, "gzip")) {
         data = asset->gzip, size = asset->gzip_size, coding = "gzip";
     }
@@ -129,12 +130,6 @@ static zi_handler_result reply_not_found(zi_server_request *req, const char *all
     return zi_reply_bytes(req, 405, "application/json", text, strlen(text), headers);
 }
 
-/* Whether access to the request is not checked: its handler checks the token in the link. */
-static bool is_link(const zi_server_request *req)
-{
-    return req->route && req->route->flags & ZI_ROUTE_LINK;
-}
-
 /* Whether Content-Type is application/json (letter case and parameters such as charset are
  * ignored). False if it is absent. */
 static bool has_json_content_type(zi_server_request *req)
@@ -200,7 +195,7 @@ static bool route_and_check_head(zi_server_request *req, zi_handler_result *resu
     /* Before a page of another site sends a request with a key, browsers ask without it. */
     bool keyless = asset || !strcmp(req->method, "OPTIONS") ||
                    (req->route && req->route->flags & ZI_ROUTE_KEYLESS);
-    if (is_link(req))
+    if (req->link) /* the handler checks the token in it */
         req->cors_origin = "*";
     else if (zi_server_request_deny(req, asset != NULL, keyless, result))
         return true;

@@ -31,7 +31,7 @@ typedef struct {
         ZI_ROUTE_JSON = 2,    /* the body must be a JSON object: req->json */
         ZI_ROUTE_UPLOAD = 4,  /* the body is written to a temporary file: req->upload */
         ZI_ROUTE_LINK = 8     /* the path has a token, which the handler checks: no key is needed,
-                                 and any Host and Origin is allowed */
+                                 and any Host and Origin is allowed, also with OPTIONS */
     } flags;
     size_t body; /* maximum bytes of the body; 0: no body */
 } zi_route;
@@ -57,6 +57,7 @@ struct zi_server_request {
     const char *cors_origin;  /* a page of this origin ("*": any) may read the reply; NULL: none */
     unsigned retry_after;     /* seconds, of a reply with status 429; 0: the usual ones */
     const zi_api_group *api;
+    bool link; /* of a link that needs no key: the path, and the method, which may be OPTIONS */
     const zi_route *route;                /* the matched route, or NULL and: */
     const zi_asset *asset;                /* the requested file of the web page */
     char *parameters[ZI_PATH_PARAMETERS]; /* values of the route's {parameters} */
@@ -104,6 +105,10 @@ bool zi_server_request_query(zi_server_request *req, const char *name, const cha
  * returns *result, and *out has no meaning. */
 bool zi_server_request_query_int(zi_server_request *req, const char *name, int min, int max,
                                  int fallback, int *out, zi_handler_result *result);
+
+/* The number of bytes of req->url that may be logged: all, or those before the token of a link,
+ * which is a secret. */
+int zi_server_request_logged_bytes(const zi_server_request *req);
 
 /* The value of a request header; letter case of the name is ignored. NULL: not sent. Borrowed from
  * the connection until the request ends. */

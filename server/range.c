@@ -39,10 +39,10 @@ static bool parse_range(const char *text, uint64_t size, zi_range *out)
     return true;
 }
 
-bool zi_range_is_known(zi_server_request *req, const char *etag)
+bool zi_etag_known(zi_server_request *req, const char *etag)
 {
     const char *known = zi_server_request_header(req, "If-None-Match");
-    return known && strstr(known, etag);
+    return known && (!strcmp(known, "*") || strstr(known, etag));
 }
 
 zi_range zi_range_read(zi_server_request *req, uint64_t size, const char *etag)
@@ -50,7 +50,7 @@ zi_range zi_range_read(zi_server_request *req, uint64_t size, const char *etag)
     const char *range = zi_server_request_header(req, "Range");
     const char *same = zi_server_request_header(req, "If-Range");
     zi_range part, all = {200, 0, size};
-    if (zi_range_is_known(req, etag)) return (zi_range){304, 0, 0};
+    if (zi_etag_known(req, etag)) return (zi_range){304, 0, 0};
     if (!range || (same && strcmp(same, etag) != 0) || !parse_range(range, size, &part)) return all;
     return part;
 }

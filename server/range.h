@@ -16,8 +16,8 @@ typedef struct {
  * quotes. Several ranges, and malformed ones, mean all. */
 zi_range zi_range_read(zi_server_request *req, uint64_t size, const char *etag);
 
-/* Whether the client has the file already, as If-None-Match says. etag: as for zi_range_read. */
-bool zi_range_is_known(zi_server_request *req, const char *etag);
+/* Whether the client has what etag names already, by If-None-Match: it has etag, or is "*". */
+bool zi_etag_known(zi_server_request *req, const char *etag);
 
 /* Replies 304 to a client that has the file. headers as for zi_reply_bytes. */
 zi_handler_result zi_reply_known(zi_server_request *req, const char *type, const char *etag,

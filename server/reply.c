@@ -17,6 +17,14 @@ const char *zi_server_request_header(zi_server_request *req, const char *name)
     return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, name);
 }
 
+int zi_server_request_logged_bytes(const zi_server_request *req)
+{
+    /* Also where a proxy or a client has added something before the path of the API. */
+    static const char before[] = "/link/";
+    const char *link = strstr(req->url, before);
+    return (int)(link ? (size_t)(link - req->url) + strlen(before) : strlen(req->url));
+}
+
 bool zi_server_request_query(zi_server_request *req, const char *name, const char **out,
                              zi_handler_result *result)
 {
@@ -71,15 +79,14 @@ static const char *const common_headers[][2] = {
  * server's own alone. */
 static void add_origin_headers(const zi_server_request *req, struct MHD_Response *response)
 {
-    bool link = req->route && req->route->flags & ZI_ROUTE_LINK;
     MHD_add_response_header(response, "Cross-Origin-Resource-Policy",
-                            link ? "cross-origin" : "same-origin");
-    if (zi_access_has_origins(req->server->access) && !link)
+                            req->link ? "cross-origin" : "same-origin");
+    if (zi_access_has_origins(req->server->access) && !req->link)
         MHD_add_response_header(response, "Vary", "Origin");
     if (!req->cors_origin) return;
     MHD_add_response_header(response, "Access-Control-Allow-Origin", req->cors_origin);
     MHD_add_response_header(response, "Access-Control-Expose-Headers",
-                            "Content-Disposition, Retry-After");
+                            "Accept-Ranges, Content-Disposition, Content-Range, ETag, Retry-After");
 }
 
 /* Whether text is a list of header names. */
@@ -193,7 +200,8 @@ zi_handler_result zi_reply_error(zi_server_request *req, unsigned status, const 
     zi_text_puts(&text, "");
     zi_escape_line(raw, &text);
     if (status >= 500)
-        zi_log_line(req->server->log, ZI_LOG_ERROR, "%s %s: %s", req->method, req->url, raw);
+        zi_log_line(req->server->log, ZI_LOG_ERROR, "%s %.*s: %s", req->method,
+                    zi_server_request_logged_bytes(req), req->url, raw);
     zi_handler_result result =
         text.failed ? MHD_NO
                     : zi_reply_json(req, status, req->api->error(status, text.data, field));

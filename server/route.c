@@ -91,6 +91,8 @@ void zi_route_find(zi_server_request *req, char *allowed, size_t size)
     for (const zi_route *const *table = req->api->tables; *table; table++)
         for (const zi_route *route = *table; route->method; route++) {
             if (!match_path(req, route->path, req->url)) continue;
+            req->link = route->flags & ZI_ROUTE_LINK &&
+                        (accepts_method(route, req->method) || !strcmp(req->method, "OPTIONS"));
             if (accepts_method(route, req->method)) {
                 req->route = route;
                 return;
@@ -154,7 +156,7 @@ bool zi_route_suggest(const char *path, char *out, size_t size)
 {
     static const char *const prefixes[] = {"", "/v1", "/sdapi/v1", "/api"};
     /* Too many segments at the start ("/v1/v1/models"), or too few ("/txt2img"). */
-    for (const char *end = path; end; end = strchr(end + 1, '/'))
+    for (const char *end = path; end; end = *end ? strchr(end + 1, '/') : NULL)
         for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
             int length = snprintf(out, size, "%s%s", prefixes[i], end);
             if (length > 0 && (size_t)length < size && has_route(out)) return true;

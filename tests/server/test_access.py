@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import time
 import unittest
 import urllib.parse
@@ -54,20 +55,67 @@ class Links(Case):
                              (ids[0], tokens[0].upper()), (ids[0], tokens[0][:32]), (ids[0], tokens[0] + "x"), (ids[0], ".png"),
                              (ids[0], tokens[0][:32] + "0.png"), (ids[0][:-1] + "x", tokens[0]), ("..", tokens[0])):
             self.refused(self.server.get(f"/api/images/{image}/link/{token}"), 404)
+        self.log_has_no_token(ids[1], tokens[1])
         self.server.request("DELETE", f"/api/images/{ids[0]}", headers={"X-API-Key": KEY})
         self.assertEqual([self.server.get(link.path).status for link in links], [404, 200])
         self.restart(links[1].path)
+
+    def log_has_no_token(self, image, token):
+        """Also where a request with one is refused or fails."""
+        file, link = path(self.dir, "output", f"{image}.png"), f"/api/images/{image}/link/{token}"
+        time.sleep(1.1)  # so many refused requests in one second are not logged
+        self.assertEqual(self.server.request("POST", "/" + link, {}).status, 401)
+        os.rename(file, file + ".away")
+        os.mkdir(file)
+        for url in link, link[:-3] + "webp":
+            self.assertEqual(self.server.get(url).status, 500)
+        os.rmdir(file)
+        os.rename(file + ".away", file)
+        for method in "rejected POST", "error GET":
+            self.assertIn(f"{method} /api/images/{image}/link/", self.server.log())
+        self.assertNotIn(token[:8], self.server.log())
+        self.assertNotIn(token[:8], self.key("/api/log").body.decode())
+
+    def test_preflight(self):
+        """Browsers ask before a page of another site sends unusual headers."""
+        link, asked = f"/api/images/1/link/{'0' * 32}.png", {"Host": "evil.example", "Origin": "https://app.example",
+                                                            "Sec-Fetch-Site": "cross-site", "Access-Control-Request-Headers": "range"}
+        reply = self.server.request("OPTIONS", link, headers=asked)
+        self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"], reply.headers["Access-Control-Allow-Methods"],
+                          reply.headers["Access-Control-Allow-Headers"]), (204, "*", "GET, HEAD, OPTIONS", "range"))
+        for method, url in ("OPTIONS", "/api/images/1"), ("OPTIONS", link + "/x"), ("DELETE", link), ("POST", link):
+            reply = self.server.request(method, url, headers=asked)
+            self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (403, None), (method, url))
+        exposed = self.server.get(link).headers["Access-Control-Expose-Headers"].split(", ")
+        self.assertLessEqual({"Content-Range", "Accept-Ranges", "ETag", "Content-Disposition", "Retry-After"}, set(exposed))
 
     def restart(self, link):
         """Links outlive the server, until somebody deletes the secret; others cannot read that."""
         secret = path(self.dir, "output", ".link-key")
         self.assertEqual((os.stat(secret).st_mode & 0o777, os.path.getsize(secret)), (0o600, 32))
-        for spoil, status in ((lambda: None, 200), (lambda: os.truncate(secret, 5), 404), (lambda: os.remove(secret), 404)):
+        away = secret + ".away"
+        def put_back(): os.remove(secret), os.rename(away, secret)
+        for spoil, status, logged in (
+                (lambda: None, 200, None), (lambda: os.chmod(secret, 0o644), 200, "it had mode 644, so that others could read it, and has 600 now"),
+                # What is no ordinary file is left alone, so that the links work again when it is back.
+                (lambda: (os.rename(secret, away), os.symlink(away, secret)), 404, "cannot be read: it is no ordinary file"), (put_back, 200, None),
+                (lambda: (os.rename(secret, away), os.mkfifo(secret)), 404, "cannot be read: it is no ordinary file"), (put_back, 200, None),
+                (lambda: os.truncate(secret, 5), 404, "had 5 bytes instead of 32, and was replaced: all earlier links"), (lambda: os.remove(secret), 404, None)):
             type(self).server.stop()
+            before = len(self.server.log())
             spoil()
+            mode = os.lstat(secret).st_mode if os.path.lexists(secret) else None
             type(self).server = Server(self.dir, *self.args)
-            self.assertEqual(self.server.get(link).status, status)
-            self.assertEqual(os.path.getsize(secret), 32)
+            self.assertEqual(self.server.get(link).status, status, logged)
+            log = self.server.log()[before:]
+            if logged:
+                self.assertRegex(log, f"warning output/.link-key: [^\n]*{logged}")
+            else:
+                self.assertNotIn(".link-key", log)
+            if mode and not stat.S_ISREG(mode):
+                self.assertEqual(os.lstat(secret).st_mode, mode)
+            else:
+                self.assertEqual((os.stat(secret).st_mode & 0o777, os.path.getsize(secret)), (0o600, 32))
 
     def test_without_a_place_for_the_secret(self):
         folder = temporary_folder(self)
@@ -76,7 +124,8 @@ class Links(Case):
         job = server.wait(server.submit(model="demo", steps=1, width=32, height=32))
         link = server.get(f"/api/images/{job['images'][0]}").json["link"]
         self.assertEqual(server.get(urllib.parse.urlsplit(link).path).status, 200)
-        self.assertIn("links to images will end when the server stops", server.log())
+        self.assertIn("links to images will not work after a restart of the server", server.log())
+        self.assertTrue(os.path.isdir(path(folder, "output", ".link-key", "x")))
         self.assertEqual(server.stop(), 0)
 
 
@@ -84,6 +133,7 @@ class Origins(Case):
     """Pages of other sites that may use the server."""
 
     args = ("--api-key", KEY, "--allow-origin", "https://app.example,chrome-extension://abc", "--allow-origin", "http://localhost:3000/",
+            "--allow-origin", "https://port.example:443/,http://port.example:80,http://port.example:443",
             "--allow-host", "images.example", "--allow-host", "[fe80::1]")
 
     def test_allowed(self):
@@ -104,6 +154,13 @@ class Origins(Case):
         # A header that is none is not said back.
         reply = self.server.request("OPTIONS", "/api/jobs", headers={"Origin": "https://app.example", "Access-Control-Request-Headers": "a;b"})
         self.assertNotIn("Access-Control-Allow-Headers", reply.headers)
+
+    def test_usual_ports(self):
+        """Browsers leave them out."""
+        for origin, status in (("https://port.example", 200), ("http://port.example", 200), ("http://port.example:443", 200),
+                               ("https://port.example:80", 403), ("https://port.example:44", 403), ("https://port.example:4433", 403)):
+            reply = self.server.get("/api/jobs", headers={"Origin": origin, "X-API-Key": KEY})
+            self.assertEqual(reply.status, status, origin)
 
     def test_others(self):
         for origin in ("https://evil.example", "http://app.example", "https://app.example:8443", "https://app.example.evil.example",
@@ -208,6 +265,10 @@ class Proxies(unittest.TestCase):
                                  200 if len(host) == 400 else 403, host)
             reply = self.server.get("/api/jobs", headers={"X-Forwarded-For": "192.0.2.7", "Host": "evil.example"})
             self.assertEqual(reply.status, 403)
+            # Nor is one that names itself a proxy of others excused from that.
+            for url in "/api/jobs", "/api/health", "/":
+                reply = self.server.get(url, headers={"X-Forwarded-For": "127.0.0.1, 127.0.0.1", "X-Forwarded-Host": "evil.example"})
+                self.assertEqual(reply.status, 403, url)
 
     def test_two_lines(self):
         """A proxy may append a line of its own behind the client's."""
@@ -226,6 +287,9 @@ class Proxies(unittest.TestCase):
                                 ({"Origin": "https://public.example.evil"}, 403)):
             self.assertEqual(self.server.get("/api/jobs", headers=headers).status, status, headers)
         self.assertEqual(self.server.process.stdout.readline().decode(), "https://public.example/zimage/\n")
+        self.start("--public-url", "http://public.example:80")
+        for origin, status in ("http://public.example", 200), ("https://public.example", 403), ("http://public.example:8", 403):
+            self.assertEqual(self.server.get("/api/jobs", headers={"Origin": origin}).status, status, origin)
 
     def test_cookie(self):
         self.start("--trusted-proxy", "127.0.0.1")
@@ -268,6 +332,9 @@ class Guesses(unittest.TestCase):
         self.assertEqual(self.ask("guess 13").status, 401)
         time.sleep(1.1)
         self.assertEqual(self.ask(KEY).status, 429)  # it takes longer each time
+        self.assertEqual(self.login(KEY).status, 429)
+        for why in "wrong key", "too many wrong keys":
+            self.assertIn(f"rejected a login from 127.0.0.1: {why}\n", self.server.log())
         time.sleep(1.1)
         self.assertEqual(self.ask(KEY).status, 200)
         self.assertEqual(self.ask("guess 14").status, 401)
@@ -278,6 +345,31 @@ class Guesses(unittest.TestCase):
         for _ in range(30):
             self.assertEqual(self.ask("old key").status, 401)
         self.assertEqual(self.ask(KEY).status, 200)
+
+    def test_several_wrong_settings(self):
+        """Nor do several wrong keys that come by turns, or two in one request."""
+        for i in range(60):
+            self.assertEqual(self.ask(f"old key {i % 10}").status, 401)
+            self.assertEqual(self.ask("old key 1", Authorization="Bearer old key 2").status, 401)
+        self.assertEqual(self.ask(KEY, Authorization="Bearer old key 1").status, 200)
+        self.assertEqual(self.ask("old key 1", Authorization="Bearer " + KEY).status, 200)
+
+    def test_where_no_key_is_needed(self):
+        """A key there is not looked at: it is no guess, and too many wrong ones are no reason to refuse the request."""
+        cookie = {"Cookie": self.login(KEY).headers["Set-Cookie"].split(";")[0]}
+        for i in range(20):  # as a proxy with users of its own passes on
+            for url in "/", "/api/health":
+                self.assertEqual(self.server.get(url, headers={"X-API-Key": f"no {i}"}).status, 200)
+            self.assertEqual(self.server.get("/api/jobs", headers=dict(cookie, Authorization=f"Bearer no {i}")).status, 200)
+        self.assertEqual(self.ask(KEY).status, 200)
+        for i in range(11):
+            self.assertEqual(self.ask(f"guess {i}").status, 401)
+        for url, headers in ("/", {}), ("/api/health", {}), ("/api/jobs", cookie):
+            self.assertEqual(self.server.get(url, headers=dict(headers, **{"X-API-Key": "other"})).status, 200, url)
+        self.assertEqual(self.ask("other", Origin="https://evil.example").status, 403)
+        # A key in place of an allowed name is needed there, too.
+        self.assertEqual(self.server.get("/", headers={"X-API-Key": KEY, "Host": "evil.example"}).status, 429)
+        self.assertEqual(self.ask(KEY).status, 429)
 
     def test_addresses(self):
         """They are the clients', by the proxy's word; an IPv6 client has many."""

@@ -3,6 +3,7 @@
 import unittest
 
 from serving import Case
+from test_security import status_of, talk
 
 
 class Paths(Case):
@@ -32,6 +33,13 @@ class Paths(Case):
                 self.assertIn(f"use {right}, or see", text, url)
             else:
                 self.assertIn("no such path; GET /api/openapi.json describes", text, url)
+
+    def test_no_path(self):
+        """Targets that become an empty path, or one without a slash."""
+        for target in "?x", "%00", "*", "x":
+            for method in "OPTIONS", "GET":
+                answer = talk(self.server, f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+                self.assertEqual(status_of(answer), 404, (method, target, answer))
 
     def test_nul_in_a_text(self):
         """It would end the text there, and the rest would be ignored in silence."""
