@@ -154,59 +154,138 @@ static const zi_client_field *find_field(const zi_client_field *table, const cha
     return table->name ? table : NULL;
 }
 
-/* Checks that no other field of the object, by a name before this one in the table, has another
- * value for the same place in the request. False: *http_error names both. */
-static bool check_other_names(const cJSON *object, const cJSON *item, const zi_client_field *table,
-                              const zi_client_field *field, zi_http_error *http_error)
-{
-    for (const zi_client_field *other = table; other != field; other++) {
-        if (other->role != ZI_FIELD_USED || other->offset != field->offset) continue;
-        const cJSON *also = cJSON_GetObjectItemCaseSensitive(object, other->name);
-        if (also && !is_neutral(also, other) && !has_value(item, also))
-            return zi_http_error_set(http_error, 400, field->name,
-                                     "%s: has another value than %s, but both are names of one "
-                                     "parameter; send one of them",
-                                     field->name, other->name);
-    }
-    return true;
-}
+/* A whole request while it is read. */
+typedef struct {
+    const cJSON *object;
+    const zi_client_field *table;
+    bool lenient;
+    void *out;
+} request_reading;
 
-/* Reads a used field into the request. False: it is not valid; *http_error is a 400. */
-static bool read_used(const cJSON *item, const zi_client_field *field, bool lenient, void *out,
-                      zi_http_error *http_error)
+/* The value of a field, as the type of its parameter demands. */
+typedef union {
+    const char *text;
+    int integer; /* also the index of a choice */
+    double real;
+    bool flag;
+    uint64_t seed;
+} field_value;
+
+/* The type and range of a used field, under its name. */
+static zi_parameter parameter_of(const zi_client_field *field)
 {
-    cJSON copy;
     zi_parameter row = field->own ? *field->own : *zi_parameter_find(field->parameter);
     row.name = field->name;
     row.offset = field->offset;
     row.given = field->given;
-    if (lenient) item = convert_text(item, row.type, &copy);
-    return zi_params_read_field(&row, item, out, http_error);
+    return row;
 }
 
-/* Reads one member of the object, whose row of the table is `field`. False: *http_error is set. */
-static bool read_field(const cJSON *object, const cJSON *item, const zi_client_field *table,
-                       const zi_client_field *field, bool lenient, void *out,
+/* Reads the value into its place in the struct `out`; lenient: as in zi_client_fields_read. False:
+ * it is not valid; *http_error is a 400. */
+static bool read_value(const zi_parameter *row, const cJSON *item, bool lenient, void *out,
                        zi_http_error *http_error)
+{
+    cJSON copy;
+    if (lenient) item = convert_text(item, row->type, &copy);
+    return zi_params_read_field(row, item, out, http_error);
+}
+
+/* Whether both items are valid values of their fields, which are of one type, and differ. */
+static bool differ(const cJSON *item, const zi_client_field *field, const cJSON *also,
+                   const zi_client_field *other, bool lenient)
+{
+    field_value a = {0}, b = {0};
+    zi_http_error ignored;
+    zi_parameter row = parameter_of(field), other_row = parameter_of(other);
+    row.offset = other_row.offset = row.given = other_row.given = 0;
+    if (!read_value(&row, item, lenient, &a, &ignored) ||
+        !read_value(&other_row, also, lenient, &b, &ignored))
+        return false;
+    switch (row.type) {
+    case ZI_PARAMETER_TEXT:
+        return strcmp(a.text, b.text) != 0;
+    case ZI_PARAMETER_INT:
+    case ZI_PARAMETER_CHOICE:
+        return a.integer != b.integer;
+    case ZI_PARAMETER_REAL:
+        return a.real != b.real;
+    case ZI_PARAMETER_BOOL:
+        return a.flag != b.flag;
+    case ZI_PARAMETER_SEED:
+        return a.seed != b.seed;
+    }
+    return false;
+}
+
+enum { MAX_PATH = 200 }; /* bytes of the names of nested objects and a field */
+
+/* Finds the first used field, in the order of the tables, for that offset of the request, in the
+ * object and those in it. Returns its value, its row in *found, and in path the prefix and its name
+ * with those of its objects. NULL: there is none. */
+static const cJSON *find_first(const cJSON *object, const zi_client_field *table, size_t offset,
+                               const char *prefix, const zi_client_field **found, char *path)
+{
+    const cJSON *first = NULL;
+    for (const zi_client_field *field = table; field->name && !first; field++) {
+        bool used = field->role == ZI_FIELD_USED && field->offset == offset;
+        if (!used && field->role != ZI_FIELD_OBJECT) continue;
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, field->name);
+        char inner[MAX_PATH];
+        if (!item || is_neutral(item, field)) continue;
+        snprintf(path, MAX_PATH, "%s%s", prefix, field->name);
+        snprintf(inner, sizeof inner, "%s%s.", prefix, field->name);
+        *found = field;
+        first = used ? item : find_first(item, field->members, offset, inner, found, path);
+    }
+    return first;
+}
+
+/* Checks that the item has the same value as the first field of the request for the same place,
+ * which may be in another object. False: *http_error names both. */
+static bool check_other_names(const request_reading *reading, const cJSON *item,
+                              const zi_client_field *field, zi_http_error *http_error)
+{
+    char path[MAX_PATH];
+    const zi_client_field *other;
+    const cJSON *also =
+        find_first(reading->object, reading->table, field->offset, "", &other, path);
+    return !also || also == item || !differ(item, field, also, other, reading->lenient) ||
+           zi_http_error_set(http_error, 400, field->name,
+                             "%s: has another value than %s, but both are names of one "
+                             "parameter; send one of them",
+                             field->name, path);
+}
+
+static bool read_members(const request_reading *reading, const cJSON *object,
+                         const zi_client_field *table, zi_http_error *http_error);
+
+/* Reads one member of an object, whose row of the table is `field`. False: *http_error is set. */
+static bool read_field(const request_reading *reading, const cJSON *item,
+                       const zi_client_field *field, zi_http_error *http_error)
 {
     if (field->role == ZI_FIELD_NO_EFFECT || is_neutral(item, field)) return true;
     if (field->role == ZI_FIELD_REFUSED) return set_unsupported_error(item, field, http_error);
-    if (field->role == ZI_FIELD_USED)
-        return check_other_names(object, item, table, field, http_error) &&
-               read_used(item, field, lenient, out, http_error);
+    if (field->role == ZI_FIELD_USED) {
+        zi_parameter row = parameter_of(field);
+        return check_other_names(reading, item, field, http_error) &&
+               read_value(&row, item, reading->lenient, reading->out, http_error);
+    }
     if (!cJSON_IsObject(item))
         return zi_http_error_set(http_error, 400, item->string,
                                  "%s: must be a JSON object, such as {}", item->string);
     if (field->role == ZI_FIELD_ELSEWHERE ||
-        zi_client_fields_read(item, field->members, lenient, out, http_error))
+        read_members(reading, item, field->members, http_error))
         return true;
     zi_http_error inner = *http_error; /* its text begins with the member's name */
     return zi_http_error_set(http_error, inner.status, inner.field, "%s.%s", item->string,
                              inner.text);
 }
 
-bool zi_client_fields_read(const cJSON *object, const zi_client_field *table, bool lenient,
-                           void *out, zi_http_error *http_error)
+/* Reads the members of the request, or of an object in it, by the object's table. False:
+ * *http_error is set. */
+static bool read_members(const request_reading *reading, const cJSON *object,
+                         const zi_client_field *table, zi_http_error *http_error)
 {
     const cJSON *item;
     cJSON_ArrayForEach(item, object)
@@ -214,8 +293,15 @@ bool zi_client_fields_read(const cJSON *object, const zi_client_field *table, bo
         const zi_client_field *field = find_field(table, item->string);
         if (!field) return set_unknown_error(item, table, http_error);
         if (!zi_params_check_unique(object, item, http_error) ||
-            !read_field(object, item, table, field, lenient, out, http_error))
+            !read_field(reading, item, field, http_error))
             return false;
     }
     return true;
+}
+
+bool zi_client_fields_read(const cJSON *object, const zi_client_field *table, bool lenient,
+                           void *out, zi_http_error *http_error)
+{
+    const request_reading reading = {object, table, lenient, out};
+    return read_members(&reading, object, table, http_error);
 }

@@ -180,6 +180,18 @@ IN_OPENAI = (("background", "transparent"), ("response_format", "base64"), ("sam
 # Two names of one value that differ: the second is refused.
 CONTRADICTIONS = ({"steps": 3, "num_inference_steps": 4}, {"cfg_scale": 2, "guidance_scale": 3},
                   {"shift": 2, "flow_shift": 3})
+# The same on different levels of sd_cpp_extra_args: both names, the one that is refused first.
+CONTRADICTING_LEVELS = (
+    ({"steps": 9, "sample_params": {"sample_steps": 4}}, "steps", "sample_params.sample_steps"),
+    ({"seed": 1, "sample_params": {"seed": 2}}, "seed", "sample_params.seed"),
+    ({"sampler": "euler", "sample_params": {"sample_method": "heun"}}, "sampler", "sample_params.sample_method"),
+    ({"schedule": "beta", "sample_params": {"scheduler": "karras"}}, "schedule", "sample_params.scheduler"),
+    ({"cfg_scale": 2, "sample_params": {"guidance": {"txt_cfg": 3}}}, "cfg_scale", "sample_params.guidance.txt_cfg"),
+    ({"sample_params": {"txt_cfg": 2, "guidance": {"txt_cfg": 3}}}, "sample_params.txt_cfg",
+     "sample_params.guidance.txt_cfg"),
+    ({"shift": 3, "sample_params": {"flow_shift": 4}}, "shift", "sample_params.flow_shift"),
+    ({"negative_prompt": "a", "sample_params": {"negative_prompt": "A"}}, "negative_prompt",
+     "sample_params.negative_prompt"))
 
 
 def png_size(data):
@@ -239,6 +251,19 @@ class Clients(Case):
                 self.assertIn("Size: %dx%d" % size, info["infotexts"][0])
                 self.assertEqual(info["seed"], info["all_seeds"][0])
                 self.check_history(expected)
+
+    def test_two_names_of_one_value(self):
+        """As text and as a number, in both orders, on different levels, and sizes that are rounded to the same."""
+        for fields in ({"steps": "2", "num_inference_steps": 2}, {"num_inference_steps": 2, "steps": "2.0"},
+                       {"steps": 2, "num_inference_steps": "2"}, {"steps": 2, "sample_steps": None}):
+            with self.subTest(fields=fields):
+                self.a1111(dict(fields, prompt=PROMPT, width=64, height=64, seed=5))
+                self.check_history({"steps": 2, "seed": "5"})
+        same = {"seed": 5, "steps": 2, "width": 100, "height": 64, "schedule": "beta", "sample_params": {
+            "seed": "5", "sample_steps": 2.0, "width": 96, "height": -1, "scheduler": "beta", "flow_shift": 0}, "shift": 4}
+        for both in same, dict(reversed(same.items())):
+            self.openai({"prompt": in_prompt(both)})
+            self.check_history({"seed": "5", "steps": 2, "width": 96, "schedule": "beta", "shift": 4})
 
     def test_stream(self):
         """The size in an event is that of the image in it."""
@@ -300,6 +325,12 @@ class Clients(Case):
             for path in OPENAI, A1111:
                 self.refused(path, dict(fields, prompt=PROMPT), list(fields)[1])
                 self.refused(path, dict(reversed(fields.items()), prompt=PROMPT), list(fields)[1])
+        for fields, name, other in CONTRADICTING_LEVELS:
+            for path in OPENAI, A1111:
+                for both in fields, dict(reversed(fields.items())):
+                    with self.subTest(path=path, fields=both):
+                        message = self.refused(path, {"prompt": in_prompt(both)}, name.rpartition(".")[2])
+                        self.assertIn(f"{name}: has another value than {other}, but both", message)
         self.refused(OPENAI, dict(openai, size="64x64", width=128), "width")
         self.assertEqual(self.server.get("/api/images").json["total"], before)
 
