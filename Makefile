@@ -64,7 +64,7 @@ check-tsan:
 sanitize:
 	@$(CMAKE) -S . -B $(CHECK_BUILD)-$(NAME) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_TESTING=ON -DZI_SANITIZE=$(KIND)
 	@$(CMAKE) --build $(CHECK_BUILD)-$(NAME) --parallel $(JOBS)
-	@scripts/suites.sh $(NAME) $(CHECK_BUILD)-$(NAME) $(JOBS) $(TESTS)
+	@scripts/suites.sh $(NAME) $(CHECK_BUILD)-$(NAME) $$(($(JOBS) + 1)) $(TESTS) # some wait more than they compute
 
 # Kernels and operations on an emulated arm64 machine.
 check-arm64:
