@@ -1,5 +1,5 @@
-/* Parts of the server's history that requests cannot reach at will: the limit of the memory for
- * images that cannot be saved, and the order of ids. */
+/* Parts of the server's history that requests cannot reach at will: the memory for images that
+ * cannot be saved, the order of ids, and opening the database again. */
 #include "server/history_private.h"
 #include "harness.h"
 
