@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include <string.h>
-
 /* ---- parsing ---- */
 
 /* Moves *at behind the next number of a valid JSON text that begins outside strings, and returns
