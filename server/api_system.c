@@ -1,4 +1,5 @@
 /* Routes of /api/config, health, metrics, log, login, random-prompt and openapi.json. */
+#include "server/client_request.h"
 #include "server/http.h"
 #include "server/json.h"
 #include "server/schema.h"
@@ -77,7 +78,6 @@ static zi_handler_result reply_config(zi_server_request *req, const char *model,
 {
     static const int tiers[] = {512, 768, 1024, 1280};
     static const char *const aspects[] = {"1:1", "5:4", "4:3", "7:5", "3:2", "16:9", "21:9", NULL};
-    static const char *const formats[] = {"png", "jpeg", "webp", NULL};
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "version", ZI_VERSION);
     cJSON_AddStringToObject(json, "default_model", model);
@@ -97,7 +97,7 @@ static zi_handler_result reply_config(zi_server_request *req, const char *model,
                           zi_json_strings(zi_parameter_find("schedule")->choices));
     cJSON_AddItemToObject(json, "computes", zi_json_strings(zi_parameter_find("compute")->choices));
     add_layouts(json);
-    cJSON_AddItemToObject(json, "formats", zi_json_strings(formats));
+    cJSON_AddItemToObject(json, "formats", zi_json_strings(zi_client_formats));
     cJSON_AddItemToObject(json, "parameters", zi_schema_parameters());
     return zi_reply_json(req, 200, json);
 }

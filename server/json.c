@@ -1,7 +1,6 @@
 #include "server/json.h"
+#include "base/json_nul.h"
 #include "server/hide_paths.h"
-
-#include <string.h>
 
 #include <string.h>
 
@@ -12,11 +11,8 @@
 static const char *next_number(const char **at)
 {
     const char *c = *at;
-    for (; *c != '-' && (*c < '0' || *c > '9'); c++) {
-        if (*c != '"') continue;
-        for (c++; *c != '"'; c++)
-            if (*c == '\\') c++;
-    }
+    while (*c != '-' && (*c < '0' || *c > '9'))
+        c = *c == '"' ? zi_json_skip_text(c + 1, NULL) : c + 1;
     *at = c + strspn(c, "+-.0123456789eE");
     return c;
 }

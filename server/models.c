@@ -12,11 +12,9 @@
  * zi_http_error_from. */
 static bool set_default_error(zi_http_error *http_error, const char *field, const zi_error *error)
 {
-    if (error->code != ZI_ERROR_NOT_FOUND)
-        return zi_http_error_from(http_error, NULL, field, error);
-    zi_http_error_from(http_error, NULL, field, error);
-    http_error->status = 400;
-    return false;
+    bool ok = zi_http_error_from(http_error, NULL, field, error);
+    if (error->code == ZI_ERROR_NOT_FOUND) http_error->status = 400;
+    return ok;
 }
 
 bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,

@@ -1,4 +1,5 @@
 /* Starts the server's components and frees them in reverse order. */
+#include "server/hide_paths.h"
 #include "server/http.h"
 #include "server/schema.h"
 #include "server/worker.h"
@@ -59,6 +60,18 @@ static bool create_engine(zi_server *s, zi_error *error)
     return ok;
 }
 
+/* Has messages to clients leave out the folders and files of the options. False: out of memory;
+ * *error is set. */
+static bool hide_own_folders(const zi_server_options *o, zi_error *error)
+{
+    const char *const paths[] = {o->output,         o->registry.folder, o->registry.hub.cache,
+                                 o->import,         o->engine.scratch,  o->registry.model,
+                                 o->registry.demo,  o->load.vae,        o->load.text_encoder,
+                                 o->load.reference, o->load.tokenizer};
+    size_t count = sizeof paths / sizeof *paths;
+    return zi_hide_folders(paths, count) || zi_error_no_memory(error, count * sizeof *paths);
+}
+
 /* Creates the server's components and starts its threads, the HTTP server last. False: *error is
  * set; what was started is left for zi_server_stop. */
 static bool start_components(running_server *running, zi_error *error)
@@ -74,7 +87,7 @@ static bool start_components(running_server *running, zi_error *error)
     s->openapi = zi_schema_openapi();
     if (!s->log || !s->connections || !s->jobs || !s->openapi)
         return zi_error_no_memory(error, sizeof *running);
-    if (!zi_make_folders(o->registry.folder, error) ||
+    if (!zi_make_folders(o->registry.folder, error) || !hide_own_folders(o, error) ||
         !zi_registry_open(&o->registry, &s->registry, error) ||
         !zi_history_open(o->output, s->log, &s->history, error) ||
         !zi_links_create(o->output, s->log, &s->links, error) || !create_engine(s, error) ||

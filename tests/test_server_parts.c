@@ -148,6 +148,12 @@ static void hidden_paths(void)
         {"/api/jobs/1: none; GET /api/jobs lists them, /v1/models, too",
          "/api/jobs/1: none; GET /api/jobs lists them, /v1/models, too"},
         {"a / b, 1 /2", "a / b, 1 2"},
+        {"cannot open //srv/models/x.gguf", "cannot open x.gguf"},
+        {"//srv/x: is damaged", "x: is damaged"},
+        {"a // b", "a // b"},
+        {"see file:/srv/x/y, file:///srv/x/z or http://srv/x",
+         "see file:y, file:z or http://srv/x"},
+        {"from:/srv/x to:/api/jobs", "from:x to:/api/jobs"},
         {"/", "/"},
         {"", ""},
     };
@@ -158,6 +164,39 @@ static void hidden_paths(void)
     }
     zi_hide_paths("/srv/models/a long name", shown, 5);
     CHECK_MSG(!strcmp(shown, "mode") || !strcmp(shown, "a lo"), "'%s'", shown);
+}
+
+static void hidden_folders(void)
+{
+    static const char *const folders[] = {"/home/jane/Application Support/out",
+                                          NULL,
+                                          "/v1/images/",
+                                          "/",
+                                          "/srv/a: b",
+                                          "relative/folder"};
+    static const struct {
+        const char *text, *shown;
+    } cases[] = {
+        {"image X: /home/jane/Application Support/out/X.png: no space", "image X: X.png: no space"},
+        {"image X: //home/jane/Application Support/out/a b/X.png: no", "image X: a b/X.png: no"},
+        {"in '/home/jane/Application Support/out' and file:///home/jane/Application Support/out/x",
+         "in 'out' and file:x"},
+        {"/home/jane/Application Support/out/a b: is empty", "a b: is empty"},
+        {"a /home/jane/Application Support/output/x", "a Application Support/output/x"},
+        {"/srv/a: b/x y: is empty, so is /srv/a: b", "x y: is empty, so is a: b"},
+        {"cannot write /v1/images/x, /v1/images or /v1/models",
+         "cannot write x, images or /v1/models"},
+        {"a relative/folder/x", "a relative/folder/x"},
+    };
+    char shown[200];
+    CHECK(zi_hide_folders(folders, sizeof folders / sizeof *folders));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        zi_hide_paths(cases[i].text, shown, sizeof shown);
+        CHECK_MSG(!strcmp(shown, cases[i].shown), "'%s', not '%s'", shown, cases[i].shown);
+    }
+    CHECK(zi_hide_folders(NULL, 0));
+    zi_hide_paths("a /v1/images/x", shown, sizeof shown);
+    CHECK_MSG(!strcmp(shown, "a /v1/images/x"), "'%s'", shown);
 }
 
 static void ranges_of_addresses(void)
@@ -232,6 +271,7 @@ int main(void)
     RUN(no_jobs_after_the_end);
     RUN(statuses_of_files);
     RUN(hidden_paths);
+    RUN(hidden_folders);
     RUN(ranges_of_addresses);
     RUN(forwarded_clients);
     return zi_test_result();

@@ -4,16 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The end of a JSON text behind its closing quote; at: behind the opening one. Sets *nul if the
- * text has the escape of NUL. */
-static const char *skip_text(const char *at, bool *nul)
+const char *zi_json_skip_text(const char *at, bool *nul)
 {
-    *nul = false;
-    while (*at && *at != '"') {
-        if (*at == '\\' && at[1]) {
-            if (!strncmp(at + 1, "u0000", 5)) *nul = true;
-            at++;
-        }
+    for (; *at && *at != '"'; at++) {
+        if (*at != '\\' || !at[1]) continue;
+        if (nul && !strncmp(at + 1, "u0000", 5)) *nul = true;
         at++;
     }
     return *at ? at + 1 : at;
@@ -26,7 +21,7 @@ bool zi_json_find_nul(const char *json, char *name, size_t size)
     bool nul = false;
     if (!strstr(json, "\\u0000")) return false;
     while (*(json += strcspn(json, "\"")) && !nul) {
-        const char *begin = json + 1, *end = skip_text(begin, &nul);
+        const char *begin = json + 1, *end = zi_json_skip_text(begin, &nul);
         json = end + strspn(end, " \t\r\n");
         if (*json != ':') continue;
         key = begin;

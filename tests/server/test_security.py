@@ -244,6 +244,23 @@ class Addresses(unittest.TestCase):
                 self.assertEqual(reply.status, 403)
             self.assertEqual(server.stop(), 0)
 
+    def test_folders_with_blanks(self):
+        """The log on standard error names them, messages to clients do not."""
+        output = os.path.join(self.dir, "Application Support", "out")
+        os.makedirs(output)
+        server = Server(self.dir, "--output", output)
+        image = server.wait(server.submit(width=16, height=16, steps=1))["images"][0]
+        thumbnail = os.path.join(output, ".thumbnails", f"{image}.webp")
+        if os.path.exists(thumbnail):
+            os.remove(thumbnail)
+        os.makedirs(thumbnail)  # which cannot be removed as a file
+        self.assertEqual(server.request("DELETE", f"/api/images/{image}").status, 204)
+        text = json.dumps(server.get("/api/log").json)
+        self.assertIn(f"image {image}: {thumbnail}: cannot be removed", server.log())
+        self.assertIn(f"image {image}: {image}.webp: cannot be removed", text)
+        self.assertNotIn("Application Support", text)
+        self.assertEqual(server.stop(), 0)
+
     def test_port_taken(self):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
