@@ -122,8 +122,7 @@ static zi_handler_result send_converted(zi_server_request *req, int format, int 
     uint8_t *data = NULL;
     size_t size = 0;
     zi_error error;
-    if (zi_etag_known(req, etag))
-        return zi_reply_known(req, formats[format].type, etag, headers);
+    if (zi_etag_known(req, etag)) return zi_reply_known(req, formats[format].type, etag, headers);
     if (!zi_history_load_image(req->server->history, req->parameters[0], &image, &infotext, &error))
         return reply_library_error(req, &error);
     if (!image) return reply_no_image(req);
