@@ -254,8 +254,8 @@ static bool set_or_print_default(models_args *args, const char *name, zi_error *
     if (!zi_registry_resolve(args->models.registry, NULL, &found, error)) return false;
     if (found.as == ZI_RESOLVED_DEMO)
         zi_print_note(args->quiet,
-                      "no default model is set, so the small demo model is used; set one with "
-                      "`zimage models default NAME` (`zimage models` lists the names)");
+                      "no default model is set, and no complete model was found, so the small demo "
+                      "model is used; `zimage models` tells how to get Z-Image-Turbo");
     else
         puts(found.path);
     zi_resolved_model_free(&found);

@@ -157,10 +157,12 @@ static bool set_lists(zi_access *access, const zi_server_options *options, zi_er
     if (!access->proxies) return zi_error_no_memory(error, count);
     for (; *proxy; proxy++)
         if (!zi_ip_range_parse(*proxy, &access->proxies[access->proxy_count++]))
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "trusted_proxy",
-                                "'%s' is not an IP address; write that of the proxy, such as "
-                                "10.0.0.2, or a network of proxies alone, such as 172.18.0.0/24",
-                                *proxy);
+            return zi_error_set(
+                error, ZI_ERROR_INVALID_ARGUMENT, "trusted_proxy",
+                "'%s' is not an IP address or network; write the proxy's address, such "
+                "as 10.0.0.2, or a network that contains only proxies, such as "
+                "172.18.0.0/24",
+                *proxy);
     return true;
 }
 

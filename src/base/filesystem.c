@@ -251,12 +251,14 @@ static bool remove_folder(const char *path, int depth, zi_error *error)
             ok = remove_folder(below, depth + 1, error);
         else if (unlink(below) != 0)
             ok = zi_error_set(error, ZI_ERROR_IO, below,
-                              "cannot be removed: %s; remove it yourself", strerror(errno));
+                              "cannot be removed: %s; check the permissions of its folder",
+                              strerror(errno));
         free(below);
     }
     if (dir) closedir(dir);
     if (ok && rmdir(path) != 0)
-        ok = zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s; remove it yourself",
+        ok = zi_error_set(error, ZI_ERROR_IO, path,
+                          "cannot be removed: %s; check the permissions of its folder",
                           strerror(errno));
     return ok;
 }
@@ -267,7 +269,8 @@ bool zi_remove_tree(const char *path, zi_error *error)
     if (lstat(path, &st) != 0) return zi_file_cannot_open(error, path);
     if (S_ISDIR(st.st_mode)) return remove_folder(path, 0, error);
     return unlink(path) == 0 ||
-           zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s; remove it yourself",
+           zi_error_set(error, ZI_ERROR_IO, path,
+                        "cannot be removed: %s; check the permissions of its folder",
                         strerror(errno));
 }
 

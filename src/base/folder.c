@@ -189,11 +189,13 @@ bool zi_output_folder_commit(zi_output_folder *folder, zi_error *error)
     if (!folder->in_place && rename(root, folder->path) != 0) {
         int failure = errno;
         bool taken = failure == ENOTEMPTY || failure == EEXIST || failure == ENOTDIR;
-        zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, folder->path, "%s%s",
-                     taken ? "" : "cannot write: ",
+        zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, folder->path, "%s%s%s",
+                     taken ? "" : "the finished folder cannot get this name: ",
                      taken ? "another program has meanwhile created something of this name; "
                              "nothing was written there: start again with another name"
-                           : strerror(failure));
+                           : strerror(failure),
+                     taken ? ""
+                           : "; the result was removed: check the folder above, and start again");
         zi_output_folder_discard(folder);
         return false;
     }

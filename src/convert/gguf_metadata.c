@@ -169,7 +169,7 @@ static bool add_eos_token(const char *file, zi_gguf_encoder_metadata *v, int siz
     return zi_error_set_in(
         error, ZI_ERROR_UNSUPPORTED, file, "<|im_end|>",
         "has no token <|im_end|>, so it is not the tokenizer of Qwen3, which a text encoder of "
-        "Z-Image needs; use the tokenizer that came with the text encoder");
+        "Z-Image needs; replace this file by the tokenizer.json that came with the text encoder");
 }
 
 /* Reads tokenizer.json into v->tokenizer and adds model, tokens, merges and end token as

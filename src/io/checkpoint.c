@@ -337,7 +337,11 @@ bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t numb
         return false;
     off_t after = ftello(output->stream);
     if (before < 0 || after < 0)
-        return zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s", strerror(errno));
+        return zi_error_set(
+            error, ZI_ERROR_IO, output->path,
+            "cannot write: the position in the file cannot be read: %s; write to an "
+            "ordinary file",
+            strerror(errno));
     return (size_t)(after - before) == bytes ||
            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, output->path, tensor->name,
                            "tensor %s was written with %lld bytes instead of %zu; this is a fault "

@@ -141,9 +141,11 @@ static void fail_missing(zi_weights *weights, const char *name)
                     "tensor %s is missing%s%s; fetch the model again%s", called,
                     weights->checkpoint->file_count > 1 ? " in all files of the model" : "",
                     head ? ", though \"tie_word_embeddings\" is false in its config.json" : "",
-                    pad    ? ", or take it from a reference model (a complete Z-Image model)"
-                    : head ? ", or, if it is missing there, too, set that to true"
-                           : "");
+                    pad ? ", or take it from a reference model (a complete Z-Image model)"
+                    : head
+                        ? "; if the tensor is missing in that, too, set \"tie_word_embeddings\" to "
+                          "true in config.json"
+                        : "");
 }
 
 /* Sets weights->failed and the error: the entry does not have this shape [dims]. */
@@ -494,8 +496,9 @@ static bool fail_unused(const zi_weights *weights, const zi_entry *entry, zi_err
                                "weights and the config file of the same model",
                                name, weights->config);
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name,
-                           "tensor %s does not fit the other tensors of the model; fetch the model "
-                           "again",
+                           "tensor %s has no place in the model that the other tensors make: the "
+                           "file is damaged, or has another kind of model; use another file of "
+                           "this model, or fetch it again",
                            name);
 }
 

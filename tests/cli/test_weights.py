@@ -254,7 +254,7 @@ class WhatVerifyRejects(Converted):
         cases = {
             "missing": ({key: row for key, row in whole.items() if key != norm}, norm, "missing"),
             "shape": ({**whole, bias: ["BF16", [64], bytes(128)]}, bias, "by the other tensors of the model it must have [128];"),
-            "too many": ({**whole, "layers.9.ffn_norm1.weight": whole[norm]}, "layers.9.ffn_norm1.weight", "does not fit the other tensors"),
+            "too many": ({**whole, "layers.9.ffn_norm1.weight": whole[norm]}, "layers.9.ffn_norm1.weight", "has no place in the model that the other tensors make"),
             "zeros": ({**whole, norm: [*whole[norm][:2], bytes(len(whole[norm][2]))]}, norm, "all zeros"),
         }
         for case, (tensors, *words) in cases.items():
