@@ -189,8 +189,9 @@ void zi_test_quantize(const zi_kernels *kernels, const float *x, size_t n, size_
 /* Returns the largest magnitude of n values. */
 static double max_magnitude(const float *x, size_t n)
 {
-    double max_value = 0;
-    for (size_t i = 0; i < n; i++) max_value = fmax(max_value, fabs((double)x[i]));
+    float max_value = 0; /* no fmax in double: gcc 12 for arm64 fails to compile that here */
+    for (size_t i = 0; i < n; i++)
+        if (fabsf(x[i]) > max_value) max_value = fabsf(x[i]);
     return max_value;
 }
 
