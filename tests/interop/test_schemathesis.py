@@ -38,7 +38,7 @@ class Requests(Case):
         program = os.path.join(os.path.dirname(sys.executable), "schemathesis")
         done = subprocess.run(
             [program, "run", described, "--url", self.server.address,
-             "--phases", "fuzzing,coverage", "--checks", ",".join(CHECKS), "--no-color", "--workers", "2",
+             "--phases", "fuzzing,coverage", "--checks", ",".join(CHECKS), "--no-color", "--workers", "1",
              "--max-examples", str(EXAMPLES), "--max-time", str(SECONDS), "--request-timeout", "60",
              "--exclude-path", ENDLESS],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.dir,
