@@ -88,7 +88,7 @@ bool zi_parse_aspect(const char *text, double *w, double *h, zi_error *error) ZI
  * set and the request unchanged: the ratio is malformed, or the longer side too long. */
 bool zi_apply_aspect(zi_generate_job *job, int native, zi_error *error) ZI_CHECKED;
 
-/* What the expansion of prompts keeps from job to job; {0}: nothing yet. */
+/* The language model and template that --enhance uses for all jobs of a run; {0}: none loaded. */
 typedef struct {
     char *template;        /* text of --template; NULL: not read, or none */
     char *image_model;     /* path of the last job's */

@@ -40,7 +40,7 @@ const zi_client_field zi_a1111_fields[] = {
     ONLY("cache_options", NULL),
     ONLY("frames", "[1]"), /* of koboldcpp: a video */
     ONLY("circular", "[false]"),
-    /* Of steps that are refused above. */
+    /* These set up features that are refused above. */
     UNUSED("denoising_strength"),
     UNUSED("hr_*"),
     UNUSED("firstphase_*"),
@@ -55,7 +55,7 @@ const zi_client_field zi_a1111_fields[] = {
     UNUSED("initial_noise_multiplier"),
     UNUSED("include_init_images"),
     UNUSED("video_output_type"),
-    /* Of samplers and models that do not exist here. */
+    /* These set up samplers and models that do not exist here. */
     UNUSED("eta"),
     UNUSED("s_tmax"),
     UNUSED("s_tmin"),
@@ -64,7 +64,7 @@ const zi_client_field zi_a1111_fields[] = {
     UNUSED("distilled_cfg_scale"),
     UNUSED("distilled_guidance"),
     UNUSED("disable_extra_networks"),
-    /* Of files on the server and of its page. */
+    /* These are about files on the server and its page. */
     UNUSED("do_not_save_samples"),
     UNUSED("do_not_save_grid"),
     UNUSED("save_images"),
@@ -96,7 +96,7 @@ const zi_client_field zi_a1111_settings[] = {
     ONLY("always_discard_next_to_last_sigma", "[false]"),
     ONLY("samples_format", "[\"png\"]"),
     ONLY("enable_pnginfo", "[true]"),
-    /* Of samplers, models and steps that do not exist here. */
+    /* These set up samplers, models and features that do not exist here. */
     UNUSED("CLIP_stop_at_last_layers"),
     UNUSED("comma_padding_backtrack"),
     UNUSED("emphasis"),
@@ -118,7 +118,7 @@ const zi_client_field zi_a1111_settings[] = {
     UNUSED("refiner_switch_*"),
     UNUSED("sdxl_*"),
     UNUSED("sd3_*"),
-    /* Of memory, files on the server and its page. */
+    /* These are about memory, files on the server and its page. */
     UNUSED("forge_*"),
     UNUSED("sd_checkpoint*"),
     UNUSED("sd_checkpoints_*"),

@@ -57,9 +57,9 @@ typedef enum {
     ZI_ORIGIN_ALLOWED /* a page of another site that options.allow_origins has */
 } zi_origin_state;
 
-/* Where the request comes from. Own is: Origin without its scheme equals Host, ignoring case, or
- * the whole is that of public_url; or without Origin, Sec-Fetch-Site is "same-origin", "none" or
- * not sent. */
+/* Returns whether the request comes from this server's page, an allowed origin or another site.
+ * Own: Origin without its scheme equals Host, ignoring case, or the whole is that of public_url; or
+ * without Origin, Sec-Fetch-Site is "same-origin", "none" or not sent. */
 zi_origin_state zi_access_origin(const zi_access *access, const zi_access_headers *headers);
 
 /* The value of Access-Control-Allow-Origin for an allowed origin: "*" if all are, else the origin

@@ -1,4 +1,5 @@
-/* Where a request comes from, and the URLs by which its client reaches this server. */
+/* The client of a request: its address, behind proxies too, and the URLs by which it reaches this
+ * server. */
 #include "server/http.h"
 
 #include <stdio.h>

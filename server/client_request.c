@@ -59,8 +59,8 @@ const zi_client_field zi_client_sdcpp_fields[] = {
     ZI_FIELD_MEMBERS("hires", hires_fields),
     ZI_FIELD_NOT_SUPPORTED("embed_image_metadata", "[true]"),
     ZI_FIELD_NOT_SUPPORTED("video_frames", "[1]"),
-    /* Of models and inputs that do not exist here; of tiles, which would not change the image; and
-     * of a cache that is refused above. */
+    /* These set up models and inputs that do not exist here, tiles, which would not change the
+     * image, and a cache, which is refused above. */
     ZI_FIELD_WITHOUT_EFFECT("clip_skip"),
     ZI_FIELD_WITHOUT_EFFECT("strength"),
     ZI_FIELD_WITHOUT_EFFECT("auto_resize_ref_image"),

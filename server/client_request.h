@@ -1,5 +1,5 @@
-/* What requests to the APIs of OpenAI and A1111 share: generation parameters by the names of other
- * programs, and those in <sd_cpp_extra_args>{...}</sd_cpp_extra_args> in the prompt. */
+/* The part that requests to the APIs of OpenAI and A1111 share: generation parameters by the names
+ * of other programs, and those in <sd_cpp_extra_args>{...}</sd_cpp_extra_args> in the prompt. */
 #ifndef ZI_SERVER_CLIENT_REQUEST_H
 #define ZI_SERVER_CLIENT_REQUEST_H
 

@@ -1,6 +1,6 @@
-/* What an API of another program does with each field that the program's clients send: the field is
- * used, has no effect on the image here, or is refused unless it asks for nothing. A table for each
- * API has all fields; other fields are refused. */
+/* Tables of the fields that clients of other programs' APIs send. A row says that its field is
+ * used, has no effect on the image here, or is refused unless it asks for nothing. Fields without a
+ * row are refused. */
 #ifndef ZI_SERVER_FIELDS_H
 #define ZI_SERVER_FIELDS_H
 

@@ -56,8 +56,8 @@ void zi_guesses_free(zi_guesses *guesses)
     free(guesses);
 }
 
-/* What counts as one address: an IPv4 address, or all IPv6 addresses with the same first 64 bits,
- * which one client has. */
+/* Returns the address that guesses are counted for: an IPv4 address itself; an IPv6 address without
+ * its last 64 bits, since one client has all addresses with the same first 64. */
 static zi_ip group_of(const zi_ip *from)
 {
     static const zi_ip_range v4 = {.ip.bytes = {[10] = 0xff, [11] = 0xff}, .bits = 96};

@@ -120,8 +120,8 @@ typedef struct {
     char message[400]; /* what is wrong and what to do, for clients: without paths */
 } zi_storage_problem;
 
-/* What keeps the history from storing images, at most one problem of the folder and one of the
- * database; and how many images are in memory alone. */
+/* The state of the storage: the problems that keep the history from storing images, at most one of
+ * the folder and one of the database, and the number of images that are in memory alone. */
 typedef struct {
     zi_storage_problem problems[2];
     size_t count, unsaved;

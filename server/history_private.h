@@ -1,6 +1,6 @@
-/* What history.c (rows and files), history_search.c (list and search), history_open.c (opening and
- * recovery), history_unsaved.c (what could not be stored yet) and history_storage.c (the state of
- * disk and database) share. */
+/* Declarations that history.c (rows and files), history_search.c (list and search), history_open.c
+ * (opening and recovery), history_unsaved.c (images that could not be stored yet) and
+ * history_storage.c (the state of disk and database) share. */
 #ifndef ZI_SERVER_HISTORY_PRIVATE_H
 #define ZI_SERVER_HISTORY_PRIVATE_H
 
@@ -15,7 +15,7 @@ typedef struct {
     int64_t version;    /* of the rows: data_version in history_search.c */
 } zi_history_page;
 
-/* What is stored of an image besides its pixels. */
+/* The values that the row of an image stores. */
 typedef struct {
     char id[ZI_IMAGE_ID];
     int width, height;

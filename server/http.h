@@ -49,7 +49,7 @@ struct zi_server_request {
     struct MHD_Connection *connection;
     const char *method;
     char *url; /* the path, decoded and normalized (zi_path_normalize) */
-    /* Where it comes from, by a trusted proxy's headers if it came through one. */
+    /* The client and its Host, from a trusted proxy's headers if the request came through one. */
     const char *host;         /* the Host header; NULL: not sent */
     char forwarded_host[260]; /* what host points to behind a proxy */
     bool https;               /* the client's connection is encrypted */

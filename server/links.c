@@ -20,7 +20,7 @@ struct zi_links {
     unsigned char secret[SECRET];
 };
 
-/* What reading the secret has led to. */
+/* The result of reading the secret. */
 typedef enum { SECRET_READ, SECRET_MISSING, SECRET_WRONG, SECRET_UNREADABLE } read_result;
 
 /* Takes the permissions of others from an open secret, and logs that. */

@@ -5,7 +5,7 @@
 
 #include "server/http.h"
 
-/* What a request wants of a file. */
+/* The part of a file that a request asks for. */
 typedef struct {
     unsigned status;      /* 200: all; 206: a part; 304: nothing, the client has it; 416: a part
                              that it does not have */

@@ -80,7 +80,7 @@ static void memory_for_unsaved_images(void)
     CHECK(count_images(history) == 1 && has_file(history, ids[0]));
     zi_history_close(history);
 
-    /* What is in memory is written at the end, if that is possible then. */
+    /* Images in memory are written on closing, if that is possible then. */
     if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
     snprintf(command, sizeof command, "mv '%s' '%s-away'", folder, folder);
     CHECK(system(command) == 0 && add_image(history, ids[1]) && history->unsaved);
@@ -115,7 +115,7 @@ static void order_of_ids(void)
         CHECK_MSG(strcmp(second, first) > 0, "%s after %s", second, first);
         CHECK(count_images(history) == 2);
         zi_history_close(history);
-        /* Those of the next run do, too. */
+        /* The ids of the next run rise, too. */
         if (!CHECK_OK(zi_history_open(zi_test_path(folder), NULL, &history, &error), error)) return;
         if (rows[i].above) CHECK(add_image(history, first) && strcmp(first, second) > 0);
         zi_history_close(history);
@@ -188,7 +188,7 @@ static void deleting_unsaved_images(void)
     zi_history_close(history);
 }
 
-/* What is being written when the database is opened again: temporary files stay, and the row of an
+/* Opening the database again while files are written: temporary files stay, and the row of an
  * image whose file is found before its row is stored has the times that are stored then. */
 static void opening_again_while_writing(void)
 {

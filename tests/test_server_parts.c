@@ -138,8 +138,8 @@ static void hidden_paths(void)
     static const struct {
         const char *text, *shown;
     } cases[] = {
-        {"/home/me/models/x.gguf: is damaged", "x.gguf: is damaged"},
-        {"/home/a b/models/x y: is damaged", "x y: is damaged"},
+        {"/srv/user/models/x.gguf: is damaged", "x.gguf: is damaged"},
+        {"/srv/a b/models/x y: is damaged", "x y: is damaged"},
         {"/srv/models/: is empty", "models/: is empty"},
         {"generate 1a: /srv/x: cannot open '/srv/y/z', or \"/srv/w\"",
          "generate 1a: x: cannot open 'z', or \"w\""},
@@ -168,7 +168,7 @@ static void hidden_paths(void)
 
 static void hidden_folders(void)
 {
-    static const char *const folders[] = {"/home/jane/Application Support/out",
+    static const char *const folders[] = {"/srv/user/Application Support/out",
                                           NULL,
                                           "/v1/images/",
                                           "/",
@@ -177,12 +177,12 @@ static void hidden_folders(void)
     static const struct {
         const char *text, *shown;
     } cases[] = {
-        {"image X: /home/jane/Application Support/out/X.png: no space", "image X: X.png: no space"},
-        {"image X: //home/jane/Application Support/out/a b/X.png: no", "image X: a b/X.png: no"},
-        {"in '/home/jane/Application Support/out' and file:///home/jane/Application Support/out/x",
+        {"image X: /srv/user/Application Support/out/X.png: no space", "image X: X.png: no space"},
+        {"image X: //srv/user/Application Support/out/a b/X.png: no", "image X: a b/X.png: no"},
+        {"in '/srv/user/Application Support/out' and file:///srv/user/Application Support/out/x",
          "in 'out' and file:x"},
-        {"/home/jane/Application Support/out/a b: is empty", "a b: is empty"},
-        {"a /home/jane/Application Support/output/x", "a Application Support/output/x"},
+        {"/srv/user/Application Support/out/a b: is empty", "a b: is empty"},
+        {"a /srv/user/Application Support/output/x", "a Application Support/output/x"},
         {"/srv/a: b/x y: is empty, so is /srv/a: b", "x y: is empty, so is a: b"},
         {"cannot write /v1/images/x, /v1/images or /v1/models",
          "cannot write x, images or /v1/models"},

@@ -16,7 +16,7 @@
 
 enum { MAX_NAME = 200 };
 
-/* What each section has: its name, the kind of its models (the hub's cache has all kinds), and
+/* The sections: name, the kind of its models (the hub's cache has all kinds), and
  * whether it is one of ComfyUI's folders. */
 static const struct {
     const char *name;

@@ -54,7 +54,7 @@ zi_chosen_part zi_parts_search_choose(const zi_parts_search *search, int kind,
 /* The component of a kind of parts. */
 zi_component zi_part_component(int kind);
 
-/* What a model gets, and what it still lacks. */
+/* The parts that were found for a model, and the components that it still lacks. */
 typedef struct {
     zi_chosen_part parts[ZI_PARTS];
     char *tokenizer;           /* a folder, owned; NULL: none, or not needed */

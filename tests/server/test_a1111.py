@@ -327,9 +327,9 @@ class A1111(Case):
         infotext = json.loads(replies[0].json["info"])["infotexts"][0]
         step = re.search(r", Interrupted: step ([0-9]+) of 100$", infotext)
         self.assertTrue(step and int(step[1]) < 100, infotext)
-        picture = base64.b64decode(replies[0].json["images"][0])
-        self.assertIn(infotext.encode(), picture)
-        self.assertEqual(struct.unpack(">II", picture[16:24]), (256, 256))
+        image = base64.b64decode(replies[0].json["images"][0])
+        self.assertIn(infotext.encode(), image)
+        self.assertEqual(struct.unpack(">II", image[16:24]), (256, 256))
         self.assertEqual(self.get("progress"), idle)
 
     def test_the_image_so_far(self):

@@ -97,7 +97,7 @@ class Links(Case):
         def put_back(): os.remove(secret), os.rename(away, secret)
         for spoil, status, logged in (
                 (lambda: None, 200, None), (lambda: os.chmod(secret, 0o644), 200, "it had mode 644, so that others could read it, and has 600 now"),
-                # What is no ordinary file is left alone, so that the links work again when it is back.
+                # A link or pipe in its place is left alone, so that the links work again when it is back.
                 (lambda: (os.rename(secret, away), os.symlink(away, secret)), 404, "cannot be read: it is no ordinary file"), (put_back, 200, None),
                 (lambda: (os.rename(secret, away), os.mkfifo(secret)), 404, "cannot be read: it is no ordinary file"), (put_back, 200, None),
                 (lambda: os.truncate(secret, 5), 404, "had 5 bytes instead of 32, and was replaced: all earlier links"), (lambda: os.remove(secret), 404, None)):
@@ -251,7 +251,7 @@ class Proxies(unittest.TestCase):
         for proxy in "127.0.0.1", "127.0.0.0/8", "0.0.0.0/0", "::ffff:127.0.0.0/104":
             self.start("--trusted-proxy", proxy, "--allow-host", "images.example")
             self.assertEqual(self.link(**self.FORWARDED), "https://images.example")
-            # What came before the proxy's own values is the client's, who may say anything.
+            # Values before the proxy's own ones come from the client and are not believed.
             self.assertEqual(self.link(**dict(self.FORWARDED, **{"X-Forwarded-Host": "evil.example, images.example:8443",
                                                                 "X-Forwarded-Proto": "http,https"})), "https://images.example:8443")
             self.assertEqual(self.link(**{"X-Forwarded-Proto": "https"}), self.server.address.replace("http", "https"))
@@ -324,7 +324,7 @@ class Guesses(unittest.TestCase):
             self.assertEqual(reply.status, 429, reply.body)
             self.assertRegex(reply.headers["Retry-After"], "^[12]$")
             self.assertIn("too many wrong API keys", reply.body.decode())
-        # Who is logged in, needs no key or comes from elsewhere is not held up.
+        # Clients with the cookie, requests that need no key, and other addresses do not wait.
         self.assertEqual(self.server.get("/api/jobs", headers={"Cookie": cookie}).status, 200)
         self.assertEqual(self.server.get("/api/health").status, 200)
         self.assertEqual(self.ask(KEY, X_Forwarded_For="192.0.2.1").status, 200)

@@ -12,7 +12,7 @@ from serving import PROMPT, Case, Stream
 OPENAI, A1111 = "/v1/images/generations", "/sdapi/v1/txt2img"
 SEEDS = ("18446744073709551615", "9223372036854775809", "9007199254740993", "1234567890123456789", "7", "0")
 
-# What every program sends to A1111, in its own way.
+# The fields that each program sends to A1111.
 WEBUIAPI = {
     "enable_hr": False, "hr_scale": 2, "hr_upscaler": "Latent", "hr_second_pass_steps": 0, "hr_resize_x": 0,
     "hr_resize_y": 0, "denoising_strength": 0.7, "firstphase_width": 0, "firstphase_height": 0, "prompt": PROMPT,
@@ -212,15 +212,15 @@ class Clients(Case):
     def openai(self, body):
         """The answer and the bytes of its images."""
         reply = self.post(OPENAI, body)
-        pictures = []
+        images = []
         for one in reply["data"]:
             self.assertEqual(len(one), 1, one)
             if "url" in one:
                 url = urllib.parse.urlsplit(one["url"])
-                pictures.append(self.server.get(f"{url.path}?{url.query}").body)
+                images.append(self.server.get(f"{url.path}?{url.query}").body)
             else:
-                pictures.append(base64.b64decode(one["b64_json"], validate=True))
-        return reply, pictures
+                images.append(base64.b64decode(one["b64_json"], validate=True))
+        return reply, images
 
     def a1111(self, body):
         reply = self.post(A1111, body)
@@ -233,9 +233,9 @@ class Clients(Case):
     def test_openai(self):
         for name, body, form, count, size, expected in OPENAI_ROWS:
             with self.subTest(client=name):
-                reply, pictures = self.openai(body)
+                reply, images = self.openai(body)
                 self.assertEqual([list(one) for one in reply["data"]], [[form]] * count)
-                self.assertEqual([png_size(one) for one in pictures], [size] * count)
+                self.assertEqual([png_size(one) for one in images], [size] * count)
                 self.assertEqual(reply["size"], "%dx%d" % size)
                 self.assertIsInstance(reply["created"], int)
                 self.check_history(expected)
@@ -243,9 +243,9 @@ class Clients(Case):
     def test_a1111(self):
         for name, body, count, size, expected, sampler in A1111_ROWS:
             with self.subTest(client=name):
-                reply, pictures = self.a1111(body)
+                reply, images = self.a1111(body)
                 info = json.loads(reply["info"])
-                self.assertEqual([png_size(one) for one in pictures], [size] * count)
+                self.assertEqual([png_size(one) for one in images], [size] * count)
                 self.assertEqual((info["width"], info["height"], info["sampler_name"], len(info["all_seeds"]),
                                   len(info["infotexts"])), (*size, sampler, count, count))
                 self.assertIn("Size: %dx%d" % size, info["infotexts"][0])
@@ -279,8 +279,8 @@ class Clients(Case):
 
     def test_parameters_are_sent_back(self):
         """What an answer says of the request is a request for the same image."""
-        reply, pictures = self.a1111(dict(WEBUIAPI, seed=SEEDS[0]))
-        self.assertEqual(self.a1111(reply["parameters"])[1], pictures)
+        reply, images = self.a1111(dict(WEBUIAPI, seed=SEEDS[0]))
+        self.assertEqual(self.a1111(reply["parameters"])[1], images)
         reply, _ = self.a1111({"prompt": PROMPT, "steps": 2, "width": 64, "height": 64})
         self.a1111(reply["parameters"])
 
@@ -435,13 +435,13 @@ class Clients(Case):
     def test_sizes_are_rounded(self):
         """By one rule, and the answer has the real size."""
         for width, height, size in (17, 79, (16, 64)), (100, 96, (96, 96)), (65, 16, (64, 16)):
-            reply, pictures = self.openai({"prompt": "a", "steps": 1, "size": f"{width}x{height}"})
-            self.assertEqual((reply["size"], png_size(pictures[0])), ("%dx%d" % size, size))
-            reply, pictures = self.openai({"prompt": "a", "steps": 1, "width": width, "height": height})
-            self.assertEqual((reply["size"], png_size(pictures[0])), ("%dx%d" % size, size))
-            reply, pictures = self.a1111({"prompt": "a", "steps": 1, "width": width, "height": str(height)})
+            reply, images = self.openai({"prompt": "a", "steps": 1, "size": f"{width}x{height}"})
+            self.assertEqual((reply["size"], png_size(images[0])), ("%dx%d" % size, size))
+            reply, images = self.openai({"prompt": "a", "steps": 1, "width": width, "height": height})
+            self.assertEqual((reply["size"], png_size(images[0])), ("%dx%d" % size, size))
+            reply, images = self.a1111({"prompt": "a", "steps": 1, "width": width, "height": str(height)})
             info = json.loads(reply["info"])
-            self.assertEqual(((info["width"], info["height"]), png_size(pictures[0])), (size, size))
+            self.assertEqual(((info["width"], info["height"]), png_size(images[0])), (size, size))
             job = self.server.wait(self.server.submit(steps=1, width=width, height=height))
             self.assertEqual((job["params"]["width"], job["params"]["height"]), size)
             self.check_history({"width": size[0], "height": size[1]})
