@@ -292,7 +292,10 @@ static bool read_members(const request_reading *reading, const cJSON *object,
     {
         const zi_client_field *field = find_field(table, item->string);
         if (!field) return set_unknown_error(item, table, http_error);
-        if (!zi_params_check_unique(object, item, http_error) ||
+        /* Others may appear twice: their values do not count. Their rows may be for any number of
+         * names, and a check of each would take the square of that number. */
+        bool counts = field->role != ZI_FIELD_NO_EFFECT && field->role != ZI_FIELD_REFUSED;
+        if ((counts && !zi_params_check_unique(object, item, http_error)) ||
             !read_field(reading, item, field, http_error))
             return false;
     }

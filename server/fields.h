@@ -60,8 +60,9 @@ struct zi_client_field {
 
 /* Reads a JSON object by the table into the request `out`, which borrows its texts. lenient:
  * numbers and flags may be text, and flags 0 or 1, as in A1111. False: *http_error is a 400 that
- * names a field that is not in the table, not supported, given twice, contradicted by another field
- * for the same offset, also in another object, or not valid; `out` may be partly filled. */
+ * names a field that is not in the table, not supported, used and given twice, contradicted by
+ * another one for the same offset, also in another object, or not valid; `out` may be partly
+ * filled. */
 bool zi_client_fields_read(const cJSON *object, const zi_client_field *table, bool lenient,
                            void *out, zi_http_error *http_error) ZI_CHECKED;
 
