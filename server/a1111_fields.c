@@ -121,7 +121,6 @@ const zi_client_field zi_a1111_settings[] = {
     /* These are about memory, files on the server and its page. */
     UNUSED("forge_*"),
     UNUSED("sd_checkpoint*"),
-    UNUSED("sd_checkpoints_*"),
     UNUSED("sd_vae_*"),
     UNUSED("samples_*"),
     UNUSED("save_*"),
