@@ -446,6 +446,8 @@ class Clients(Case):
             for path in OPENAI, A1111:
                 self.post(path, inside % seed)
                 self.check_history({"seed": seed})
+        for value in "00000000000000000007", "7.", "0000000000000000007.":  # no numbers in JSON, but in its parser
+            self.assertEqual(self.post(A1111, a1111 % value)["parameters"]["seed"], 7)
         for value in "18446744073709551616", "-1234567890123456789", "1.00000000000000000001", "1e300", "1e18":
             self.post(A1111, a1111 % value, 422)
             self.post(OPENAI, openai % value, 400)
