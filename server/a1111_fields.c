@@ -15,7 +15,7 @@ const zi_client_field zi_a1111_fields[] = {
     ZI_FIELD_OF("batch_size", "count", AT(batch)),
     ZI_FIELD_OF("n_iter", "count", AT(rounds)),
     TEXT("sampler_name", sampler, 100),
-    TEXT("sampler_index", sampler_index, 100), /* used if there is no sampler_name */
+    TEXT("sampler_index", sampler_index, 100), /* used if sampler_name is absent or empty */
     TEXT("scheduler", scheduler, 100),
     ZI_CLIENT_GENERATION_FIELDS,
     ZI_FIELD_MEMBERS("override_settings", zi_a1111_settings),

@@ -154,6 +154,9 @@ class A1111(Case):
             _, info, _ = self.draw(WHOLE, sampler_name=name)
             self.assertEqual(info["sampler_name"], used)
             self.assertIn(f"Sampler: {used},", info["infotexts"][0])
+        for name, index, used in ("", "Heun", "Heun"), (None, "lcm", "LCM"), ("Heun", "LCM", "Heun"), ("", "", "Euler"):
+            _, info, _ = self.draw(WHOLE, sampler_name=name, sampler_index=index)
+            self.assertEqual(info["sampler_name"], used)
 
     def test_refused(self):
         for field, values in {
@@ -193,9 +196,13 @@ class A1111(Case):
         self.assertEqual(self.draw(WHOLE)[1]["sd_model_name"], "golden.v1")
         self.assertIsNone(self.post("options", {"CLIP_stop_at_last_layers": 2, "sd_vae": "None"}))
         self.assertEqual(self.get("options")["sd_model_checkpoint"], "pytorch/golden.v1")
-        for said, status in (("none", 404), ("../demo", 404), ("", 404), (" [x]", 404), (1, 422),
-                             ("[", 404)):
+        for said, status in (("none", 404), ("../demo", 404), (" [x]", 404), (1, 422), ("[", 404)):
             self.post("options", {"sd_model_checkpoint": said}, status)
+        for said in "", None:  # GET options has "" if there is no model
+            self.assertIsNone(self.post("options", {"sd_model_checkpoint": said}))
+            self.assertEqual(self.get("options")["sd_model_checkpoint"], "pytorch/golden.v1")
+            self.assertEqual(self.draw(WHOLE, override_settings={"sd_model_checkpoint": said})[1]["sd_model_name"],
+                             "golden.v1")
 
     def test_model_for_one_image(self):
         override = {"sd_model_checkpoint": "golden.v1"}
