@@ -401,19 +401,23 @@ static cJSON *other_texts_json(const cJSON *described, const char *infotext)
     return json;
 }
 
+static const zi_client_field png_info_fields[] = {
+    ZI_FIELD_OWN("image", 0, .type = ZI_PARAMETER_TEXT, .max = ZI_BODY_IMAGE),
+    ZI_FIELD_WITHOUT_EFFECT("*"),
+    {0}};
+
 /* POST png-info: the infotext of an image (PNG, JPEG or WebP) in base64, which may be a data: URL,
  * as text (info, "" if it has none) and parsed (parameters, {} if it has none), and the file's
- * other texts (items). 422: no base64 (or no memory to decode it), or no such image, damaged or too
- * large. */
+ * other texts (items). Other fields are ignored. 422: no base64 (or no memory to decode it), or no
+ * such image, damaged or too large. */
 static zi_handler_result post_png_info(zi_server_request *req)
 {
     const char *text = NULL;
     zi_http_error http_error;
     zi_error error = {0};
-    static const zi_parameter table[] = {
-        {.name = "image", .type = ZI_PARAMETER_TEXT, .max = ZI_BODY_IMAGE, .required = true}, {0}};
-    if (!zi_params_read_known(req->json, table, &text, &http_error))
+    if (!zi_client_fields_read(req->json, png_info_fields, false, &text, &http_error))
         return zi_a1111_reply_error(req, &http_error);
+    if (!text) return zi_reply_error(req, 422, "image", "image: is missing");
     const char *comma = strncmp(text, "data:", 5) ? NULL : strchr(text, ',');
     size_t size = 0;
     void *data = zi_base64_decode(comma ? comma + 1 : text, &size);

@@ -127,13 +127,10 @@ static bool set_unknown_error(const cJSON *item, const zi_client_field *table,
                               zi_http_error *http_error)
 {
     bool any = false;
-    zi_http_error_set(http_error, 400, item->string, "%s: unknown field; remove it", item->string);
-    for (const zi_client_field *field = table; field->name; field++) {
-        if (field->role == ZI_FIELD_NO_EFFECT || field->role == ZI_FIELD_REFUSED) continue;
-        zi_http_error_append(http_error, any ? ", " : ", or check its name: the fields are ");
-        zi_http_error_append(http_error, field->name);
-        any = true;
-    }
+    zi_params_set_unknown_error(item->string, http_error);
+    for (const zi_client_field *field = table; field->name; field++)
+        if (field->role != ZI_FIELD_NO_EFFECT && field->role != ZI_FIELD_REFUSED)
+            zi_params_append_known(field->name, &any, http_error);
     return false;
 }
 

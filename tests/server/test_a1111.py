@@ -261,6 +261,7 @@ class A1111(Case):
 
     def test_png_info(self):
         pictures, info, reply = self.draw(WHOLE, seed=3, negative_prompt="dogs: two, cats")
+        image_of_one = reply["images"][0]
         for prefix in "", "data:image/png;base64,":
             got = self.post("png-info", {"image": prefix + reply["images"][0]})
             self.assertEqual(sorted(got), ["info", "items", "parameters"])
@@ -287,7 +288,14 @@ class A1111(Case):
             self.assertEqual(got["parameters"]["Prompt"], "a cat, 猫 é", name)
         for image in ("", "a", "!!!!", "AAAA", "data:image/png;base64", pictures[0][:100].hex(), 1):
             self.post("png-info", {"image": image}, 422)
-        self.post("png-info", {}, 422)
+        for raw, says in (("{}", "is missing"), ('{"image": null, "a": 1}', "is missing"),
+                          ('{"image": "a", "image": "a"}', "appears twice")):
+            reply = self.server.request("POST", "/sdapi/v1/png-info", raw=raw,
+                                        headers={"Content-Type": "application/json"})
+            detail = reply.json["detail"][0]
+            self.assertEqual((reply.status, detail["loc"]), (422, ["body", "image"]))
+            self.assertIn(says, detail["msg"])
+        self.assertEqual(self.post("png-info", {"image": image_of_one, "colour": 1})["info"], info["infotexts"][0])
 
     # ---- progress, interrupt, skip ----
 
