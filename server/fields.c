@@ -136,12 +136,17 @@ static bool set_unknown_error(const cJSON *item, const zi_client_field *table,
 
 /* ---- reading ---- */
 
+/* Whether the row is for all names with one beginning. */
+static bool is_pattern(const zi_client_field *field)
+{
+    return field->name[strlen(field->name) - 1] == '*';
+}
+
 /* Whether the name is the field's, or begins like it if that ends with '*'. */
 static bool is_named(const zi_client_field *field, const char *name)
 {
-    size_t length = strlen(field->name) - 1;
-    return field->name[length] == '*' ? !strncmp(name, field->name, length)
-                                      : !strcmp(name, field->name);
+    return is_pattern(field) ? !strncmp(name, field->name, strlen(field->name) - 1)
+                             : !strcmp(name, field->name);
 }
 
 /* Returns the first row of the table for that name; NULL: there is none. */
@@ -289,10 +294,9 @@ static bool read_members(const request_reading *reading, const cJSON *object,
     {
         const zi_client_field *field = find_field(table, item->string);
         if (!field) return set_unknown_error(item, table, http_error);
-        /* Others may appear twice: their values do not count. Their rows may be for any number of
-         * names, and a check of each would take the square of that number. */
-        bool counts = field->role != ZI_FIELD_NO_EFFECT && field->role != ZI_FIELD_REFUSED;
-        if ((counts && !zi_params_check_unique(object, item, http_error)) ||
+        /* A row for many names never fills the request, so a name may come twice; to check each
+         * would take the square of their number. */
+        if ((!is_pattern(field) && !zi_params_check_unique(object, item, http_error)) ||
             !read_field(reading, item, field, http_error))
             return false;
     }
