@@ -79,6 +79,7 @@ const zi_client_field zi_a1111_settings[] = {
     ONLY("sd_hypernetwork", "[\"None\"]"),
     ONLY("sd_lora", "[\"None\"]"),
     ONLY("forge_additional_modules", NULL),
+    ONLY("forge_try_reproduce", "[\"None\"]"), /* it changes the noise */
     ONLY("face_restoration", "[false]"),
     ONLY("tiling", "[false]"),
     ONLY("eta_noise_seed_delta", "[0]"),
@@ -119,7 +120,7 @@ const zi_client_field zi_a1111_settings[] = {
     UNUSED("sdxl_*"),
     UNUSED("sd3_*"),
     /* These are about memory, files on the server and its page. */
-    UNUSED("forge_*"),
+    UNUSED("forge_*"), /* except those above */
     UNUSED("sd_checkpoint*"),
     UNUSED("sd_vae_*"),
     UNUSED("samples_*"),

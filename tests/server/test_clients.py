@@ -173,7 +173,8 @@ IN_A1111 = (("enable_hr", True), ("enable_hr", "true"), ("tiling", 1), ("restore
             ("frames", 9), ("steps", "2.5"), ("width", "wide"), ("batch_size", "0"), ("seed", "1.5"),
             ("sampler", "euler"), ("send_images", "maybe"))
 IN_SETTINGS = (("sd_vae", "other.safetensors"), ("forge_additional_modules", ["ae.safetensors"]),
-               ("randn_source", "NV"), ("sd_hypernetwork", "anime"), ("token_merging_ratio", 0.3),
+               ("randn_source", "NV"), ("forge_try_reproduce", "WebUI 1.5"), ("sd_hypernetwork", "anime"),
+               ("token_merging_ratio", 0.3),
                ("eta_noise_seed_delta", 31337), ("samples_format", "jpg"), ("colour", "red"),
                ("sd_model_checkpoint", 1))
 IN_OPENAI = (("background", "transparent"), ("response_format", "base64"), ("sampler", "euler_a"), ("n", "1"),
@@ -409,6 +410,7 @@ class Clients(Case):
                "enable_hr": 0,
                "override_settings": {"CLIP_stop_at_last_layers": 12, "eta_ddim": 1, "sd_vae_checkpoint_cache": 9,
                                      "save_images_add_number": False, "forge_inference_memory": 1, "emphasis": "None",
+                                     "forge_try_reproduce": "None",
                                      "sd_vae": "none", "samples_format": "PNG"}}
         plain = self.a1111(base)[1]
         self.assertEqual(self.a1111(dict(base, **odd))[1], plain)
