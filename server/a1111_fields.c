@@ -38,7 +38,7 @@ const zi_client_field zi_a1111_fields[] = {
     ONLY("s_churn", "[0]"),
     ONLY("s_min_uncond", "[0]"),
     ONLY("cache_options", NULL),
-    ONLY("frames", "[1]"), /* of koboldcpp: a video */
+    ONLY("frames", "[1]"), /* koboldcpp has it: more are a video */
     ONLY("circular", "[false]"),
     /* These set up features that are refused above. */
     UNUSED("denoising_strength"),
@@ -83,7 +83,7 @@ const zi_client_field zi_a1111_settings[] = {
     ONLY("face_restoration", "[false]"),
     ONLY("tiling", "[false]"),
     ONLY("eta_noise_seed_delta", "[0]"),
-    ONLY("randn_source", "[\"CPU\"]"), /* of the noise; the seed means torch's on the CPU */
+    ONLY("randn_source", "[\"CPU\"]"), /* the seed means the noise that torch makes on the CPU */
     ONLY("s_churn", "[0]"),
     ONLY("s_min_uncond", "[0]"),
     ONLY("s_min_uncond_all", "[false]"),
