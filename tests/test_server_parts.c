@@ -133,6 +133,31 @@ static void digits_of_numbers(void)
     CHECK(!zi_json_digits(NULL));
 }
 
+/* cJSON reads some texts as numbers that are none in JSON. They are not kept, since they would be
+ * sent back as they are. */
+static void digits_that_are_not_json(void)
+{
+    static const struct {
+        const char *text;
+        bool kept;
+    } rows[] = {{"00000000000000000007", false},    {"-00000000000000007", false},
+                {"1234567890123456.", false},       {"-.1234567890123456", false},
+                {"1.e0000000000000005", false},     {"0.1234567890123456", true},
+                {"-1234567890.123456E+02", true},   {"1e-0000000000000001", true},
+                {"0e0000000000000000000001", true}, {"-10000000000000000000", true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[60];
+        snprintf(text, sizeof text, "[%s,12345678901234567]", rows[i].text);
+        cJSON *json = zi_json_parse_exact(text, NULL);
+        if (!CHECK(json != NULL)) continue;
+        const char *digits = zi_json_digits(cJSON_GetArrayItem(json, 0));
+        const char *next = zi_json_digits(cJSON_GetArrayItem(json, 1));
+        CHECK(rows[i].kept ? digits && !strcmp(digits, rows[i].text) : !digits);
+        CHECK(next && !strcmp(next, "12345678901234567"));
+        cJSON_Delete(json);
+    }
+}
+
 static void hidden_paths(void)
 {
     static const struct {
@@ -266,6 +291,7 @@ static void forwarded_clients(void)
 int main(void)
 {
     RUN(digits_of_numbers);
+    RUN(digits_that_are_not_json);
     RUN(names_of_this_machine);
     RUN(escaped_lines);
     RUN(no_jobs_after_the_end);
