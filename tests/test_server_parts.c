@@ -1,5 +1,6 @@
 /* Parts of the server that cannot be reached, or not at will, by requests. */
 #include "server/internal.h"
+#include "server/guesses.h"
 #include "server/hide_paths.h"
 #include "server/json.h"
 #include "harness.h"
@@ -263,6 +264,60 @@ static void forwarded_clients(void)
     }
 }
 
+/* Records the wrong key "key NUMBER" of an address. */
+static void guess(zi_guesses *guesses, const zi_ip *from, int number)
+{
+    char key[20];
+    snprintf(key, sizeof key, "key %d", number);
+    zi_guesses_add_wrong(guesses, from, key);
+}
+
+/* An address waits longer for each wrong key, but not for ever. */
+static void waits_for_guesses(void)
+{
+    static const unsigned waits[] = {1, 2, 4, 8, 16, 32, 60, 60, 60};
+    enum { FREE = 10, COUNT = sizeof waits / sizeof *waits };
+    zi_ip from;
+    zi_error error;
+    zi_guesses *guesses = zi_guesses_create(&error);
+    if (!CHECK(guesses && zi_ip_parse("192.0.2.1", &from))) return;
+    for (int i = 0; i < FREE; i++) guess(guesses, &from, i);
+    CHECK(zi_guesses_wait(guesses, &from) == 0);
+    for (int i = 0; i < COUNT; i++) {
+        guess(guesses, &from, FREE + i);
+        unsigned wait = zi_guesses_wait(guesses, &from);
+        CHECK_MSG(wait == waits[i], "%u seconds after %d keys", wait, FREE + i + 1);
+        guess(guesses, &from, i < 5 ? 0 : FREE + i - 15); /* the oldest that is remembered */
+        CHECK(zi_guesses_wait(guesses, &from) == wait);
+    }
+    for (int i = 0; i < 40; i++) guess(guesses, &from, 100 + i);
+    CHECK(zi_guesses_wait(guesses, &from) == 60);
+    zi_guesses_free(guesses);
+}
+
+/* There is room for 1024 addresses: one more takes the place of that which was wrong longest
+ * ago. */
+static void addresses_of_guesses(void)
+{
+    enum { ADDRESSES = 1024, GUESSES = 17 };
+    zi_ip from[ADDRESSES + 1];
+    zi_error error;
+    zi_guesses *guesses = zi_guesses_create(&error);
+    if (!CHECK(guesses)) return;
+    for (int i = 0; i <= ADDRESSES; i++) {
+        char text[ZI_IP_TEXT];
+        snprintf(text, sizeof text, "10.0.%d.%d", i / 256, i % 256);
+        CHECK(zi_ip_parse(text, &from[i]));
+    }
+    for (int i = 0; i < ADDRESSES; i++)
+        for (int k = 0; k < (i < 2 ? GUESSES : 1); k++) guess(guesses, &from[i], k);
+    guess(guesses, &from[0], GUESSES);
+    CHECK(zi_guesses_wait(guesses, &from[0]) && zi_guesses_wait(guesses, &from[1]));
+    guess(guesses, &from[ADDRESSES], 0);
+    CHECK(zi_guesses_wait(guesses, &from[0]) && !zi_guesses_wait(guesses, &from[1]));
+    zi_guesses_free(guesses);
+}
+
 int main(void)
 {
     RUN(digits_of_numbers);
@@ -274,5 +329,7 @@ int main(void)
     RUN(hidden_folders);
     RUN(ranges_of_addresses);
     RUN(forwarded_clients);
+    RUN(waits_for_guesses);
+    RUN(addresses_of_guesses);
     return zi_test_result();
 }
