@@ -126,6 +126,20 @@ class Links(Case):
         self.assertEqual(server.get(urllib.parse.urlsplit(link).path).status, 200)
         self.assertIn("links to images will not work after a restart of the server", server.log())
         self.assertTrue(os.path.isdir(path(folder, "output", ".link-key", "x")))
+        self.assertFalse(os.path.exists(path(folder, "output", ".link-key.part")))
+        self.assertEqual(server.stop(), 0)
+
+    def test_what_a_killed_server_has_left(self):
+        """Its half-written secret is in nobody's way."""
+        folder = temporary_folder(self)
+        os.mkdir(path(folder, "output"))
+        secret, half = path(folder, "output", ".link-key"), path(folder, "output", ".link-key.part")
+        with open(half, "wb") as file:
+            file.write(b"half")
+        server = Server(folder)
+        self.assertEqual((os.stat(secret).st_mode & 0o777, os.path.getsize(secret)), (0o600, 32))
+        self.assertFalse(os.path.exists(half))
+        self.assertNotIn(".link-key", server.log())
         self.assertEqual(server.stop(), 0)
 
 
