@@ -188,6 +188,51 @@ static void deleting_unsaved_images(void)
     zi_history_close(history);
 }
 
+/* The number of rows in the database of a folder. */
+static int count_rows(const char *folder)
+{
+    char path[300];
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    snprintf(path, sizeof path, "%s/history.db", folder);
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK);
+    CHECK(sqlite3_prepare_v2(db, "SELECT count(*) FROM images", -1, &statement, NULL) == SQLITE_OK);
+    CHECK(sqlite3_step(statement) == SQLITE_ROW);
+    int count = sqlite3_column_int(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return count;
+}
+
+/* An image whose row another program locks is deleted at once, and its row later. */
+static void deleting_locked_rows(void)
+{
+    char ids[2][ZI_IMAGE_ID], path[300];
+    bool found = false;
+    zi_error error;
+    zi_history *history;
+    sqlite3 *other = NULL;
+    const char *folder = zi_test_path("locked");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    CHECK(add_image(history, ids[0]) && add_image(history, ids[1]));
+    snprintf(path, sizeof path, "%s/history.db", folder);
+    CHECK(sqlite3_open(path, &other) == SQLITE_OK);
+    CHECK(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK);
+    sqlite3_busy_timeout(history->db, 10);
+    CHECK_OK(zi_history_delete(history, ids[0], &found, &error), error);
+    CHECK(found && !history->unsaved && count_images(history) == 1 && count_rows(folder) == 2);
+    CHECK_OK(zi_history_delete(history, ids[0], &found, &error), error);
+    CHECK(!found);
+    tick(history); /* too early */
+    CHECK(count_images(history) == 1 && count_rows(folder) == 2);
+    CHECK(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK);
+    sqlite3_close(other);
+    tick(history);
+    CHECK(count_images(history) == 1 && count_rows(folder) == 1 && has_file(history, ids[1]));
+    CHECK(!history->removed && !history->database_error[0]);
+    zi_history_close(history);
+}
+
 /* What is being written when the database is opened again: temporary files stay, and the row of an
  * image whose file is found before its row is stored has the times that are stored then. */
 static void opening_again_while_writing(void)
@@ -240,6 +285,7 @@ int main(void)
     RUN(order_of_ids);
     RUN(database_for_one_process);
     RUN(deleting_unsaved_images);
+    RUN(deleting_locked_rows);
     RUN(opening_again_while_writing);
     return zi_test_result();
 }
