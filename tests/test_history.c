@@ -163,6 +163,10 @@ static void database_for_one_process(void)
     CHECK(!storage.count && history->exclusive && count_images(history) == 2);
     tick(history); /* tries to share it */
     CHECK(history->exclusive && count_images(history) == 2);
+    double wait = history->share_wait;
+    history->share_next = 0;
+    tick(history); /* once more, after twice the time */
+    CHECK(history->exclusive && wait > 0 && history->share_wait == 2 * wait);
     CHECK(unlink(index) == 0);
     tick(history);
     CHECK(history->exclusive); /* later */
@@ -233,6 +237,30 @@ static void deleting_locked_rows(void)
     zi_history_close(history);
 }
 
+/* What is wrong with the folder, and that it is over, is told once. */
+static void changes_of_the_storage(void)
+{
+    char away[300];
+    zi_error error;
+    zi_history *history;
+    zi_storage storage;
+    const char *folder = zi_test_path("changes");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    zi_history_tick(history);
+    CHECK(!zi_history_tick(history));
+    snprintf(away, sizeof away, "%s-away", folder);
+    for (int i = 0; i < 2; i++) {
+        CHECK(rename(i ? away : folder, i ? folder : away) == 0);
+        history->checked = 0;
+        zi_history_check_storage(history, &storage);
+        CHECK(storage.count == (i ? 0 : 1));
+        CHECK(zi_history_tick(history));
+        history->retried = 0;
+        CHECK(!zi_history_tick(history));
+    }
+    zi_history_close(history);
+}
+
 /* What is being written when the database is opened again: temporary files stay, and the row of an
  * image whose file is found before its row is stored has the times that are stored then. */
 static void opening_again_while_writing(void)
@@ -286,6 +314,7 @@ int main(void)
     RUN(database_for_one_process);
     RUN(deleting_unsaved_images);
     RUN(deleting_locked_rows);
+    RUN(changes_of_the_storage);
     RUN(opening_again_while_writing);
     return zi_test_result();
 }
