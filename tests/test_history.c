@@ -240,7 +240,7 @@ static void deleting_locked_rows(void)
 /* What is wrong with the folder, and that it is over, is told once. */
 static void changes_of_the_storage(void)
 {
-    char away[300];
+    char away[300], probe[300];
     zi_error error;
     zi_history *history;
     zi_storage storage;
@@ -258,6 +258,8 @@ static void changes_of_the_storage(void)
         history->retried = 0;
         CHECK(!zi_history_tick(history));
     }
+    snprintf(probe, sizeof probe, "%s/.probe.part-%ld", folder, (long)getpid());
+    CHECK(access(probe, F_OK) != 0); /* the check leaves nothing */
     zi_history_close(history);
 }
 

@@ -6,7 +6,10 @@
 #include "harness.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void names_of_this_machine(void)
 {
@@ -200,6 +203,25 @@ static void hidden_folders(void)
     CHECK_MSG(!strcmp(shown, "a /v1/images/x"), "'%s'", shown);
 }
 
+/* A folder that is named by a link is hidden by its own path, too. */
+static void hidden_links(void)
+{
+    char link[600], text[1300], shown[200];
+    const char *folder = zi_test_path("a real folder");
+    CHECK(mkdir(folder, 0777) == 0);
+    char *real = realpath(folder, NULL);
+    if (!CHECK(real)) return;
+    snprintf(link, sizeof link, "%s's link", real);
+    CHECK(symlink(real, link) == 0);
+    const char *const folders[] = {link};
+    CHECK(zi_hide_folders(folders, 1));
+    snprintf(text, sizeof text, "in %s/x and %s/y", real, link);
+    zi_hide_paths(text, shown, sizeof shown);
+    CHECK_MSG(!strcmp(shown, "in x and y"), "'%s'", shown);
+    CHECK(zi_hide_folders(NULL, 0));
+    free(real);
+}
+
 static void ranges_of_addresses(void)
 {
     static const struct {
@@ -327,6 +349,7 @@ int main(void)
     RUN(statuses_of_files);
     RUN(hidden_paths);
     RUN(hidden_folders);
+    RUN(hidden_links);
     RUN(ranges_of_addresses);
     RUN(forwarded_clients);
     RUN(waits_for_guesses);
