@@ -177,6 +177,8 @@ static void hidden_folders(void)
                                           "/v1/images/",
                                           "/",
                                           "/srv/a: b",
+                                          "/srv/deep/a b",
+                                          "/srv/deep",
                                           "relative/folder"};
     static const struct {
         const char *text, *shown;
@@ -191,6 +193,7 @@ static void hidden_folders(void)
         {"cannot write /v1/images/x, /v1/images or /v1/models",
          "cannot write x, images or /v1/models"},
         {"a relative/folder/x", "a relative/folder/x"},
+        {"in /srv/deep/a b/x, not in /srv/deep/c d/x", "in x, not in c d/x"},
     };
     char shown[200];
     CHECK(zi_hide_folders(folders, sizeof folders / sizeof *folders));
