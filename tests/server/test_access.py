@@ -269,6 +269,8 @@ class Proxies(unittest.TestCase):
             self.assertEqual(self.link(**dict(self.FORWARDED, **{"X-Forwarded-Host": "evil.example, images.example:8443",
                                                                 "X-Forwarded-Proto": "http,https"})), "https://images.example:8443")
             self.assertEqual(self.link(**{"X-Forwarded-Proto": "https"}), self.server.address.replace("http", "https"))
+            for scheme in "http", "https, http", "ftp", "https,":
+                self.assertEqual(self.link(**{"X-Forwarded-Proto": scheme}), self.server.address, scheme)
             self.assertEqual(self.link(), self.server.address)
             own = dict(self.FORWARDED, Origin="https://images.example")
             self.assertEqual(self.server.get("/api/jobs", headers=own).status, 200)
