@@ -292,6 +292,12 @@ class ComfyUI(PartsCase):
         write_safetensors(self.path("comfy", "checkpoints", "flux.safetensors"), flux)
         write_safetensors(self.path("comfy", "text_encoders", "clip_l.safetensors"),
                           {"text_model.encoder.layers.0.layer_norm1.weight": ["F16", [4], bytes(8)]})
+        whole = {"model.diffusion_model." + name: tensor for name, tensor in read_safetensors(DIFFUSION).items()}
+        for folder, prefix, name in (("vae", "vae.", "ae"), ("text_encoders", "text_encoders.qwen3_4b.transformer.", "qwen_3_4b")):
+            part = read_safetensors(self.path("comfy", folder, name + ".safetensors"))
+            whole.update({prefix + name: tensor for name, tensor in part.items()})
+        for folder in "vae", "text_encoders":
+            write_safetensors(self.path("comfy", folder, "a_whole_model.safetensors"), whole)
         got, told = self.draw("-m", "comfy")
         self.assertEqual(got, self.wanted)
         self.assertNotIn("that fit", told)
