@@ -286,6 +286,16 @@ class ComfyUI(PartsCase):
         os.remove(self.path(self.model))
         self.fails_to_draw(["comfy", "no diffusion model of Z-Image"], "-m", "comfy")
 
+    def test_a_file_in_subfolders(self):
+        """Up to five."""
+        deep = "comfy/diffusion_models/1/2/3/4/5/"
+        self.put_file(DIFFUSION, deep + "x.safetensors")
+        self.put_file(DIFFUSION, deep + "6/x.safetensors")
+        got, told = self.draw("-m", deep + "x.safetensors")
+        self.assertEqual(got, self.wanted)
+        self.assertIn("using text encoder text_encoders/qwen_3_4b.safetensors, VAE vae/ae.safetensors in comfy\n", told)
+        self.fails_to_draw(["no text encoder"], "-m", deep + "6/x.safetensors")
+
     def test_other_models_do_not_count(self):
         flux = {"double_blocks.0.a": ["F16", [1], bytes(2)], "single_blocks.0.a": ["F16", [1], bytes(2)]}
         os.makedirs(self.path("comfy", "checkpoints"))
