@@ -282,7 +282,10 @@ class ComfyUI(PartsCase):
         self.put_file(DIFFUSION, "comfy/unet/other.safetensors")
         self.fails_to_draw(["comfy", "2 diffusion models", "diffusion_models/z_image_turbo.safetensors",
                             "unet/other.safetensors"], "-m", "comfy")
-        os.remove(self.path("comfy", "unet", "other.safetensors"))
+        for i in range(1, 9):  # not all are told
+            self.put_file(DIFFUSION, f"comfy/unet/a{i}.safetensors")
+        self.fails_to_draw(["10 diffusion models", "unet/a1.safetensors, ", "unet/a7.safetensors and 2 more; "], "-m", "comfy")
+        shutil.rmtree(self.path("comfy", "unet"))
         os.remove(self.path(self.model))
         self.fails_to_draw(["comfy", "no diffusion model of Z-Image"], "-m", "comfy")
 
