@@ -350,6 +350,17 @@ class Clients(Case):
         self.refused(OPENAI, dict(openai, size="64x64", width=128), "width")
         self.assertEqual(self.server.get("/api/images").json["total"], before)
 
+    def test_a_field_twice(self):
+        """Refused, also where both have one value, and in the objects within."""
+        for steps in 2, 3:
+            for text in ('"steps": 2, "steps": %d', '"eta": 2, "eta": %d',
+                         '"sd_cpp_extra_args": {"sample_params": {"sample_steps": 2, "sample_steps": %d}}'):
+                name = text.split('"')[-2]
+                for path in (OPENAI, A1111) if name != "eta" else (A1111,):
+                    with self.subTest(path=path, text=text):
+                        self.refused(path, '{"prompt": "a", %s}' % (text % steps), name)
+        self.refused(A1111, '{"prompt": "a", "override_settings": {"sd_vae": "None", "sd_vae": "None"}}', "sd_vae")
+
     def test_tags(self):
         tag = in_prompt({"steps": 2})
         for path in OPENAI, A1111:
