@@ -47,6 +47,9 @@ class Links(Case):
             self.assertEqual(self.server.request("OPTIONS", link.path).status, 204)
             for form, signature in ("jpeg", b"\xff\xd8"), ("webp", b"RIFF"):
                 self.assertTrue(self.server.get(link.path[:-3] + form + "?quality=50").body.startswith(signature))
+                for query, how in ("", "inline"), ("?download=1", "attachment"):
+                    reply = self.server.get(link.path[:-3] + form + query)
+                    self.assertRegex(reply.headers["Content-Disposition"], f'^{how}; filename="zimage-{image}.(jpg|jpeg|webp)"$')
             # No other way to the image, nor another method, is open by that.
             for url in f"/api/images/{image}", f"/api/images/{image}/file", f"/api/images/{image}/thumbnail", "/api/images":
                 self.assertEqual(self.server.get(url).status, 401)
