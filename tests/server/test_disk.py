@@ -324,6 +324,8 @@ class Folder(Disk):
         self.health_becomes(["output_missing"], 0)
         new = self.generate(count=2)
         self.assertEqual(self.health(), (["output_missing"], 2))
+        self.assertIn(b"\nzimage_unsaved_images 2\n", self.server.get("/api/metrics").body)
+        self.assertIn(b"\nzimage_storage_problems 1\n", self.server.get("/api/metrics").body)
         self.assertFalse(os.path.exists(self.output))  # it may be the place of a disk that is not mounted
         for image in new:
             self.assertIn("is missing; create it again", image["unsaved"])
