@@ -407,6 +407,9 @@ class A1111(Case):
             if asked == "skip":
                 self.until(lambda p: p["state"]["job_no"] == 1)
         thread.join()
+        # Though each image that was asked for is there, the job was cut short.
+        job = max(self.server.get("/api/jobs").json["jobs"], key=lambda job: job["created"])
+        self.assertEqual((job["state"], len(job["images"])), ("cancelled", 2))
 
     def test_nothing_to_interrupt(self):
         self.assertEqual(self.post("interrupt"), {})
