@@ -45,6 +45,8 @@ class Links(Case):
                 self.assertEqual(reply.headers["Cross-Origin-Resource-Policy"], "cross-origin")
                 self.assertIn("default-src 'none'", reply.headers["Content-Security-Policy"])
             self.assertEqual(self.server.request("OPTIONS", link.path).status, 204)
+            head = self.server.request("HEAD", link.path)
+            self.assertEqual((head.status, head.headers["Content-Length"], head.body), (200, str(len(reply.body)), b""))
             for form, signature in ("jpeg", b"\xff\xd8"), ("webp", b"RIFF"):
                 self.assertTrue(self.server.get(link.path[:-3] + form + "?quality=50").body.startswith(signature))
                 for query, how in ("", "inline"), ("?download=1", "attachment"):
@@ -78,6 +80,17 @@ class Links(Case):
             self.assertIn(f"{method} /api/images/{image}/link/", self.server.log())
         self.assertNotIn(token[:8], self.server.log())
         self.assertNotIn(token[:8], self.key("/api/log").body.decode())
+
+    def test_hosts_that_are_none(self):
+        """Who has the key may send any Host; links have the server's own then."""
+        job = self.server.request("POST", "/api/jobs", {"kind": "generate", "params": {
+            "model": "demo", "prompt": "a", "steps": 1, "width": 16, "height": 16}}, headers={"X-API-Key": KEY}).json["id"]
+        while not self.key(f"/api/jobs/{job}").json["images"]:
+            time.sleep(0.05)
+        image = self.key(f"/api/jobs/{job}").json["images"][0]
+        for host in "a b", "<script>", 'a"b', "a/b", "a:b", "user@a":
+            link = self.server.get(f"/api/images/{image}", headers={"X-API-Key": KEY, "Host": host}).json["link"]
+            self.assertTrue(link.startswith(self.server.address + "/api/images/"), (host, link))
 
     def test_preflight(self):
         """Browsers ask before a page of another site sends unusual headers."""
