@@ -231,6 +231,19 @@ class Tokenizers(PartsCase):
         self.assertEqual(folder, "here/tokenizer")
         self.draw(*self.parts, "--reference", "here")
 
+    def test_an_incomplete_one_in_the_cache(self):
+        """It is no tokenizer, and a download completes it."""
+        self.add_model()
+        folder = self.good(self.download("tokenizer")).stdout.decode().strip()
+        wanted, _ = self.draw(*self.parts)
+        for name in "tokenizer.json", "vocab.json":
+            if os.path.lexists(os.path.join(folder, name)):
+                os.remove(os.path.join(folder, name))
+        self.fails_to_draw(["no tokenizer", "--reference"], *self.parts)
+        self.refused(self.download("tokenizer", HF_HUB_OFFLINE="1"), 1, REPO, "HF_HUB_OFFLINE")
+        self.good(self.download("tokenizer"))
+        self.assertEqual(self.draw(*self.parts)[0], wanted)
+
     def test_wrong_downloads(self):
         self.hub.add(REPO, {name: data for name, data in model_files().items() if not name.startswith("tokenizer/")})
         self.refused(self.download("tokenizer"), 1, "no folder tokenizer with its files")

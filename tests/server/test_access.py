@@ -365,6 +365,8 @@ class Guesses(unittest.TestCase):
         time.sleep(1.1)
         self.assertEqual(self.ask(KEY).status, 429)  # it takes longer each time
         self.assertEqual(self.login(KEY).status, 429)
+        metrics = self.server.get("/api/metrics", headers={"Cookie": cookie}).body
+        self.assertIn(b"\nzimage_requests_refused_total 19\n", metrics)  # logins, too
         for why in "wrong key", "too many wrong keys":
             self.assertIn(f"rejected a login from 127.0.0.1: {why}\n", self.server.log())
         time.sleep(1.1)
