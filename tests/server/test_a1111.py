@@ -410,6 +410,22 @@ class A1111(Case):
         self.assertEqual(info["all_seeds"], [5, 6])
         self.assertEqual(["Interrupted" in text for text in info["infotexts"]], [True, False])
 
+    def test_progress_says_what_was_asked(self):
+        """While the current step goes on, and no longer."""
+        thread, _ = self.in_the_background(n_iter=2, width=512, height=512)
+        for asked, flags in ("skip", (True, False)), ("interrupt", (False, True)):
+            state = self.until(lambda p: p["state"]["sampling_step"] > 0)["state"]
+            self.assertEqual((state["skipped"], state["interrupted"]), (False, False))
+            self.post(asked)
+            state = self.get("progress")["state"]
+            self.assertEqual((state["skipped"], state["interrupted"]), flags)
+            if asked == "skip":
+                self.until(lambda p: p["state"]["job_no"] == 1)
+        thread.join()
+        # Though each image that was asked for is there, the job was cut short.
+        job = max(self.server.get("/api/jobs").json["jobs"], key=lambda job: job["created"])
+        self.assertEqual((job["state"], len(job["images"])), ("cancelled", 2))
+
     def test_nothing_to_interrupt(self):
         self.assertEqual(self.post("interrupt"), {})
         self.assertIsNone(self.post("skip"))

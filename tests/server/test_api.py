@@ -170,6 +170,9 @@ class Operations(Api):
 
     def parts(self, call, image):
         """A download that was interrupted goes on where it stopped."""
+        queries = ("", "?format=jpeg&quality=80", "?format=jpeg&quality=81", "?format=webp&quality=80")
+        etags = {call("GET", "/api/images/{id}/file", 200, id=image, query=query).headers["ETag"] for query in queries}
+        self.assertEqual(len(etags), len(queries), etags)
         for query in "", "?format=jpeg&quality=80":
             whole = call("GET", "/api/images/{id}/file", 200, id=image, query=query)
             size, etag = len(whole.body), whole.headers["ETag"]

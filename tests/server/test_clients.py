@@ -140,6 +140,22 @@ A1111_ROWS = (
      1, (64, 64), {"guidance": 0}, "Heun"),
     ("an old name", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "sampler_name": "Heun Karras"},
      1, (64, 64), {"schedule": "karras"}, "Heun"),
+    ("an old name and a scheduler", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "sampler_name": "Heun Karras",
+                                     "scheduler": "Beta"}, 1, (64, 64), {"schedule": "beta"}, "Heun"),
+    ("text with blanks", {"prompt": PROMPT, "steps": " 2", "width": "\t64", "height": "80 ", "seed": " 8\r\n"}, 1, (64, 80),
+     {"steps": 2, "seed": "8"}, "Euler"),
+    ("words for false and true", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "enable_hr": "no", "tiling": "Off",
+                                  "restore_faces": "f", "circular": "N", "send_images": "ON",
+                                  "override_settings_restore_afterwards": "y", "override_settings": {"tiling": "0"}},
+     1, (64, 64), {"steps": 2}, "Euler"),
+    ("other words for them", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "enable_hr": "FALSE", "send_images": "t",
+                              "override_settings": {"enable_pnginfo": "yes"}}, 1, (64, 64), {"steps": 2}, "Euler"),
+    ("two names of samplers", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "sampler_name": "Heun",
+                               "sampler_index": "LCM"}, 1, (64, 64), {"steps": 2}, "Heun"),
+    ("another sampler of a known name", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "sampler_name": "Heun x"},
+     1, (64, 64), {"schedule": "diffusers"}, "Euler"),
+    ("no model in the settings", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "override_settings": {
+        "sd_model_checkpoint": ""}}, 1, (64, 64), {"steps": 2}, "Euler"),
     ("stable-diffusion.cpp", {"prompt": in_prompt(SDCPP), "width": 512, "height": 512, "steps": 9, "batch_size": 2,
                               "lora": [], "extra_images": [], "hr_steps": 0}, 1, (64, 64),
      {"prompt": PROMPT, "steps": 2, "guidance": 1}, "Euler"),
@@ -335,6 +351,17 @@ class Clients(Case):
                         self.assertIn(f"{name}: has another value than {other}, but both", message)
         self.refused(OPENAI, dict(openai, size="64x64", width=128), "width")
         self.assertEqual(self.server.get("/api/images").json["total"], before)
+
+    def test_a_field_twice(self):
+        """Refused, also where both have one value, and in the objects within."""
+        for steps in 2, 3:
+            for text in ('"steps": 2, "steps": %d', '"eta": 2, "eta": %d',
+                         '"sd_cpp_extra_args": {"sample_params": {"sample_steps": 2, "sample_steps": %d}}'):
+                name = text.split('"')[-2]
+                for path in (OPENAI, A1111) if name != "eta" else (A1111,):
+                    with self.subTest(path=path, text=text):
+                        self.refused(path, '{"prompt": "a", %s}' % (text % steps), name)
+        self.refused(A1111, '{"prompt": "a", "override_settings": {"sd_vae": "None", "sd_vae": "None"}}', "sd_vae")
 
     def test_tags(self):
         tag = in_prompt({"steps": 2})
