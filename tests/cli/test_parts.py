@@ -258,9 +258,9 @@ class Tokenizers(PartsCase):
         kind, (_, width), data = tensors["model.embed_tokens.weight"]
         tensors["model.embed_tokens.weight"] = [kind, [300, width], data[:300 * width * 2]]
         write_safetensors(self.path("alone", "encoder.safetensors"), tensors)
-        self.fails_to_draw(["tokenizer", "of another model", "300", "--reference"], *self.parts)
+        self.fails_to_draw(["tokenizer", "not fit its text encoder", "300", "; see --reference\n"], *self.parts)
         result = self.run_zimage("convert", "alone/t.safetensors", "m", "--to", "mlx", *self.parts[2:])
-        self.refused(result, 1, "of another model", "--reference")
+        self.refused(result, 1, "not fit its text encoder", "; see --reference\n")
 
 
 class ComfyUI(PartsCase):
