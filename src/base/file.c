@@ -294,8 +294,8 @@ static int create_temporary(zi_output *output, size_t size)
  * "" where the error alone says it. */
 static const char *write_hint(int why)
 {
-    return why == EFBIG ? "; the file system, or a limit of this session (ulimit), allows no "
-                          "file as large: write to another disk, or raise the limit"
+    return why == EFBIG ? "; the file system, or a limit of this session (ulimit), does "
+                          "not allow a file of this size: raise the limit, or write to another disk"
            : why == ENOSPC || why == EDQUOT ? "; free space, or write to another disk"
                                             : "";
 }

@@ -56,11 +56,12 @@ static bool check_extension(const zi_conversion *c, zi_error *error)
     if (!meant || zi_layout_naming(meant) == c->target) return true;
     const char *other = zi_naming_name(zi_layout_naming(meant));
     if (!c->options->layout)
-        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "layout",
-                               "%s has the extension of a file in the layout %s, but without a new "
-                               "layout this model is written as %s; name another destination, or "
-                               "convert the model to the layout %s",
-                               destination, other, target, other);
+        return zi_error_set_in(
+            error, ZI_ERROR_INVALID_ARGUMENT, NULL, "layout",
+            "%s has the extension of a file in the layout %s, but no layout is "
+            "chosen, so the model keeps its layout, %s; name another destination, "
+            "or convert the model to the layout %s with this precision",
+            destination, other, target, other);
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout",
                         "%s has the extension of a file in the layout %s, but the layout to "
                         "write is %s; name another destination, or choose the other layout",
@@ -74,8 +75,9 @@ static bool check_shards(const zi_conversion *c, zi_error *error)
     if (!c->options->layout)
         return zi_error_set(
             error, ZI_ERROR_INVALID_ARGUMENT, "shard_bytes",
-            "only models in the layout diffusers are written in several files, and without a new "
-            "layout this model is written as %s; leave this size out, or convert the model to the "
+            "only models in the layout diffusers are written in several files, but no layout is "
+            "chosen, so the model keeps its layout, %s; leave this size out, or convert the model "
+            "to the "
             "layout diffusers",
             zi_naming_name(c->target));
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "shard_bytes",

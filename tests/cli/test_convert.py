@@ -205,7 +205,7 @@ class Refused(Converted):
         self.refuses(2, ["empty"], MODEL, "", "--to", "mlx")
         self.refuses(2, ["--to", "x.gguf", "ComfyUI"], MODEL, "x.gguf", "--to", "comfyui")
         self.refuses(2, ["--to", "x.safetensors", "MLX"], MODEL, "x.safetensors", "--to", "mlx")
-        self.refuses(2, ["zimage: x.gguf has", "this model is written as diffusers"], MODEL, "x.gguf", "--precision", "fp16", command="quantize")
+        self.refuses(2, ["zimage: x.gguf has", "the model keeps its layout, diffusers"], MODEL, "x.gguf", "--precision", "fp16", command="quantize")
         self.refuses(2, ["--shard-size", "ComfyUI"], MODEL, "x.safetensors", "--shard-size", "1GB")
         for wrong in "much", "-1GB", "0", "1PB", "GB", "nan", "1e30":
             self.refuses(2, ["--shard-size", wrong, "5GB"], MODEL, "x", "--to", "diffusers", "--shard-size", wrong)
