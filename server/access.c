@@ -194,6 +194,19 @@ static bool set_public_url(zi_access *access, const char *url, zi_error *error)
 
 /* ---- start and end ---- */
 
+/* Checks that "*" is not in a list, which may be NULL: a page of any site could use a server
+ * without a key. False: it is, and *error is set for the field. */
+static bool check_no_wildcard(const char *const *list, const char *field, zi_error *error)
+{
+    for (; list && *list; list++)
+        if (!strcmp(*list, "*"))
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field,
+                                "with *, web pages of any site could use the server through a "
+                                "visitor's browser, since no API key is set; set one, or allow "
+                                "access without a key");
+    return true;
+}
+
 /* Checks the API key and whether one is needed. False: *error is set. */
 static bool check_key_option(const zi_server_options *options, zi_error *error)
 {
@@ -214,7 +227,9 @@ static bool check_key_option(const zi_server_options *options, zi_error *error)
             "%s can be reached from other machines, but no API key is set; set one, or "
             "allow access without a key",
             options->host);
-    return true;
+    if (options->key || options->insecure) return true;
+    return check_no_wildcard(options->allow_origins, "all_origins", error) &&
+           check_no_wildcard(options->allow_hosts, "all_hosts", error);
 }
 
 /* Sets the names of this server that Host may have. */

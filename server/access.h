@@ -5,14 +5,14 @@
 #include "server/proxy.h"
 #include "server/server.h"
 
-enum { ZI_ACCESS_KEY_MAX = 500 }; /* bytes of the longest API key */
+enum { ZI_ACCESS_KEY_MAX = 500 }; /* bytes of the longest API key, which is UTF-8 and not "" */
 
 typedef struct zi_access zi_access;
 
 /* Creates *out, with a random login cookie; free it with zi_access_free. Keeps the strings of
  * *options without copying them. False: *error is set, *out unchanged. ZI_ERROR_INVALID_ARGUMENT:
- * the key is "", longer than ZI_ACCESS_KEY_MAX or not UTF-8, or there is none, not `insecure`, and
- * other machines can reach options->host; or an item of a list or public_url is malformed. */
+ * the key is bad, or there is none, not `insecure`, and other machines can reach options->host or
+ * all origins or hosts are allowed; or an item of a list or public_url is malformed. */
 bool zi_access_create(const zi_server_options *options, zi_access **out,
                       zi_error *error) ZI_CHECKED;
 

@@ -189,11 +189,26 @@ class Origins(Case):
 
     def test_all(self):
         folder = temporary_folder(self)
-        server = Server(folder, "--allow-origin", "*", "--allow-host", "*")
+        server = Server(folder, "--allow-origin", "*", "--allow-host", "*", "--insecure")
         for origin in "https://any.example", "null":
             reply = server.get("/api/jobs", headers={"Origin": origin, "Host": "other.example"})
             self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (200, "*"))
         self.assertEqual(server.stop(), 0)
+
+    def test_all_need_a_key(self):
+        """Without one, each page that somebody opens could use the server, as if it listened on all addresses."""
+        folder = temporary_folder(self)
+        for option in "--allow-origin", "--allow-host":
+            for value in "*", "https://a.example,*" if option == "--allow-origin" else "a.example,*":
+                done = run("serve", "--port", "0", option, value, folder=folder)
+                self.assertEqual((done.returncode, done.stdout), (2, ""), (option, value))
+                self.assertRegex(done.stderr, f"^zimage: {option}: with \\*, [^\n]*; see --api-key, --insecure\n$")
+            server = Server(folder, option, "*", "--api-key", KEY)
+            headers = {"Host": "evil.example", "Origin": "https://evil.example"}
+            self.assertIn(server.get("/api/jobs", headers=headers).status, (401, 403))
+            headers["X-API-Key"] = KEY
+            self.assertEqual(server.get("/api/jobs", headers=headers).status, 200)
+            self.assertEqual(server.stop(), 0)
 
     def test_from_variables(self):
         """With commas between the values; options on the command line take the place of all of them."""
