@@ -73,6 +73,8 @@ bool zi_server_request_deny(zi_server_request *req, bool asset, bool keyless,
     unsigned status = 403;
     zi_origin_state origin = zi_access_origin(access, &headers);
     bool foreign = !asset && origin == ZI_ORIGIN_OTHER;
+    /* Browsers send no key with it; the request that comes after it has one. */
+    bool preflight = origin == ZI_ORIGIN_ALLOWED && !strcmp(req->method, "OPTIONS");
     zi_key_state key = check_key_if_needed(req, &headers, foreign, keyless);
     if (origin == ZI_ORIGIN_ALLOWED)
         req->cors_origin = zi_access_cors_origin(access, headers.origin);
@@ -80,7 +82,7 @@ bool zi_server_request_deny(zi_server_request *req, bool asset, bool keyless,
         describe_origin(headers.origin, why, sizeof why);
     else if (key == ZI_KEY_NOT_CHECKED)
         status = 429, snprintf(why, sizeof why, ZI_TOO_MANY_KEYS, req->retry_after);
-    else if (!zi_access_host_allowed(access, &headers, key))
+    else if (!preflight && !zi_access_host_allowed(access, &headers, key))
         describe_host(headers.host, why, sizeof why);
     else if (!keyless && !zi_access_authenticated(access, &headers, key))
         status = 401, snprintf(why, sizeof why,

@@ -151,6 +151,14 @@ class Origins(Case):
             for headers, status in (({"X-API-Key": KEY}, 200), ({}, 401), ({"Authorization": "Bearer no"}, 401)):
                 reply = self.server.get("/v1/models", headers=dict(headers, Origin=origin))
                 self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (status, origin))
+        # Under a name that only the key permits, the key comes after the question, too.
+        asked["Host"] = "zimage.lan:7860"
+        for origin, status in ("https://app.example", 204), ("https://evil.example", 403), (None, 403):
+            asked.update({"Origin": origin}) if origin else asked.pop("Origin")
+            self.assertEqual(self.server.request("OPTIONS", "/api/jobs", headers=asked).status, status, origin)
+        for headers, status in ({"X-API-Key": KEY}, 200), ({}, 403), ({"X-API-Key": "no"}, 403):
+            reply = self.server.get("/api/jobs", headers=dict(headers, Host=asked["Host"], Origin="https://app.example"))
+            self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (status, "https://app.example"))
         # A header that is none is not said back.
         reply = self.server.request("OPTIONS", "/api/jobs", headers={"Origin": "https://app.example", "Access-Control-Request-Headers": "a;b"})
         self.assertNotIn("Access-Control-Allow-Headers", reply.headers)
