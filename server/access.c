@@ -100,12 +100,10 @@ bool zi_host_valid(const char *text)
 
 /* ---- lists ---- */
 
-/* Whether text is SCHEME://HOST[:PORT], with one slash more allowed at its end, or "*". */
-static bool is_origin(const char *text)
+bool zi_origin_valid(const char *text)
 {
     char host[MAX_HOST_NAME];
     const char *separator = strstr(text, "://");
-    if (!strcmp(text, "*")) return true;
     if (!separator || separator == text) return false;
     size_t scheme = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
     if (text + scheme != separator || strlen(separator + 3) >= sizeof host) return false;
@@ -140,7 +138,7 @@ static bool set_lists(zi_access *access, const zi_server_options *options, zi_er
     access->origins = options->allow_origins ? options->allow_origins : none;
     access->hosts = options->allow_hosts ? options->allow_hosts : none;
     for (const char *const *origin = access->origins; *origin; origin++)
-        if (!is_origin(*origin))
+        if (strcmp(*origin, "*") != 0 && !zi_origin_valid(*origin))
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "allow_origin",
                                 "'%s' is not the origin of a web page; write its scheme and host "
                                 "without a path, such as https://app.example, or * for all pages",

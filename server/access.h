@@ -51,6 +51,9 @@ bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *he
  * of at most 255 characters. */
 bool zi_host_valid(const char *text);
 
+/* Whether text is SCHEME://HOST[:PORT], HOST[:PORT] as in zi_host_valid; one slash may follow. */
+bool zi_origin_valid(const char *text);
+
 typedef enum {
     ZI_ORIGIN_OTHER,  /* a page of another site, which may not use the API */
     ZI_ORIGIN_OWN,    /* the server's own page, or no page */

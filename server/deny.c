@@ -42,8 +42,7 @@ static void describe_host(const char *host, char *why, size_t size)
  * origin: NULL if the browser did not say which. */
 static void describe_origin(const char *origin, char *why, size_t size)
 {
-    const char *separator = origin ? strstr(origin, "://") : NULL;
-    bool valid = separator && zi_host_valid(separator + 3);
+    bool valid = origin && zi_origin_valid(origin);
     snprintf(why, size,
              "the request comes from a web page of another site%s%s, which may not use this "
              "server; use the server's own page or a program outside of the browser, or start the "

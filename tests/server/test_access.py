@@ -194,6 +194,10 @@ class Origins(Case):
             message = self.refused(self.server.get("/api/health", headers={"Host": host}), 403)
             self.assertIn("--allow-host NAME`", message)
             self.assertNotIn(host, message)
+        for origin in ("x; curl evil|sh #://a", "://a", "https://a;b", "https://", "a b://c", "`x`://a", "*", "null", "https://" + "x" * 300):
+            message = self.refused(self.server.get("/api/health", headers={"Origin": origin}), 403)
+            self.assertIn("--allow-origin ORIGIN`", message)
+            self.assertNotIn(origin, message)
 
     def test_all(self):
         folder = temporary_folder(self)
