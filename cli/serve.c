@@ -67,7 +67,7 @@ static bool read_key_file(const char *path, const char **key, char **text, zi_er
     *text = NULL;
     if (!path) return true;
     if (!zi_file_read(path, MAX_FILE, text, &size, error)) return false;
-    while (size && strchr("\r\n", (*text)[size - 1])) size--;
+    while (size && ((*text)[size - 1] == '\r' || (*text)[size - 1] == '\n')) size--;
     (*text)[size] = 0;
     if (!size)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,

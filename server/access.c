@@ -94,7 +94,7 @@ bool zi_host_valid(const char *text)
     bool brackets = *text == '[';
     if (strlen(text) >= MAX_HOST_NAME || !parse_host_name(text, name)) return false;
     const char *port = text + strlen(name) + (brackets ? 2 : 0);
-    return !name[strspn(name, host_characters)] && (brackets || !strchr(name, ':')) &&
+    return !name[strspn(name, host_characters)] &&
            (!*port || (port[1] && !port[1 + strspn(port + 1, "0123456789")]));
 }
 

@@ -435,7 +435,7 @@ class KeyFiles(unittest.TestCase):
 
     def test_wrong_files(self):
         for data, message in ((b"", "key: is empty"), (b"\n\n", "key: is empty"), (b"a\nb\n", "several lines"),
-                              (b"a\0b", "NUL"), (b"k" * 501, "has 501 bytes"), (b"\xff", "UTF-8")):
+                              (b"a\0b", "NUL"), (b"a\0", "NUL"), (b"a\0\n", "NUL"), (b"\0", "NUL"), (b"k" * 501, "has 501 bytes"), (b"\xff", "UTF-8")):
             self.write(data)
             done = run("serve", "--port", "0", "--api-key-file", "key", folder=self.dir)
             self.assertIn(done.returncode, (1, 2))
