@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 /* Returns the first layout that has the precision, or ZI_LAYOUT_SAME. */
 static zi_layout_kind find_layout_with(zi_precision precision)
@@ -35,11 +34,10 @@ static void add_precision_hint(const zi_convert_options *options, zi_error *erro
     zi_inspection_free(in);
 }
 
-/* Finds the model named options->source and the components that options name, perhaps in the
- * registry, and replaces these names by paths, which *source and *parts own, also
- * after a failure. A folder like ComfyUI's stands for its diffusion model with the text encoder and
- * VAE that fit it, unless a GGUF file, which holds one component, is written. False: *error is
- * set. */
+/* Finds the model named options->source and the components that options name, in the registry if
+ * they are names, and replaces these names by paths, which *source and *parts own, also after a
+ * failure. A folder like ComfyUI's stands for its diffusion model with the text encoder and VAE
+ * that fit it, unless a GGUF file, which holds one component, is written. False: *error is set. */
 static bool find_inputs(const zi_user_registry *models, zi_convert_options *options,
                         zi_resolved_model *source, zi_used_parts *parts, zi_error *error)
 {

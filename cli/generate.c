@@ -208,11 +208,11 @@ static bool load_model(generate_run *run, const zi_generate_job *job, zi_error *
     return true;
 }
 
-/* Generates an image, erases the progress bar, saves the image to path (NULL: standard output) with
- * its infotext, shows it, and prints the path or event. Once it is generated, width and height of
+/* Generates an image, erases the progress bar, saves the image to report->path with its infotext,
+ * shows it, and prints the path or event. Once it is generated, width and height of
  * *request are the image's. False: *error is set; a file that was saved stays. */
 static bool generate_and_save(generate_run *run, zi_image_report *report, zi_request *request,
-                              const char *path, zi_error *error)
+                              zi_error *error)
 {
     double began = zi_monotonic_seconds();
     zi_image *image = NULL;
@@ -233,10 +233,10 @@ static bool generate_and_save(generate_run *run, zi_image_report *report, zi_req
         }
     }
     double saving = zi_monotonic_seconds();
-    if (!zi_write_image(run->args, image, path, infotext, error)) goto out;
+    if (!zi_write_image(run->args, image, report->path, infotext, error)) goto out;
     report->timings.save = zi_monotonic_seconds() - saving;
-    zi_show_image(run->args, image, !path);
-    ok = zi_print_result(report, path, image, zi_monotonic_seconds() - began, error);
+    zi_show_image(run->args, image, !report->path);
+    ok = zi_print_result(report, image, zi_monotonic_seconds() - began, error);
 out:
     free(infotext);
     zi_image_free(image);
@@ -274,7 +274,7 @@ static bool generate_image(generate_run *run, const zi_generate_job *job, int i,
     request.progress = zi_on_progress;
     if (run->args->json && run->args->show == ZI_SHOW_ON) request.preview = zi_on_preview;
     request.user = &report;
-    ok = generate_and_save(run, &report, &request, paths.image, error) &&
+    ok = generate_and_save(run, &report, &request, error) &&
          zi_used_names_add(&run->used, &paths, error);
     run->any_generated |= report.begun;
     run->model_is_new &= !report.begun;

@@ -197,11 +197,10 @@ void zi_on_preview(void *user, int step, const zi_image *image);
 /* Ends the stage that is measured, after generation. */
 void zi_image_report_generated(zi_image_report *report);
 
-/* Prints the image's path (NULL, for standard output: nothing) or, with --json, the event "done",
- * whose "file" is "-" for NULL; and with --verbose the times. False: out of memory; *error is
- * set. */
-bool zi_print_result(const zi_image_report *report, const char *path, const zi_image *image,
-                     double seconds, zi_error *error) ZI_CHECKED;
+/* Prints report->path (NULL, for standard output: nothing) or, with --json, the event "done", whose
+ * "file" is "-" for NULL; and with --verbose the times. False: out of memory; *error is set. */
+bool zi_print_result(const zi_image_report *report, const zi_image *image, double seconds,
+                     zi_error *error) ZI_CHECKED;
 
 /* ---- images in the terminal (preview.c, sixel.c) ---- */
 

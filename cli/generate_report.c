@@ -169,9 +169,10 @@ bool zi_on_progress(void *user, const zi_progress *progress)
     return zi_progress_printer_update(report->printer, progress);
 }
 
-bool zi_print_result(const zi_image_report *report, const char *path, const zi_image *image,
-                     double seconds, zi_error *error)
+bool zi_print_result(const zi_image_report *report, const zi_image *image, double seconds,
+                     zi_error *error)
 {
+    const char *path = report->path;
     print_timings(report, seconds);
     if (!report->args->json) {
         if (path) puts(path);

@@ -258,13 +258,8 @@ static const char *base_name(const char *name)
 /* The length of a model's name without the extension of a tensor file. */
 static size_t stem_length(const char *name)
 {
-    static const char *const extensions[] = {".safetensors", ".gguf"};
-    size_t size = strlen(name);
-    for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++) {
-        size_t length = strlen(extensions[i]);
-        if (size > length && !strcmp(name + size - length, extensions[i])) return size - length;
-    }
-    return size;
+    const char *extension = zi_weights_extension(name);
+    return extension ? (size_t)(extension - name) : strlen(name);
 }
 
 /* Whether a model has the name that an image's metadata has: stem: apart from extensions. */

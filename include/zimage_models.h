@@ -285,8 +285,9 @@ ZI_API bool zi_download(const zi_download_options *options, zi_download_result *
                         zi_error *error) ZI_CHECKED;
 
 /* Sets *path to the folder in the cache of a model that was downloaded completely, zi_free() it;
- * NULL: there is none, or no cache (hub->cache is NULL). repo: as in zi_download_options. Fails
- * with ZI_ERROR_INVALID_ARGUMENT when repo is not a repository's name, or when memory is short. */
+ * NULL: there is none, no cache (hub->cache is NULL), or memory was short while looking. repo: as
+ * in zi_download_options. Fails with ZI_ERROR_INVALID_ARGUMENT when repo is not a repository's
+ * name, and with ZI_ERROR_NO_MEMORY when the result cannot be copied. */
 ZI_API bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path,
                                zi_error *error) ZI_CHECKED;
 

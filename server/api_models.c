@@ -5,6 +5,8 @@
 #include "server/scanner.h"
 #include "server/worker.h"
 
+#include "base/file.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,10 +137,9 @@ static bool submit_upload(zi_server_request *req, char *path, char *name, zi_htt
 static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_error)
 {
     static const char section[] = "comfyui/";
-    const char *full = req->parameters[0], *dot = strrchr(full, '.');
+    const char *full = req->parameters[0];
     char *path = NULL, *name = NULL;
-    bool known = dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf"));
-    if (strncmp(full, section, sizeof section - 1) != 0 || !known)
+    if (strncmp(full, section, sizeof section - 1) != 0 || !zi_weights_extension(full))
         return zi_http_error_set(http_error, 400, "name",
                                  "the model name in the URL is '%s', but must be "
                                  "comfyui/NAME.safetensors or comfyui/NAME.gguf; send PUT "

@@ -143,8 +143,9 @@ zi_handler_result zi_compat_reply_json_text(zi_server_request *req, zi_text *out
 
 char *zi_compat_short_name(const char *name)
 {
-    char *base = zi_path_basename(name), *dot = base ? strrchr(base, '.') : NULL;
-    if (dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf"))) *dot = 0;
+    char *base = zi_path_basename(name);
+    const char *extension = base ? zi_weights_extension(base) : NULL;
+    if (extension) base[extension - base] = 0;
     return base;
 }
 

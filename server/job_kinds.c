@@ -222,12 +222,12 @@ static const struct {
                     [ZI_LAYOUT_COMFYUI] = {ZI_SECTION_COMFYUI, ".safetensors"},
                     [ZI_LAYOUT_GGUF] = {ZI_SECTION_COMFYUI, ".gguf"}};
 
-/* Guesses the layout of the model at path by its extension, .gguf or .safetensors; all else counts
- * as a folder: MLX if source, its name in the registry, is "mlx/...", else diffusers. */
+/* Guesses the layout of the model at path by its extension; without one it counts as a folder: MLX
+ * if source, its name in the registry, is "mlx/...", else diffusers. */
 static zi_layout_kind guess_layout(const char *source, const char *path)
 {
-    if (ends_with(path, ".gguf")) return ZI_LAYOUT_GGUF;
-    if (ends_with(path, ".safetensors")) return ZI_LAYOUT_COMFYUI;
+    zi_layout_kind layout = zi_layout_of_extension(path);
+    if (layout != ZI_LAYOUT_SAME) return layout;
     return !strncmp(source, "mlx/", 4) ? ZI_LAYOUT_MLX : ZI_LAYOUT_DIFFUSERS;
 }
 

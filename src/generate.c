@@ -404,14 +404,8 @@ bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_
  * short. */
 static char *name_stem(const char *name)
 {
-    static const char *const extensions[] = {".safetensors", ".gguf"};
-    size_t size = strlen(name);
-    for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++) {
-        size_t length = strlen(extensions[i]);
-        if (size > length && !strcmp(name + size - length, extensions[i]))
-            return strndup(name, size - length);
-    }
-    return strdup(name);
+    const char *extension = zi_weights_extension(name);
+    return extension ? strndup(name, (size_t)(extension - name)) : strdup(name);
 }
 
 char *zi_infotext_create(const zi_model *model, const zi_request *request)

@@ -152,6 +152,52 @@ static void progress_counts_calls(void)
     }
 }
 
+/* The user of runs that may stop: a watcher, for watch(), and what stop_at() needs. */
+typedef struct {
+    watcher w;
+    int stop, asked; /* step to stop in, 0: never; calls so far */
+} stopper;
+
+/* A zi_request.stop. */
+static bool stop_at(void *user, int step)
+{
+    stopper *s = user;
+    s->w.wrong |= step != ++s->asked;
+    return step == s->stop;
+}
+
+/* A stop in step 2 of 4 makes it the last one, which goes to sigma 0: Heun leaves out its second
+ * half. Nobody asks in the last step. */
+static void stopped_runs(void)
+{
+    int layers = 0; /* of a call */
+    for (int sampler = ZI_SAMPLER_EULER; sampler <= ZI_SAMPLER_LCM; sampler++)
+        for (int stop = 0; stop <= 2; stop += 2) {
+            stopper s = {.stop = stop};
+            zi_checkpoint trace;
+            zi_request request = zi_request_default();
+            request.prompt = "a fox";
+            request.width = request.height = 64;
+            request.steps = 4;
+            request.sampler = (zi_sampler)sampler;
+            request.stop = stop_at;
+            request.progress = watch;
+            request.user = &s;
+            if (!run_traced(request, &trace)) return;
+            int steps = stop ? stop : 4, halves = sampler == ZI_SAMPLER_HEUN ? steps - 1 : 0;
+            if (!layers) layers = s.w.layers / 4;
+            CHECK_MSG(s.w.layers == layers * (steps + halves), "sampler %d stop %d: %d layers",
+                      sampler, stop, s.w.layers);
+            CHECK(!s.w.wrong && s.asked == (stop ? 2 : 3));
+            const float *sigmas = zi_golden_floats(&trace, "sigmas");
+            CHECK(zi_golden_tensor(&trace, "sigmas")->count == (size_t)steps + 1);
+            CHECK(sigmas[0] == 1 && sigmas[steps - 1] > 0 && sigmas[steps] == 0);
+            CHECK(!zi_checkpoint_find(&trace, "latents.3") == (stop > 0));
+            CHECK(zi_checkpoint_find(&trace, "latents.2") && zi_checkpoint_find(&trace, "image"));
+            zi_checkpoint_close(&trace);
+        }
+}
+
 /* The noise that LCM adds is that of the seed, and the same for any number of threads. */
 static void lcm_depends_on_the_seed(void)
 {
@@ -278,6 +324,7 @@ int main(void)
         return 1;
     RUN(runs_of_heun_and_lcm);
     RUN(progress_counts_calls);
+    RUN(stopped_runs);
     RUN(lcm_depends_on_the_seed);
     RUN(limits_of_guidance);
     RUN(requests_resolve);

@@ -71,9 +71,9 @@ static void check_logits(int model, int prompt, int step, const float *logits, s
     size_t row = models[model].every_step ? (size_t)step : step > 0;
     if (!models[model].every_step && step > 0 && step < ADDED - 1) return;
     CHECK(t->count / t->shape[0] == vocab);
-    double max_value = zi_max_abs_difference(logits, (const float *)t->data + row * vocab, vocab);
-    CHECK_MSG(max_value <= MAX_ABS, "%s p%d step %d: logits differ by %g", models[model].name,
-              prompt, step, max_value);
+    double difference = zi_max_abs_difference(logits, (const float *)t->data + row * vocab, vocab);
+    CHECK_MSG(difference <= MAX_ABS, "%s p%d step %d: logits differ by %g", models[model].name,
+              prompt, step, difference);
 }
 
 static void check_prompt(int model, int prompt, const zi_lm *lm)

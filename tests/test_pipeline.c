@@ -63,14 +63,14 @@ static void compare_picture(const pipeline_run *run, const zi_image *image)
     zi_error error = {0};
     if (!CHECK_OK(zi_image_load(zi_test_data_path(path), &wanted, NULL, &error), error)) return;
     CHECK(wanted->width == image->width && wanted->height == image->height);
-    int differing = 0, max_value = 0, total = 3 * image->width * image->height;
+    int differing = 0, largest = 0, total = 3 * image->width * image->height;
     for (int i = 0; i < total; i++) {
         int d = abs(wanted->pixels[i] - image->pixels[i]);
         differing += d != 0;
-        if (d > max_value) max_value = d;
+        if (d > largest) largest = d;
     }
-    CHECK_MSG(max_value <= 1 && differing <= total / 200, "%s: %d of %d values differ, by up to %d",
-              run->name, differing, total, max_value);
+    CHECK_MSG(largest <= 1 && differing <= total / 200, "%s: %d of %d values differ, by up to %d",
+              run->name, differing, total, largest);
     zi_image_free(wanted);
 }
 

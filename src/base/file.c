@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,6 +34,14 @@ char *zi_path_basename(const char *path)
     memcpy(base, path + start, end - start);
     base[end - start] = 0;
     return base;
+}
+
+const char *zi_weights_extension(const char *name)
+{
+    const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
+    const char *dot = strrchr(base, '.');
+    bool is = dot && dot != base && (!strcasecmp(dot, ".safetensors") || !strcasecmp(dot, ".gguf"));
+    return is ? dot : NULL;
 }
 
 char *zi_path_dirname(const char *path)

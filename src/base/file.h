@@ -20,6 +20,11 @@ char *zi_path_basename(const char *path);
  * the caller; NULL when memory is short. "." if there is no other component; "/" for "/". */
 char *zi_path_dirname(const char *path);
 
+/* Returns the extension of a file of weights that zimage reads, .safetensors or .gguf in letters of
+ * any case, at the end of name; it points into name. NULL: name does not end so, or is nothing
+ * else. */
+const char *zi_weights_extension(const char *name);
+
 /* Whether path is a folder, or a link to one. False also when it is missing or cannot be
  * reached. */
 bool zi_is_dir(const char *path);

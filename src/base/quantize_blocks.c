@@ -32,10 +32,10 @@ static void quantize_q8_0(const float *x, uint8_t *block)
  * at `at`: the value of largest magnitude / -half. What is not finite gets the code for 0. */
 static void quantize_symmetric(const float *x, int half, uint8_t *at, uint8_t q[32])
 {
-    float max_value = x[0];
+    float extreme = x[0];
     for (size_t i = 1; i < 32; i++)
-        if (fabsf(x[i]) > fabsf(max_value)) max_value = x[i];
-    float scale = max_value / (float)-half, inverse = inverse_of(scale);
+        if (fabsf(x[i]) > fabsf(extreme)) extreme = x[i];
+    float scale = extreme / (float)-half, inverse = inverse_of(scale);
     int top = 2 * half - 1;
     for (size_t i = 0; i < 32; i++) {
         float whole = truncf(x[i] * inverse + ((float)half + 0.5f));

@@ -1,5 +1,6 @@
 /* Names of the layouts and precisions that models are converted to, and which combinations exist.
  */
+#include "base/file.h"
 #include "base/tables.h"
 #include "convert/plan.h"
 #include "io/layout.h"
@@ -62,17 +63,10 @@ zi_naming zi_layout_naming(zi_layout_kind layout)
 
 zi_layout_kind zi_layout_of_extension(const char *destination)
 {
-    static const struct {
-        const char *extension;
-        zi_layout_kind layout;
-    } known[] = {{".safetensors", ZI_LAYOUT_COMFYUI}, {".gguf", ZI_LAYOUT_GGUF}};
-    size_t length = strlen(destination);
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        size_t tail = strlen(known[i].extension);
-        if (length > tail && !strcasecmp(destination + length - tail, known[i].extension))
-            return known[i].layout;
-    }
-    return ZI_LAYOUT_SAME;
+    const char *extension = zi_weights_extension(destination);
+    return !extension                        ? ZI_LAYOUT_SAME
+           : !strcasecmp(extension, ".gguf") ? ZI_LAYOUT_GGUF
+                                             : ZI_LAYOUT_COMFYUI;
 }
 
 /* Writes the precisions that a layout supports to out, as in "original, fp16, bf16, fp8"; cut off

@@ -1,4 +1,5 @@
 #include "hub/repo.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "io/json.h"
 
@@ -337,7 +338,7 @@ static bool fail_collection(const zi_repo_info *info, const char *repo, zi_error
     zi_text_init(&names, 500);
     for (size_t i = 0; i < info->count; i++) {
         const char *name = info->files[i].name;
-        if (!ends_with(name, ".safetensors") && !ends_with(name, ".gguf")) continue;
+        if (!zi_weights_extension(name)) continue;
         if (names.size + strlen(name) > 400) {
             zi_text_puts(&names, ", ...");
             break;

@@ -55,15 +55,9 @@ static bool ends_with(const char *name, const char *ending)
     return length > n && strcasecmp(name + length - n, ending) == 0;
 }
 
-/* Whether name ends like that of a file of weights that can be read. */
-static bool is_readable_name(const char *name)
-{
-    return ends_with(name, ".safetensors") || ends_with(name, ".gguf");
-}
-
 bool zi_is_weights_name(const char *name)
 {
-    return is_readable_name(name) || zi_is_pickle_name(name) ||
+    return zi_weights_extension(name) || zi_is_pickle_name(name) ||
            strstr(name, ".safetensors.index.") || strstr(name, ".bin.index.");
 }
 
@@ -88,7 +82,8 @@ static bool add_file(const char *name, zi_folder_weights *files, char **other, z
     int number = 1, count = 1;
     if (name[0] == '.' || zi_is_temporary_name(name)) return true;
     if (zi_gguf_shard_parse(name, &number, &count) && number > 1) return true;
-    if (is_readable_name(name)) return keep_first_two(name, &files->first, &files->second, error);
+    if (zi_weights_extension(name))
+        return keep_first_two(name, &files->first, &files->second, error);
     return !zi_is_pickle_name(name) || keep_first_two(name, &files->pickle, other, error);
 }
 

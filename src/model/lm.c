@@ -129,9 +129,9 @@ static bool find_gguf_file(const char *folder, char **path, int *count, zi_error
     *count = 0;
     *path = NULL;
     while (ok && dir && (entry = readdir(dir))) {
-        size_t size = strlen(entry->d_name);
+        const char *extension = zi_weights_extension(entry->d_name);
         int number = 1, shards = 1;
-        if (size < 5 || strcmp(entry->d_name + size - 5, ".gguf") != 0) continue;
+        if (!extension || strcasecmp(extension, ".gguf") != 0) continue;
         if (zi_gguf_shard_parse(entry->d_name, &number, &shards) && number > 1) continue;
         if ((*count)++ == 0) ok = (*path = zi_path_join(folder, entry->d_name)) != NULL;
     }

@@ -30,10 +30,10 @@ typedef struct {
     zi_naming naming;         /* of the file, for error texts */
     bool zeros;               /* pad tokens missing from an MLX file were replaced by zeros */
     bool pads_from_reference; /* missing pad tokens were taken from the reference model */
-    zi_checkpoint
-        *reference_checkpoint; /* one reference, of zi_weights_add_reference; NULL: none */
-    zi_source reference;       /* the reference model's tensors of the same component */
-    void *noise;               /* random data that all matrices share, for benchmarks */
+    /* One reference, of zi_weights_add_reference; NULL: none. */
+    zi_checkpoint *reference_checkpoint;
+    zi_source reference; /* the reference model's tensors of the same component */
+    void *noise;         /* random data that all matrices share, for benchmarks */
     zi_dtype noise_type;
     const zi_random_format *noise_format; /* of the matrices; NULL: not quantized */
     void *noise_codes, *noise_scales;     /* what quantized matrices share; NULL: none are */
@@ -87,9 +87,9 @@ void zi_weights_close(zi_weights *weights);
 
 typedef enum {
     ZI_SLOT_VECTOR, /* [rows] */
-    ZI_SLOT_ROW,    /* [1, rows]: a pad token. If it is missing, it is the reference's, and
-                       weights->pads_from_reference is set; else, as some MLX files lack it, for these
-                       zeros,    and weights->zeros is set */
+    ZI_SLOT_ROW,    /* [1, rows]: a pad token. A missing one is taken from the reference, which sets
+                       weights->pads_from_reference; else, in MLX files, it becomes zeros, which
+                       sets weights->zeros */
     ZI_SLOT_MATRIX, /* [rows, columns] */
     ZI_SLOT_CONV1,  /* [rows, columns, 1, 1] */
     ZI_SLOT_CONV3   /* [rows, columns, 3, 3] */

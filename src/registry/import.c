@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -201,25 +202,14 @@ zi_section zi_section_of_layout(zi_layout_kind layout)
                                            : ZI_SECTION_COMFYUI;
 }
 
-/* Returns the extension, a constant with its dot, that name ends in if it is that of a file of
- * weights; else "". */
-static const char *weights_extension(const char *name)
-{
-    static const char *const extensions[] = {".safetensors", ".gguf"};
-    size_t length = strlen(name);
-    for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++) {
-        size_t tail = strlen(extensions[i]);
-        if (length > tail && !strcmp(name + length - tail, extensions[i])) return extensions[i];
-    }
-    return "";
-}
-
-/* Returns the extension of the imported model, a constant with its dot: that of its layout, or of
- * the source if it keeps that one's. "" for folders. */
+/* Returns the extension of the imported model, with its dot: that of its layout, or of the source,
+ * into which it then points, if it keeps that one's. "" for folders. */
 static const char *target_extension(const zi_import_options *o)
 {
-    if (!o->convert || o->layout == ZI_LAYOUT_SAME)
-        return zi_is_dir(o->source) ? "" : weights_extension(o->source);
+    if (!o->convert || o->layout == ZI_LAYOUT_SAME) {
+        const char *extension = zi_is_dir(o->source) ? NULL : zi_weights_extension(o->source);
+        return extension ? extension : "";
+    }
     return o->layout == ZI_LAYOUT_COMFYUI ? ".safetensors"
            : o->layout == ZI_LAYOUT_GGUF  ? ".gguf"
                                           : "";
@@ -233,10 +223,11 @@ static char *source_name(const zi_import_options *o)
     char *base = zi_path_basename(o->source);
     if (!base || zi_is_dir(o->source)) return base;
     char *dot = o->convert && zi_is_file(o->source) ? strrchr(base, '.') : NULL;
+    const char *extension = zi_weights_extension(base);
     if (dot && dot != base)
         *dot = 0;
-    else
-        base[strlen(base) - strlen(weights_extension(base))] = 0;
+    else if (extension)
+        base[extension - base] = 0;
     return base;
 }
 
@@ -249,7 +240,8 @@ char *zi_import_target_name(const zi_import_options *options)
     zi_text_puts(&text, base);
     if (!options->name && options->convert && options->precision)
         zi_text_printf(&text, "-%s", zi_precision_name(options->precision));
-    if (strcmp(weights_extension(base), target_extension(options)) != 0)
+    const char *own = zi_weights_extension(base);
+    if (strcasecmp(own ? own : "", target_extension(options)) != 0)
         zi_text_puts(&text, target_extension(options));
     free(base);
     return zi_text_take(&text);

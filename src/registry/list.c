@@ -85,7 +85,8 @@ bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(void *user
 {
     zi_model_locations all, parts = {0};
     if (!zi_registry_locate_models(registry, &all, error)) return false;
-    /* The parts come first: they decide whether a model is usable. */
+    /* Parts outside of the models folder, which `all` lacks, decide whether a model is usable, too.
+     */
     bool ok = zi_registry_locate_parts(registry, &all, &parts, error) &&
               inspect_unknown(registry, &parts, inspected, user, error) &&
               inspect_unknown(registry, &all, inspected, user, error);

@@ -112,21 +112,13 @@ static int compare_locations(const void *a, const void *b)
 
 /* ---- the models folder ---- */
 
-/* Whether the part of name from its last dot on is `extension` (with the dot), case-sensitive. */
-static bool has_extension(const char *name, const char *extension)
-{
-    const char *dot = strrchr(name, '.');
-    return dot && !strcmp(dot, extension);
-}
-
 bool zi_path_may_be_model(const char *path, const char *name)
 {
     if (name[0] == '.' || zi_is_temporary_name(name)) return false;
     if (zi_is_dir(path)) return true;
     int number = 1, count = 1;
     if (zi_gguf_shard_parse(name, &number, &count) && number > 1) return false;
-    return (has_extension(name, ".safetensors") || has_extension(name, ".gguf")) &&
-           zi_is_file(path);
+    return zi_weights_extension(name) && zi_is_file(path);
 }
 
 /* Returns which of the characters that no name may have is in it: "a slash", ...; NULL: none. A

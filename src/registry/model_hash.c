@@ -28,13 +28,7 @@ enum { SMALL = 32 << 20, TINY = 4 << 20, MAX_FILE = 4 << 20, MAX_ENTRIES = 1000 
 /* A scandir filter: visible files *.safetensors and *.gguf. */
 static int is_weight_file(const struct dirent *entry)
 {
-    static const char *const extensions[] = {".safetensors", ".gguf"};
-    size_t size = strlen(entry->d_name);
-    for (int i = 0; i < 2 && entry->d_name[0] != '.'; i++) {
-        size_t length = strlen(extensions[i]);
-        if (size > length && !strcmp(entry->d_name + size - length, extensions[i])) return 1;
-    }
-    return 0;
+    return entry->d_name[0] != '.' && zi_weights_extension(entry->d_name);
 }
 
 /* The first weight file by name in a folder, in new memory; NULL: there is none, or memory is

@@ -13,7 +13,8 @@ typedef struct zi_streaming_conversion zi_streaming_conversion;
 /* Prepares the conversion of a download into the folder `work`. import has layout, precision and
  * reference; with import->convert false, the hooks only check after the metadata that the download
  * is a supported model. tokenizer: the folder of one for a model without; NULL: none. All three
- * must outlive *out. No file and no thread yet. False: out of memory; *out is unchanged. */
+ * must outlive *out. Creates no file and starts no thread yet. False: out of memory; *out is
+ * unchanged. */
 bool zi_streaming_conversion_create(const char *work, const zi_import_options *import,
                                     const char *tokenizer, zi_streaming_conversion **out,
                                     zi_error *error) ZI_CHECKED;

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import unittest
 
-from support import MODEL, ZIMAGE, Case, change_json, read_safetensors, write_safetensors
+from support import MODEL, ZIMAGE, Case, change_json, png_infotext, read_safetensors, write_safetensors
 
 GOLDEN = os.path.dirname(MODEL)
 SINGLE = os.path.join(GOLDEN, "comfyui", "seed_single_file.safetensors")
@@ -129,10 +129,14 @@ class Works(Converted):
         self.good(self.convert(MODEL, "a.safetensors"))
         self.good(self.convert(MODEL, "b.safetensors", "--to", "comfyui"))
         self.assertEqual(self.read("a.safetensors"), self.read("b.safetensors"))
+        os.makedirs(self.path("models", "comfyui"))
         for name in "a.gguf", "B.GGUF":
-            self.good(self.convert(MODEL, name))
-            self.assertEqual(self.read(name)[:4], b"GGUF")
+            self.good(self.convert(MODEL, "models/comfyui/" + name))
+            self.assertEqual(self.read("models/comfyui/" + name)[:4], b"GGUF")
             self.good(self.zimage("inspect", name))
+            self.assertIn(name, self.good(self.zimage("models")).stdout.decode())
+            self.good(self.generate("--reference", MODEL, model=name, output="out.png"))
+            self.assertIn(f"Model: {name[0]}", png_infotext(self.read("out.png")))
 
     def test_every_type_of_block(self):
         """The golden model's rows of 128 are short: types with blocks of 256 get others there, with more bits."""
