@@ -316,20 +316,18 @@ static bool key_matches(const zi_access *access, const char *key, const zi_ip *f
     return right;
 }
 
-zi_key_state zi_access_check_key(const zi_access *access, const zi_access_headers *headers,
-                                 const zi_ip *from, unsigned *wait)
+bool zi_access_check_key(const zi_access *access, const zi_access_headers *headers,
+                         const zi_ip *from, unsigned *wait)
 {
     char *given[2];
     int count = access->key ? given_keys(headers, given) : 0;
-    if (!count) return ZI_KEY_NONE;
-    unsigned seconds = zi_guesses_wait(access->guesses, from);
     bool right = false;
+    *wait = count ? zi_guesses_wait(access->guesses, from) : 0;
     for (int i = 0; i < count; i++) {
-        right = right || (!seconds && key_matches(access, given[i], from));
+        right = right || (!*wait && key_matches(access, given[i], from));
         free(given[i]);
     }
-    if (seconds) *wait = seconds;
-    return seconds ? ZI_KEY_NOT_CHECKED : right ? ZI_KEY_RIGHT : ZI_KEY_WRONG;
+    return right;
 }
 
 /* Whether name, without brackets and port, is in the list of allowed hosts. */
@@ -344,11 +342,9 @@ static bool is_listed_host(const zi_access *access, const char *name)
     return access->public_host[0] && !strcasecmp(access->public_host, name);
 }
 
-bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *headers,
-                            zi_key_state key)
+bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *headers)
 {
     char name[MAX_HOST_NAME];
-    if (key == ZI_KEY_RIGHT) return true;
     if (!headers->host || !parse_host_name(headers->host, name)) return false;
     /* A literal IP address cannot be rebound; a name can, unless it is this machine's. */
     if (!strcasecmp(name, "localhost") || is_listed_host(access, name)) return true;
@@ -400,11 +396,9 @@ bool zi_access_has_origins(const zi_access *access)
     return access->origins[0] != NULL;
 }
 
-bool zi_access_authenticated(const zi_access *access, const zi_access_headers *headers,
-                             zi_key_state key)
+bool zi_access_logged_in(const zi_access *access, const zi_access_headers *headers)
 {
-    return !access->key || key == ZI_KEY_RIGHT ||
-           (headers->cookie && equal_constant_time(headers->cookie, access->token));
+    return !access->key || (headers->cookie && equal_constant_time(headers->cookie, access->token));
 }
 
 bool zi_access_needs_key(const zi_access *access)
