@@ -97,9 +97,10 @@ zi_handler_result zi_reply_bytes_range(zi_server_request *req, const char *type,
                                        size_t size, const char *etag, const char *const *headers)
 {
     range part = read_range(req, size, etag);
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        part.size, (char *)data + part.begin, MHD_RESPMEM_MUST_COPY);
-    free(data);
+    memmove(data, (char *)data + part.begin, part.size); /* what is sent begins with it */
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(part.size, data, MHD_RESPMEM_MUST_FREE);
+    if (!response) free(data);
     return reply_part(req, &part, size, type, etag, headers, response);
 }
 

@@ -13,7 +13,7 @@ zi_handler_result zi_reply_known(zi_server_request *req, const char *type, const
                                  const char *const *headers);
 
 /* Replies with the bytes of a file [size], which are free()d in any case, or the part of them that
- * the request wants. type and headers as for zi_reply_bytes. */
+ * the request wants, without a copy. data is not NULL; type and headers as for zi_reply_bytes. */
 zi_handler_result zi_reply_bytes_range(zi_server_request *req, const char *type, void *data,
                                        size_t size, const char *etag, const char *const *headers);
 

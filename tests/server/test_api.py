@@ -197,6 +197,18 @@ class Operations(Api):
                 self.assertEqual(got.body, whole.body, headers)
             for known in etag, f'"other", {etag}', "*":
                 call("GET", "/api/images/{id}/file", 304, id=image, query=query, headers={"If-None-Match": known})
+        # To a client that has it, nothing is converted: there is nothing that could be.
+        file = path(self.dir, "output", image + ".png")
+        os.rename(file, file + ".aside")
+        try:
+            call("GET", "/api/images/{id}/file", 404, id=image, query=query)
+            call("GET", "/api/images/{id}/file", 304, id=image, query=query, headers={"If-None-Match": etag})
+            os.mkdir(file)
+            for what in "", "?format=jpeg":
+                self.refused(self.server.get(f"/api/images/{image}/file{what}"), 500)
+            os.rmdir(file)
+        finally:
+            os.rename(file + ".aside", file)
 
     def import_file(self, call):
         source = path(GOLDEN, "comfyui", "split_diffusion_model_fp8_e4m3fn.safetensors")
