@@ -112,8 +112,8 @@ enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* Replies with the image in the path converted to formats[format], with its infotext; 404 if its
  * file is missing, 500 if it cannot be decoded; 304, without converting it, to a client that has
- * it. quality: 1 to 100, for JPEG and WebP; PNG ignores
- * it. etag and headers as for zi_reply_bytes_range. */
+ * it. quality: 1 to 100, for JPEG and WebP; PNG ignores it. etag and headers as for
+ * zi_reply_bytes_range. */
 static zi_handler_result send_converted(zi_server_request *req, int format, int quality,
                                         const char *etag, const char *const *headers)
 {

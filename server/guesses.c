@@ -8,20 +8,20 @@
 #include <string.h>
 
 enum {
-    ADDRESSES = 1024, /* that are remembered; the one that was wrong longest ago makes room */
+    ADDRESSES = 1024, /* so many have a record; the one that was wrong longest ago makes room */
     FREE_GUESSES = 10,
-    REMEMBERED = 16, /* wrong keys of an address that do not count again */
+    REMEMBERED = 16, /* so many wrong keys of an address do not count again */
     MAX_WAIT = 60,
     FORGET_SECONDS = 600,
-    DIGEST = 32 /* of SHA-256 */
+    DIGEST = 32 /* bytes of SHA-256 */
 };
 
 typedef struct {
     zi_ip from;
-    unsigned char keys[REMEMBERED][DIGEST]; /* of the latest wrong keys that counted: the one that
-                                               counted as number n is keys[(n - 1) % REMEMBERED] */
-    int wrong;                              /* keys that counted; 0: the place is free */
-    double when, until; /* of the latest wrong key; when the next may be looked at (monotonic) */
+    unsigned char keys[REMEMBERED][DIGEST]; /* digests of the latest wrong keys that counted; that
+                                               of number n is keys[(n - 1) % REMEMBERED] */
+    int wrong;                              /* number of keys that counted; 0: the place is free */
+    double when, until; /* monotonic times: the latest wrong key came; the next may be looked at */
 } record;
 
 struct zi_guesses {

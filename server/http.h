@@ -57,7 +57,8 @@ struct zi_server_request {
     const char *cors_origin;  /* a page of this origin ("*": any) may read the reply; NULL: none */
     unsigned retry_after;     /* seconds, of a reply with status 429; 0: the usual ones */
     const zi_api_group *api;
-    bool link; /* of a link that needs no key: the path, and the method, which may be OPTIONS */
+    bool link; /* the path is that of a link, and the method one that needs no key there (OPTIONS
+                  is one, too) */
     const zi_route *route;                /* the matched route, or NULL and: */
     const zi_asset *asset;                /* the requested file of the web page */
     char *parameters[ZI_PATH_PARAMETERS]; /* values of the route's {parameters} */
@@ -207,6 +208,8 @@ bool zi_http_start(zi_server *server, zi_error *error) ZI_CHECKED;
  * the server was not started or was stopped before. Event streams and suspended requests must have
  * been resumed (zi_events_close). */
 void zi_http_stop(zi_server *server);
+
+/* ---- JSON of replies and events, routes ---- */
 
 /* Adds "problems", an array of {"kind", "message"}, and "unsaved_images" to json. */
 void zi_storage_add_json(cJSON *json, const zi_storage *storage);
