@@ -398,7 +398,8 @@ bool zi_read_template(const char *path, char **out, zi_error *error) ZI_CHECKED;
 /* Installs handlers for SIGINT, SIGTERM, SIGHUP (unless they are ignored, as under nohup) and
  * SIGALRM, which the process must not use otherwise. The first signal makes zi_interrupted true;
  * half a second later, or on a second signal, if the program still runs, it removes its temporary
- * files, prints "zimage: cancelled", unless that was printed, and dies of the first signal. */
+ * files, prints "zimage: cancelled", unless that was printed, and dies of the first signal. Once
+ * zi_interrupt_claim_report was called, a second signal does nothing. */
 void zi_interrupt_install(void);
 
 /* True for the first caller only, who prints that the program was cancelled. Async-signal-safe. */

@@ -57,15 +57,23 @@ static void exit_now(void)
     die_of(atomic_load(&first_signal));
 }
 
+/* Lets SIGALRM come after GRACE_MICROSECONDS; async-signal-safe. */
+static void start_timer(void)
+{
+    struct itimerval timer = {.it_value = {.tv_usec = GRACE_MICROSECONDS}};
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
+
 /* The signal handler. The first signal starts the timer of GRACE_MICROSECONDS; a second one, or the
- * timer's SIGALRM, ends the program at once. */
+ * timer's SIGALRM, ends the program at once. But once the program says that it is cancelled, a
+ * second one does nothing: it would cut that line, and the program ends after it. */
 static void on_signal(int number)
 {
     int saved = errno, none = 0;
     if (number != SIGALRM) atomic_compare_exchange_strong(&first_signal, &none, number);
-    if (number == SIGALRM || atomic_fetch_add(&signal_count, 1) > 0) exit_now();
-    struct itimerval timer = {.it_value = {.tv_usec = GRACE_MICROSECONDS}};
-    setitimer(ITIMER_REAL, &timer, NULL);
+    bool first = number != SIGALRM && atomic_fetch_add(&signal_count, 1) == 0;
+    if (number == SIGALRM || (!first && !atomic_load(&reported))) exit_now();
+    if (first) start_timer();
     errno = saved;
 }
 

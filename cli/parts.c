@@ -21,7 +21,7 @@ static bool resolve_part(zi_registry *registry, zi_component component, const ch
     if (!*path) return true;
     if (!**path)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field_of(component),
-                            "is empty; name a model or a file");
+                            "is empty; give a model's path or its name in `zimage models`");
     if (!zi_registry_resolve_part(registry, component, *path, owned, error)) {
         zi_add_download_hint(*path, error);
         return false;

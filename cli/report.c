@@ -40,6 +40,7 @@ static const struct {
     {ZI_ERROR_UNSUPPORTED, "vae", {"vae"}, NULL},
     {ZI_ERROR_BAD_FORMAT, "text_encoder", {"text-encoder"}, NULL},
     {ZI_ERROR_BAD_FORMAT, "vae", {"vae"}, NULL},
+    {ZI_ERROR_BAD_FORMAT, "tokenizer", {"reference"}, NULL},
     {ZI_ERROR_BAD_FORMAT, "shift", {"shift"}, NULL},
     {ZI_ERROR_EXISTS, "output", {"output"}, NULL},
     {ZI_ERROR_EXISTS, "name", {"name"}, NULL},

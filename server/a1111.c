@@ -136,6 +136,18 @@ static zi_handler_result get_models(zi_server_request *req)
     return zi_reply_json(req, 200, list);
 }
 
+bool zi_a1111_find_model(zi_server_request *req, const char *requested, const char *field,
+                         char **name, zi_http_error *http_error)
+{
+    *name = NULL;
+    if (!requested || !*requested) return true;
+    *name = zi_compat_find_model(req->server, requested);
+    return *name || zi_http_error_set(http_error, 404, field,
+                                      "sd_model_checkpoint: no model '%s'; GET /sdapi/v1/sd-models "
+                                      "lists the models",
+                                      requested);
+}
+
 /* POST refresh-*: makes the scanner's thread look for new models and replies null at once, without
  * waiting for it. */
 static zi_handler_result refresh_models(zi_server_request *req)
@@ -198,23 +210,17 @@ static zi_handler_result get_options(zi_server_request *req)
 
 /* POST options: makes sd_model_checkpoint, a name as for zi_compat_find_model, the default model
  * until the server stops; it is loaded for the next image, not now. Replies null, 404 if there is
- * no such model, 422 for a setting that is not supported or unknown. null or absent changes
- * nothing. */
+ * no such model, 422 for a setting that is not supported or unknown. null, "" (which GET options
+ * has if there is no model) or absent changes nothing. */
 static zi_handler_result set_options(zi_server_request *req)
 {
+    char *name = NULL;
     zi_http_error http_error;
     zi_a1111_request settings = {.model = NULL};
-    if (!zi_client_fields_read(req->json, zi_a1111_settings, true, &settings, &http_error))
-        return zi_a1111_reply_error(req, &http_error);
-    const char *requested = settings.model;
-    if (!requested) return reply_null(req);
-    char *name = zi_compat_find_model(req->server, requested);
-    bool ok =
-        name ? zi_models_set_default(req->server, name, "sd_model_checkpoint", &http_error)
-             : zi_http_error_set(
-                   &http_error, 404, "sd_model_checkpoint",
-                   "sd_model_checkpoint: no model '%s'; GET /sdapi/v1/sd-models lists the models",
-                   requested);
+    bool ok = zi_client_fields_read(req->json, zi_a1111_settings, true, &settings, &http_error) &&
+              zi_a1111_find_model(req, settings.model, "sd_model_checkpoint", &name, &http_error);
+    ok = ok &&
+         (!name || zi_models_set_default(req->server, name, "sd_model_checkpoint", &http_error));
     free(name);
     return ok ? reply_null(req) : zi_a1111_reply_error(req, &http_error);
 }
@@ -395,19 +401,23 @@ static cJSON *other_texts_json(const cJSON *described, const char *infotext)
     return json;
 }
 
+static const zi_client_field png_info_fields[] = {
+    ZI_FIELD_OWN("image", 0, .type = ZI_PARAMETER_TEXT, .max = ZI_BODY_IMAGE),
+    ZI_FIELD_WITHOUT_EFFECT("*"),
+    {0}};
+
 /* POST png-info: the infotext of an image (PNG, JPEG or WebP) in base64, which may be a data: URL,
  * as text (info, "" if it has none) and parsed (parameters, {} if it has none), and the file's
- * other texts (items). 422: no base64 (or no memory to decode it), or no such image, damaged or too
- * large. */
+ * other texts (items). Other fields are ignored. 422: no base64 (or no memory to decode it), or no
+ * such image, damaged or too large. */
 static zi_handler_result post_png_info(zi_server_request *req)
 {
     const char *text = NULL;
     zi_http_error http_error;
     zi_error error = {0};
-    static const zi_parameter table[] = {
-        {.name = "image", .type = ZI_PARAMETER_TEXT, .max = ZI_BODY_IMAGE, .required = true}, {0}};
-    if (!zi_params_read_known(req->json, table, &text, &http_error))
+    if (!zi_client_fields_read(req->json, png_info_fields, false, &text, &http_error))
         return zi_a1111_reply_error(req, &http_error);
+    if (!text) return zi_reply_error(req, 422, "image", "image: is missing");
     const char *comma = strncmp(text, "data:", 5) ? NULL : strchr(text, ',');
     size_t size = 0;
     void *data = zi_base64_decode(comma ? comma + 1 : text, &size);

@@ -1,4 +1,5 @@
-/* What a1111.c and a1111_txt2img.c share: the API of AUTOMATIC1111's web UI (/sdapi/v1). */
+/* Declarations that a1111.c and a1111_txt2img.c, the API of AUTOMATIC1111's web UI (/sdapi/v1),
+ * share. */
 #ifndef ZI_SERVER_A1111_H
 #define ZI_SERVER_A1111_H
 
@@ -25,6 +26,14 @@ void zi_a1111_timestamp(double when, char text[20]);
 /* Replies with *http_error, which is not changed. Status 400 is sent as 422, which A1111 has for
  * an invalid field; others are kept. */
 zi_handler_result zi_a1111_reply_error(zi_server_request *req, const zi_http_error *http_error);
+
+/* Finds the model that sd_model_checkpoint names, in options and override_settings, by
+ * zi_compat_find_model's rule. *name becomes the full name in new memory; NULL: requested is NULL
+ * or
+ * "", which stand for no setting. False: *http_error is a 404 for that field of the request, also
+ * when the models cannot be read or memory is short, and *name is NULL. */
+bool zi_a1111_find_model(zi_server_request *req, const char *requested, const char *field,
+                         char **name, zi_http_error *http_error) ZI_CHECKED;
 
 /* Handles POST /sdapi/v1/txt2img. The first call validates the body (422; 404: unknown model) and
  * submits a generate job (429: queue full), which ends if the client disconnects. That and the

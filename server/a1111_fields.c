@@ -15,7 +15,7 @@ const zi_client_field zi_a1111_fields[] = {
     ZI_FIELD_OF("batch_size", "count", AT(batch)),
     ZI_FIELD_OF("n_iter", "count", AT(rounds)),
     TEXT("sampler_name", sampler, 100),
-    TEXT("sampler_index", sampler_index, 100), /* used if there is no sampler_name */
+    TEXT("sampler_index", sampler_index, 100), /* used if sampler_name is absent or empty */
     TEXT("scheduler", scheduler, 100),
     ZI_CLIENT_GENERATION_FIELDS,
     ZI_FIELD_MEMBERS("override_settings", zi_a1111_settings),
@@ -38,7 +38,7 @@ const zi_client_field zi_a1111_fields[] = {
     ONLY("s_churn", "[0]"),
     ONLY("s_min_uncond", "[0]"),
     ONLY("cache_options", NULL),
-    ONLY("frames", "[1]"), /* of koboldcpp: a video */
+    ONLY("frames", "[1]"), /* koboldcpp has it: more are a video */
     ONLY("circular", "[false]"),
     /* These set up features that are refused above. */
     UNUSED("denoising_strength"),
@@ -79,10 +79,11 @@ const zi_client_field zi_a1111_settings[] = {
     ONLY("sd_hypernetwork", "[\"None\"]"),
     ONLY("sd_lora", "[\"None\"]"),
     ONLY("forge_additional_modules", NULL),
+    ONLY("forge_try_reproduce", "[\"None\"]"), /* it changes the noise */
     ONLY("face_restoration", "[false]"),
     ONLY("tiling", "[false]"),
     ONLY("eta_noise_seed_delta", "[0]"),
-    ONLY("randn_source", "[\"CPU\"]"), /* of the noise; the seed means torch's on the CPU */
+    ONLY("randn_source", "[\"CPU\"]"), /* the seed means the noise that torch makes on the CPU */
     ONLY("s_churn", "[0]"),
     ONLY("s_min_uncond", "[0]"),
     ONLY("s_min_uncond_all", "[false]"),
@@ -119,9 +120,8 @@ const zi_client_field zi_a1111_settings[] = {
     UNUSED("sdxl_*"),
     UNUSED("sd3_*"),
     /* These are about memory, files on the server and its page. */
-    UNUSED("forge_*"),
+    UNUSED("forge_*"), /* except those above */
     UNUSED("sd_checkpoint*"),
-    UNUSED("sd_checkpoints_*"),
     UNUSED("sd_vae_*"),
     UNUSED("samples_*"),
     UNUSED("save_*"),

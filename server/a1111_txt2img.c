@@ -56,21 +56,6 @@ static bool set_count(zi_a1111_request *r, zi_http_error *http_error)
                              r->batch, r->rounds, r->batch * r->rounds, max);
 }
 
-/* Finds the model of override_settings. *name becomes the full name in new memory; NULL: not given,
- * or "". False: *http_error is a 404, also when the models cannot be read or memory is short, and
- * *name is NULL. */
-static bool find_override_model(zi_server_request *req, const char *requested, char **name,
-                                zi_http_error *http_error)
-{
-    *name = NULL;
-    if (!requested || !*requested) return true;
-    *name = zi_compat_find_model(req->server, requested);
-    return *name || zi_http_error_set(http_error, 404, "override_settings",
-                                      "sd_model_checkpoint: no model '%s'; GET /sdapi/v1/sd-models "
-                                      "lists the models",
-                                      requested);
-}
-
 /* Makes the model of the job that was submitted the server's default model; NULL, none was named,
  * changes nothing. False: *http_error is filled, and the job is cancelled. */
 static bool keep_override_model(zi_server_request *req, const char *name, zi_http_error *http_error)
@@ -119,7 +104,7 @@ static bool read_request(zi_server_request *req, zi_a1111_request *r, zi_http_er
     if (r->scheduler)
         request->schedule =
             (zi_schedule)choice_or_auto("schedule", r->scheduler, strlen(r->scheduler));
-    set_sampler(r->sampler ? r->sampler : r->sampler_index, request);
+    set_sampler(r->sampler && *r->sampler ? r->sampler : r->sampler_index, request);
     if (!zi_client_request_read_extra_args(req->json, true, &r->client, http_error)) return false;
     return !r->client.format ||
            zi_http_error_set(http_error, 400, "output_format",
@@ -134,8 +119,8 @@ static bool read_request(zi_server_request *req, zi_a1111_request *r, zi_http_er
 static bool submit_job(zi_server_request *req, zi_a1111_request *r, zi_http_error *http_error)
 {
     char *model = NULL;
-    bool ok =
-        read_request(req, r, http_error) && find_override_model(req, r->model, &model, http_error);
+    bool ok = read_request(req, r, http_error) &&
+              zi_a1111_find_model(req, r->model, "override_settings", &model, http_error);
     zi_generation generation = r->client.generation;
     generation.model = model;
     ok = ok && zi_compat_submit_generate(req, &generation, http_error) &&

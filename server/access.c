@@ -218,7 +218,7 @@ static bool check_key_option(const zi_server_options *options, zi_error *error)
                             ZI_ACCESS_KEY_MAX);
     if (options->key && !zi_utf8_valid(options->key, length))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key",
-                            "is not valid UTF-8 text; give a key of other characters");
+                            "is not valid UTF-8 text; give a key of UTF-8 characters");
     if (!is_loopback(options->host) && !options->key && !options->insecure)
         return zi_error_set(
             error, ZI_ERROR_INVALID_ARGUMENT, "host",

@@ -21,8 +21,8 @@ static const zi_client_field layer_guidance_fields[] = {ZI_FIELD_NOT_SUPPORTED("
 static const zi_client_field guidance_fields[] = {
     ZI_FIELD_OF("txt_cfg", "guidance", AT(cfg)),
     ZI_FIELD_OF("cfg_scale", "guidance", AT(cfg)),
-    ZI_FIELD_WITHOUT_EFFECT("img_cfg"),            /* of images as input */
-    ZI_FIELD_WITHOUT_EFFECT("distilled_guidance"), /* of models that have such an input */
+    ZI_FIELD_WITHOUT_EFFECT("img_cfg"),            /* the guidance of images as input */
+    ZI_FIELD_WITHOUT_EFFECT("distilled_guidance"), /* an input that other models have */
     ZI_FIELD_MEMBERS("slg", layer_guidance_fields),
     {0}};
 
@@ -38,7 +38,7 @@ static const zi_client_field sample_fields[] = {
      .offset = AT(generation.request.schedule),
      .neutral = "[\"default\",\"discrete\",\"\"]"},
     ZI_FIELD_MEMBERS("guidance", guidance_fields),
-    ZI_FIELD_WITHOUT_EFFECT("eta"), /* of samplers that do not exist here */
+    ZI_FIELD_WITHOUT_EFFECT("eta"), /* a setting of samplers that do not exist here */
     ZI_CLIENT_GENERATION_FIELDS,
     ZI_CLIENT_UNSUPPORTED_FIELDS,
     {0}};

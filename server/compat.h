@@ -1,5 +1,5 @@
-/* What the compatibility APIs (OpenAI, AUTOMATIC1111) share: requests that wait for their job, and
- * images in base64. */
+/* Functions that the compatibility APIs (OpenAI, AUTOMATIC1111) share: they make a request wait for
+ * its job, and encode images in base64. */
 #ifndef ZI_SERVER_COMPAT_H
 #define ZI_SERVER_COMPAT_H
 

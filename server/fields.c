@@ -127,24 +127,26 @@ static bool set_unknown_error(const cJSON *item, const zi_client_field *table,
                               zi_http_error *http_error)
 {
     bool any = false;
-    zi_http_error_set(http_error, 400, item->string, "%s: unknown field; remove it", item->string);
-    for (const zi_client_field *field = table; field->name; field++) {
-        if (field->role == ZI_FIELD_NO_EFFECT || field->role == ZI_FIELD_REFUSED) continue;
-        zi_http_error_append(http_error, any ? ", " : ", or check its name: the fields are ");
-        zi_http_error_append(http_error, field->name);
-        any = true;
-    }
+    zi_params_set_unknown_error(item->string, http_error);
+    for (const zi_client_field *field = table; field->name; field++)
+        if (field->role != ZI_FIELD_NO_EFFECT && field->role != ZI_FIELD_REFUSED)
+            zi_params_append_known(field->name, &any, http_error);
     return false;
 }
 
 /* ---- reading ---- */
 
+/* Whether the row is for all names with one beginning. */
+static bool is_pattern(const zi_client_field *field)
+{
+    return field->name[strlen(field->name) - 1] == '*';
+}
+
 /* Whether the name is the field's, or begins like it if that ends with '*'. */
 static bool is_named(const zi_client_field *field, const char *name)
 {
-    size_t length = strlen(field->name) - 1;
-    return field->name[length] == '*' ? !strncmp(name, field->name, length)
-                                      : !strcmp(name, field->name);
+    return is_pattern(field) ? !strncmp(name, field->name, strlen(field->name) - 1)
+                             : !strcmp(name, field->name);
 }
 
 /* Returns the first row of the table for that name; NULL: there is none. */
@@ -292,7 +294,9 @@ static bool read_members(const request_reading *reading, const cJSON *object,
     {
         const zi_client_field *field = find_field(table, item->string);
         if (!field) return set_unknown_error(item, table, http_error);
-        if (!zi_params_check_unique(object, item, http_error) ||
+        /* A row for many names never fills the request, so a name may come twice; to check each
+         * would take the square of their number. */
+        if ((!is_pattern(field) && !zi_params_check_unique(object, item, http_error)) ||
             !read_field(reading, item, field, http_error))
             return false;
     }

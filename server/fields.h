@@ -20,7 +20,9 @@ typedef enum {
 
 typedef struct zi_client_field zi_client_field;
 struct zi_client_field {
-    const char *name; /* a final '*' stands for any ending; NULL ends a table */
+    /* A final '*', which a field that is used cannot have, stands for any ending; such a field may
+     * be given twice. NULL ends a table. */
+    const char *name;
     zi_field_role role;
     /* A used field has the type and range of the generation parameter of this name, or of `own`,
      * and its value goes to this offset of the request; `given`, if not 0, is the offset of a bool
@@ -60,7 +62,7 @@ struct zi_client_field {
 
 /* Reads a JSON object by the table into the request `out`, which borrows its texts. lenient:
  * numbers and flags may be text, and flags 0 or 1, as in A1111. False: *http_error is a 400 that
- * names a field that is not in the table, not supported, given twice, contradicted by another field
+ * names a field that is not in the table, not supported, given twice, contradicted by another one
  * for the same offset, also in another object, or not valid; `out` may be partly filled. */
 bool zi_client_fields_read(const cJSON *object, const zi_client_field *table, bool lenient,
                            void *out, zi_http_error *http_error) ZI_CHECKED;

@@ -17,6 +17,17 @@ static const char *next_number(const char **at)
     return c;
 }
 
+/* Whether a text that cJSON has read as a number is one in JSON: there is no superfluous 0 at its
+ * beginning, and there are digits on both sides of a point. */
+static bool is_json_number(const char *text, size_t size)
+{
+    const char *digits = text + (*text == '-');
+    size_t whole = strspn(digits, "0123456789");
+    bool begins_well = whole == 1 || (whole && *digits != '0');
+    const char *point = memchr(text, '.', size);
+    return begins_well && (!point || strspn(point + 1, "0123456789"));
+}
+
 /* Gives the long numbers among the items of a list, and below them, their text: cJSON has a text
  * for every item, and deletes it with the item. *at: the JSON text from the first of them on; it is
  * moved behind the last. */
@@ -27,7 +38,8 @@ static void keep_digits(cJSON *item, const char **at)
         if (!cJSON_IsNumber(item)) continue;
         const char *number = next_number(at);
         size_t size = (size_t)(*at - number);
-        char *copy = size > ZI_JSON_EXACT_DIGITS ? cJSON_malloc(size + 1) : NULL;
+        bool keeps = size > ZI_JSON_EXACT_DIGITS && is_json_number(number, size);
+        char *copy = keeps ? cJSON_malloc(size + 1) : NULL;
         if (!copy) continue;
         memcpy(copy, number, size);
         copy[size] = 0;

@@ -8,12 +8,13 @@
 enum { ZI_JSON_EXACT_DIGITS = 15 }; /* a double has all digits of an integer of this length */
 
 /* Parses JSON text, as cJSON_ParseWithOpts does with require_null_terminated: *end (end may be
- * NULL) becomes where the text or the first error ends. Longer numbers keep
- * their text (zi_json_digits). NULL: no JSON, or out of memory. */
+ * NULL) becomes where the text or the first error ends. Numbers longer than ZI_JSON_EXACT_DIGITS
+ * keep their text (zi_json_digits). NULL: no JSON, or out of memory. */
 cJSON *zi_json_parse_exact(const char *text, const char **end);
 
-/* The text of a number that zi_json_parse_exact has kept, borrowed: an integer may have more digits
- * than valuedouble. NULL: it was short, out of memory, or the item is no number. */
+/* The text of a number that zi_json_parse_exact has kept, valid JSON, borrowed: an integer may have
+ * more digits than valuedouble. NULL: it was short or only cJSON reads it as a number (007, 1.),
+ * out of memory, or the item is no number. */
 const char *zi_json_digits(const cJSON *item);
 
 /* Adds a member to object, which must have none of that name: a string with a copy of text, or null

@@ -1,6 +1,7 @@
 #include "server/links.h"
 
 #include "base/file.h"
+#include "base/temporary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,14 +90,15 @@ static void store_secret(const zi_links *links, const char *path, long long old,
 {
     zi_output output;
     zi_error why = {0};
+    zi_remove_stale_temporaries(path); /* of a server that was killed meanwhile */
     bool ok = zi_output_open_private(&output, path, &why) &&
               zi_output_write(&output, links->secret, SECRET, &why) &&
               zi_output_commit(&output, &why);
     zi_output_discard(&output);
     if (!ok)
         zi_log_line(log, ZI_LOG_WARNING,
-                    "%s; links to images will not work after a restart of the server; make the "
-                    "output folder writable and restart it",
+                    "%s; links to images will not work after a restart of the server; restart it "
+                    "when it can write this file",
                     why.text);
     if (old >= 0)
         zi_log_line(log, ZI_LOG_WARNING,

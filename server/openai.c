@@ -55,8 +55,8 @@ static const zi_client_field openai_fields[] = {
     ZI_FIELD_WITHOUT_EFFECT("user"),
     ZI_FIELD_WITHOUT_EFFECT("safety_identifier"),
     ZI_FIELD_WITHOUT_EFFECT("metadata"),
-    ZI_FIELD_WITHOUT_EFFECT("input_fidelity"), /* of images as input */
-    ZI_FIELD_WITHOUT_EFFECT("strength"),       /* likewise */
+    ZI_FIELD_WITHOUT_EFFECT("input_fidelity"), /* a setting of images as input */
+    ZI_FIELD_WITHOUT_EFFECT("strength"),       /* this, too */
     ZI_FIELD_WITHOUT_EFFECT("clip_skip"),      /* there is no CLIP */
     {0}};
 

@@ -176,18 +176,27 @@ bool zi_params_check_unique(const cJSON *object, const cJSON *item, zi_http_erro
                              item->string);
 }
 
-/* Sets the error for a field that the table does not have, which lists those that it has; returns
- * false. */
+bool zi_params_set_unknown_error(const char *name, zi_http_error *http_error)
+{
+    return zi_http_error_set(http_error, 400, name, "%s: unknown field; remove it", name);
+}
+
+void zi_params_append_known(const char *name, bool *any, zi_http_error *http_error)
+{
+    zi_http_error_append(http_error, *any ? ", " : ", or check its name: the fields are ");
+    zi_http_error_append(http_error, name);
+    *any = true;
+}
+
+/* Sets the error for an unknown field, which lists those that the table has; returns false. */
 static bool set_unknown_error(const char *name, const zi_parameter *table,
                               zi_http_error *http_error)
 {
-    char all[600] = "";
-    for (const zi_parameter *p = table; p->name; p++) {
-        size_t length = strlen(all);
-        snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", p->name);
-    }
-    return zi_http_error_set(http_error, 400, name, "%s: unknown field; %s%s", name,
-                             *all ? "the fields are " : "there are no fields here", all);
+    bool any = false;
+    zi_params_set_unknown_error(name, http_error);
+    for (const zi_parameter *p = table; p->name; p++)
+        zi_params_append_known(p->name, &any, http_error);
+    return false;
 }
 
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
@@ -203,22 +212,6 @@ bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, z
         if (cJSON_IsNull(item))
             fields->null |= UINT64_C(1) << row;
         else if (!zi_params_read_field(&table[row], item, out, http_error))
-            return false;
-    }
-    return check_required(object, table, http_error);
-}
-
-bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
-                          zi_http_error *http_error)
-{
-    const cJSON *item;
-    if (!cJSON_IsObject(object)) return true;
-    cJSON_ArrayForEach(item, object)
-    {
-        int row = find_row(table, item->string);
-        if (row < 0) continue;
-        if (!zi_params_check_unique(object, item, http_error)) return false;
-        if (!cJSON_IsNull(item) && !zi_params_read_field(&table[row], item, out, http_error))
             return false;
     }
     return check_required(object, table, http_error);

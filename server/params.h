@@ -24,12 +24,6 @@ typedef struct {
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
                     zi_http_error *http_error) ZI_CHECKED;
 
-/* Reads those fields of a JSON object that the table has into the struct `out`, and fails, as
- * zi_params_read does, but ignores unknown fields, and marks none. Anything that is not an object
- * counts as read, even if a field is required. */
-bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
-                          zi_http_error *http_error) ZI_CHECKED;
-
 /* Reads a JSON value that is not null into its place in the struct `out`, and sets the struct's
  * `given` flag of the field if it has one. A number that must be a multiple is rounded down to one.
  * A text is borrowed. False: it is not valid; *http_error is a 400 for the field, and only a text
@@ -41,6 +35,13 @@ bool zi_params_read_field(const zi_parameter *p, const cJSON *item, void *out,
  * duplicate field. */
 bool zi_params_check_unique(const cJSON *object, const cJSON *item,
                             zi_http_error *http_error) ZI_CHECKED;
+
+/* Sets the error for a field that a table does not have, a 400; returns false. */
+bool zi_params_set_unknown_error(const char *name, zi_http_error *http_error);
+
+/* Appends a field that can be sent in place of the unknown one to that error. any: false for the
+ * first one; it becomes true. */
+void zi_params_append_known(const char *name, bool *any, zi_http_error *http_error);
 
 /* Parses an integer from 0 to 2^64-1 in decimal digits alone, without sign or blanks; leading zeros
  * are allowed. False: it is none; *out is unchanged. */

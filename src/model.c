@@ -70,8 +70,9 @@ static bool set_warning(const zi_model_options *options, const zi_assembly *asse
 }
 
 /* Sets model->tokenizer, which the model then owns: its own or its reference's; if there is none,
- * that of options->tokenizer, and *from_options is true. ZI_ERROR_INCOMPLETE: there is none at all,
- * or that one has more tokens than the text encoder (model->config is set). */
+ * that of options->tokenizer, and *from_options is true. Fails with ZI_ERROR_INCOMPLETE if there is
+ * none at all, and with ZI_ERROR_BAD_FORMAT if that one has more tokens than the text encoder
+ * (model->config is set). */
 static bool load_tokenizer(const zi_model_options *options, const zi_assembly *assembly,
                            bool *from_options, zi_model *model, zi_error *error)
 {
@@ -88,10 +89,10 @@ static bool load_tokenizer(const zi_model_options *options, const zi_assembly *a
     if (!zi_assembly_tokenizer(options, assembly, &model->tokenizer, error)) return false;
     int tokens = zi_tokenizer_vocab_size(model->tokenizer), vocab = model->config.text.vocab;
     return tokens <= vocab ||
-           zi_error_set_in(error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
-                           "has no tokenizer, and the one in %s is of another model: it has %d "
-                           "tokens, but the text encoder knows %d; take the tokenizer from a "
-                           "reference model (a complete Z-Image model)",
+           zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, options->path, "tokenizer",
+                           "has no tokenizer, and the one in %s does not fit its text encoder: it "
+                           "has %d tokens, but the text encoder knows %d; name a reference model "
+                           "(a complete Z-Image model) that has this text encoder",
                            options->tokenizer, tokens, vocab);
 }
 

@@ -163,6 +163,10 @@ static void database_for_one_process(void)
     CHECK(!storage.count && history->exclusive && count_images(history) == 2);
     tick(history); /* tries to share it */
     CHECK(history->exclusive && count_images(history) == 2);
+    double wait = history->share_wait;
+    history->share_next = 0;
+    tick(history); /* once more, after twice the time */
+    CHECK(history->exclusive && wait > 0 && history->share_wait == 2 * wait);
     CHECK(unlink(index) == 0);
     tick(history);
     CHECK(history->exclusive); /* later */
@@ -185,6 +189,77 @@ static void deleting_unsaved_images(void)
     CHECK(system(command) == 0 && add_image(history, id) && count_images(history) == 1);
     CHECK_OK(zi_history_delete(history, id, &found, &error), error);
     CHECK(found && !history->unsaved && count_images(history) == 0);
+    zi_history_close(history);
+}
+
+/* The number of rows in the database of a folder. */
+static int count_rows(const char *folder)
+{
+    char path[300];
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    snprintf(path, sizeof path, "%s/history.db", folder);
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK);
+    CHECK(sqlite3_prepare_v2(db, "SELECT count(*) FROM images", -1, &statement, NULL) == SQLITE_OK);
+    CHECK(sqlite3_step(statement) == SQLITE_ROW);
+    int count = sqlite3_column_int(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return count;
+}
+
+/* An image whose row another program locks is deleted at once, and its row later. */
+static void deleting_locked_rows(void)
+{
+    char ids[2][ZI_IMAGE_ID], path[300];
+    bool found = false;
+    zi_error error;
+    zi_history *history;
+    sqlite3 *other = NULL;
+    const char *folder = zi_test_path("locked");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    CHECK(add_image(history, ids[0]) && add_image(history, ids[1]));
+    snprintf(path, sizeof path, "%s/history.db", folder);
+    CHECK(sqlite3_open(path, &other) == SQLITE_OK);
+    CHECK(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK);
+    sqlite3_busy_timeout(history->db, 10);
+    CHECK_OK(zi_history_delete(history, ids[0], &found, &error), error);
+    CHECK(found && !history->unsaved && count_images(history) == 1 && count_rows(folder) == 2);
+    CHECK_OK(zi_history_delete(history, ids[0], &found, &error), error);
+    CHECK(!found);
+    tick(history); /* too early */
+    CHECK(count_images(history) == 1 && count_rows(folder) == 2);
+    CHECK(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK);
+    sqlite3_close(other);
+    tick(history);
+    CHECK(count_images(history) == 1 && count_rows(folder) == 1 && has_file(history, ids[1]));
+    CHECK(!history->removed && !history->database_error[0]);
+    zi_history_close(history);
+}
+
+/* What is wrong with the folder, and that it is over, is told once. */
+static void changes_of_the_storage(void)
+{
+    char away[300], probe[300];
+    zi_error error;
+    zi_history *history;
+    zi_storage storage;
+    const char *folder = zi_test_path("changes");
+    if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+    zi_history_tick(history);
+    CHECK(!zi_history_tick(history));
+    snprintf(away, sizeof away, "%s-away", folder);
+    for (int i = 0; i < 2; i++) {
+        CHECK(rename(i ? away : folder, i ? folder : away) == 0);
+        history->checked = 0;
+        zi_history_check_storage(history, &storage);
+        CHECK(storage.count == (i ? 0 : 1));
+        CHECK(zi_history_tick(history));
+        history->retried = 0;
+        CHECK(!zi_history_tick(history));
+    }
+    snprintf(probe, sizeof probe, "%s/.probe.part-%ld", folder, (long)getpid());
+    CHECK(access(probe, F_OK) != 0); /* the check leaves nothing */
     zi_history_close(history);
 }
 
@@ -240,6 +315,8 @@ int main(void)
     RUN(order_of_ids);
     RUN(database_for_one_process);
     RUN(deleting_unsaved_images);
+    RUN(deleting_locked_rows);
+    RUN(changes_of_the_storage);
     RUN(opening_again_while_writing);
     return zi_test_result();
 }

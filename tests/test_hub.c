@@ -136,6 +136,13 @@ static void repositories(void)
         CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "repo");
         if (read) zi_repo_id_free(&name);
     }
+    char longest[] = "owner/"
+                     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                     "aaaaaaaaaaaaa";
+    char too_long[sizeof longest + 1];
+    snprintf(too_long, sizeof too_long, "%sa", longest);
+    CHECK(strlen(longest) == 96 && zi_repo_id_valid(longest, 96));
+    CHECK(!zi_repo_id_valid(too_long, 97) && zi_repo_id_valid(too_long, 96));
 }
 
 /* What is not in the cache is no error; what cannot be a repository is one. */

@@ -1,11 +1,15 @@
 /* Parts of the server that cannot be reached, or not at will, by requests. */
 #include "server/internal.h"
+#include "server/guesses.h"
 #include "server/hide_paths.h"
 #include "server/json.h"
 #include "harness.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void names_of_this_machine(void)
 {
@@ -133,6 +137,31 @@ static void digits_of_numbers(void)
     CHECK(!zi_json_digits(NULL));
 }
 
+/* cJSON reads some texts as numbers that are none in JSON. They are not kept, since they would be
+ * sent back as they are. */
+static void digits_that_are_not_json(void)
+{
+    static const struct {
+        const char *text;
+        bool kept;
+    } rows[] = {{"00000000000000000007", false},    {"-00000000000000007", false},
+                {"1234567890123456.", false},       {"-.1234567890123456", false},
+                {"1.e0000000000000005", false},     {"0.1234567890123456", true},
+                {"-1234567890.123456E+02", true},   {"1e-0000000000000001", true},
+                {"0e0000000000000000000001", true}, {"-10000000000000000000", true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[60];
+        snprintf(text, sizeof text, "[%s,12345678901234567]", rows[i].text);
+        cJSON *json = zi_json_parse_exact(text, NULL);
+        if (!CHECK(json != NULL)) continue;
+        const char *digits = zi_json_digits(cJSON_GetArrayItem(json, 0));
+        const char *next = zi_json_digits(cJSON_GetArrayItem(json, 1));
+        CHECK(rows[i].kept ? digits && !strcmp(digits, rows[i].text) : !digits);
+        CHECK(next && !strcmp(next, "12345678901234567"));
+        cJSON_Delete(json);
+    }
+}
+
 static void hidden_paths(void)
 {
     static const struct {
@@ -173,6 +202,8 @@ static void hidden_folders(void)
                                           "/v1/images/",
                                           "/",
                                           "/srv/a: b",
+                                          "/srv/deep/a b",
+                                          "/srv/deep",
                                           "relative/folder"};
     static const struct {
         const char *text, *shown;
@@ -187,6 +218,7 @@ static void hidden_folders(void)
         {"cannot write /v1/images/x, /v1/images or /v1/models",
          "cannot write x, images or /v1/models"},
         {"a relative/folder/x", "a relative/folder/x"},
+        {"in /srv/deep/a b/x, not in /srv/deep/c d/x", "in x, not in c d/x"},
     };
     char shown[200];
     CHECK(zi_hide_folders(folders, sizeof folders / sizeof *folders));
@@ -197,6 +229,25 @@ static void hidden_folders(void)
     CHECK(zi_hide_folders(NULL, 0));
     zi_hide_paths("a /v1/images/x", shown, sizeof shown);
     CHECK_MSG(!strcmp(shown, "a /v1/images/x"), "'%s'", shown);
+}
+
+/* A folder that is named by a link is hidden by its own path, too. */
+static void hidden_links(void)
+{
+    char link[600], text[1300], shown[200];
+    const char *folder = zi_test_path("a real folder");
+    CHECK(mkdir(folder, 0777) == 0);
+    char *real = realpath(folder, NULL);
+    if (!CHECK(real)) return;
+    snprintf(link, sizeof link, "%s's link", real);
+    CHECK(symlink(real, link) == 0);
+    const char *const folders[] = {link};
+    CHECK(zi_hide_folders(folders, 1));
+    snprintf(text, sizeof text, "in %s/x and %s/y", real, link);
+    zi_hide_paths(text, shown, sizeof shown);
+    CHECK_MSG(!strcmp(shown, "in x and y"), "'%s'", shown);
+    CHECK(zi_hide_folders(NULL, 0));
+    free(real);
 }
 
 static void ranges_of_addresses(void)
@@ -263,16 +314,74 @@ static void forwarded_clients(void)
     }
 }
 
+/* Records the wrong key "key NUMBER" of an address. */
+static void guess(zi_guesses *guesses, const zi_ip *from, int number)
+{
+    char key[20];
+    snprintf(key, sizeof key, "key %d", number);
+    zi_guesses_add_wrong(guesses, from, key);
+}
+
+/* An address waits longer for each wrong key, but not for ever. */
+static void waits_for_guesses(void)
+{
+    static const unsigned waits[] = {1, 2, 4, 8, 16, 32, 60, 60, 60};
+    enum { FREE = 10, COUNT = sizeof waits / sizeof *waits };
+    zi_ip from;
+    zi_error error;
+    zi_guesses *guesses = zi_guesses_create(&error);
+    if (!CHECK(guesses && zi_ip_parse("192.0.2.1", &from))) return;
+    for (int i = 0; i < FREE; i++) guess(guesses, &from, i);
+    CHECK(zi_guesses_wait(guesses, &from) == 0);
+    for (int i = 0; i < COUNT; i++) {
+        guess(guesses, &from, FREE + i);
+        unsigned wait = zi_guesses_wait(guesses, &from);
+        CHECK_MSG(wait == waits[i], "%u seconds after %d keys", wait, FREE + i + 1);
+        guess(guesses, &from, i < 5 ? 0 : FREE + i - 15); /* the oldest that is remembered */
+        CHECK(zi_guesses_wait(guesses, &from) == wait);
+    }
+    for (int i = 0; i < 40; i++) guess(guesses, &from, 100 + i);
+    CHECK(zi_guesses_wait(guesses, &from) == 60);
+    zi_guesses_free(guesses);
+}
+
+/* There is room for 1024 addresses: one more takes the place of that which was wrong longest
+ * ago. */
+static void addresses_of_guesses(void)
+{
+    enum { ADDRESSES = 1024, GUESSES = 17 };
+    zi_ip from[ADDRESSES + 1];
+    zi_error error;
+    zi_guesses *guesses = zi_guesses_create(&error);
+    if (!CHECK(guesses)) return;
+    for (int i = 0; i <= ADDRESSES; i++) {
+        char text[ZI_IP_TEXT];
+        snprintf(text, sizeof text, "10.0.%d.%d", i / 256, i % 256);
+        CHECK(zi_ip_parse(text, &from[i]));
+    }
+    for (int i = 0; i < ADDRESSES; i++)
+        for (int k = 0; k < (i < 2 ? GUESSES : 1); k++) guess(guesses, &from[i], k);
+    guess(guesses, &from[0], GUESSES);
+    CHECK(zi_guesses_wait(guesses, &from[0]) && zi_guesses_wait(guesses, &from[1]));
+    guess(guesses, &from[ADDRESSES], 0);
+    CHECK(zi_guesses_wait(guesses, &from[0]) && !zi_guesses_wait(guesses, &from[1]));
+    zi_guesses_free(guesses);
+}
+
 int main(void)
 {
     RUN(digits_of_numbers);
+    RUN(digits_that_are_not_json);
     RUN(names_of_this_machine);
     RUN(escaped_lines);
     RUN(no_jobs_after_the_end);
     RUN(statuses_of_files);
     RUN(hidden_paths);
     RUN(hidden_folders);
+    RUN(hidden_links);
     RUN(ranges_of_addresses);
     RUN(forwarded_clients);
+    RUN(waits_for_guesses);
+    RUN(addresses_of_guesses);
     return zi_test_result();
 }

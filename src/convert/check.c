@@ -97,10 +97,10 @@ bool zi_conversion_check(const zi_conversion *conversion, zi_error *error)
             !check_component(c, (zi_component)component, folder, &config, error))
             return false;
     if (c->tokenizer_from_options && tokens > config.text.vocab)
-        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
-                               "has no tokenizer, and the one in %s is of another model: it has %d "
-                               "tokens, but the text encoder knows %d; name a reference model (a "
-                               "complete Z-Image model) to take the tokenizer from",
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, c->options->source, "tokenizer",
+                               "has no tokenizer, and the one in %s does not fit its text encoder: "
+                               "it has %d tokens, but the text encoder knows %d; name a reference "
+                               "model (a complete Z-Image model) that has this text encoder",
                                c->tokenizer, tokens, config.text.vocab);
     return !c->whole || zi_config_check_components(c->options->source, &config, error);
 }

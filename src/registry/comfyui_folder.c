@@ -53,16 +53,21 @@ bool zi_comfyui_find_root(const char *path, char **root, zi_error *error)
     return ok;
 }
 
-/* Whether the file at this location, in one of ComfyUI's folders of image models, may be a
- * transformer of Z-Image: its header is read. One that is damaged may be. */
-static bool may_be_diffusion_model(const zi_model_location *location)
+bool zi_may_be_diffusion_model(const zi_layout *layout, const zi_error *why)
+{
+    return layout ? layout->components[ZI_COMPONENT_TRANSFORMER].path != NULL
+                  : why->code != ZI_ERROR_UNSUPPORTED;
+}
+
+/* zi_may_be_diffusion_model for the file at this location, whose header is read. */
+static bool location_may_be_diffusion_model(const zi_model_location *location)
 {
     zi_layout layout;
     zi_error why = {0};
-    if (!zi_layout_read(location->path, &layout, &why)) return why.code != ZI_ERROR_UNSUPPORTED;
-    bool has = layout.components[ZI_COMPONENT_TRANSFORMER].path;
-    zi_layout_free(&layout);
-    return has;
+    bool read = zi_layout_read(location->path, &layout, &why);
+    bool may_be = zi_may_be_diffusion_model(read ? &layout : NULL, &why);
+    if (read) zi_layout_free(&layout);
+    return may_be;
 }
 
 /* Whether a folder has one of ComfyUI's folders of image models and no file of a model itself. */
@@ -105,7 +110,7 @@ bool zi_registry_find_in_comfyui(const zi_registry *registry, const char *folder
     zi_text_init(&names, 1 << 10);
     for (size_t i = 0; i < all.count; i++) {
         const zi_model_location *it = &all.entries[i];
-        if (!zi_section_has_images(it->section) || !may_be_diffusion_model(it)) continue;
+        if (!zi_section_has_images(it->section) || !location_may_be_diffusion_model(it)) continue;
         if (count++ < SHOWN) zi_text_printf(&names, "%s%s", count > 1 ? ", " : "", it->name);
         found = it->path;
     }

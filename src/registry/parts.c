@@ -147,13 +147,11 @@ bool zi_registry_is_complete(zi_parts_search *search, const zi_model_location *m
     zi_layout layout;
     zi_error why = {0};
     bool comfyui = zi_section_is_comfyui(model->section);
-    *is_model = *complete = true;
-    if (!zi_layout_read(model->path, &layout, &why)) {
-        *is_model = !comfyui || why.code != ZI_ERROR_UNSUPPORTED;
-        return true;
-    }
-    bool ok = true, has = layout.components[ZI_COMPONENT_TRANSFORMER].path;
-    *is_model = !comfyui || has;
+    *complete = true;
+    bool ok = true, read = zi_layout_read(model->path, &layout, &why);
+    *is_model = !comfyui || zi_may_be_diffusion_model(read ? &layout : NULL, &why);
+    if (!read) return true;
+    bool has = layout.components[ZI_COMPONENT_TRANSFORMER].path;
     if (!has || search->registry->options.parts_given)
         *complete = has;
     else

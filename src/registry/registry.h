@@ -2,6 +2,7 @@
 #ifndef ZI_REGISTRY_REGISTRY_H
 #define ZI_REGISTRY_REGISTRY_H
 
+#include "io/layout.h"
 #include "registry/inspection_cache.h"
 
 #include <pthread.h>
@@ -49,6 +50,11 @@ bool zi_section_is_comfyui(zi_section section);
 
 /* Whether a section is a folder of image models. */
 bool zi_section_has_images(zi_section section);
+
+/* Whether a file in one of ComfyUI's folders of image models may be a transformer of Z-Image, by
+ * the result of zi_layout_read: its layout, or NULL and why it failed. One that is damaged may be.
+ */
+bool zi_may_be_diffusion_model(const zi_layout *layout, const zi_error *why);
 
 /* The section whose folder has the name of the first `length` bytes of name; ZI_SECTION_HUB: none.
  */

@@ -80,7 +80,7 @@ class Precedence(Configured):
         self.assertTrue(self.good(self.run_with("generate", "-m", MODEL, "-p", "x", "--seed", "1", "-o", "-"))
                         .stdout.startswith(b"\x89PNG"))
         self.assertIn(b"\x1b_G", self.good(self.run_with(*words, "-p", "x", "--preview", "kitty")).stdout)
-        for setting in ("output = -\n", "preview = sixel\n"):
+        for setting in ("output = -\n", "preview = kitty\n", "preview = iterm2\n", "preview = sixel\n"):
             self.configure(self.SMALL + setting)
             lines = self.good(self.run_with("generate", "-m", MODEL, "-p", "x", "--seed", "1", "--json")).stdout.splitlines()
             self.assertEqual(json.loads(lines[-1])["event"], "done")
@@ -89,6 +89,17 @@ class Precedence(Configured):
         self.configure("link = yes\nprecision = q8\n")
         moved = self.good(self.run_with("import", self.copy_model(), "--move")).stdout.decode().strip()
         self.assertEqual((os.path.islink(self.path(moved)), os.path.exists(self.path("model"))), (False, False))
+
+    def test_what_excludes_a_conversion_gives_way(self):
+        for option in "link", "move":
+            self.configure(option + " = yes\n")
+            for i, args in enumerate((["--to", "mlx"], ["--precision", "fp16"])):
+                model = self.copy_model(f"{option}-{i}")
+                made = self.good(self.run_with("import", model, *args)).stdout.decode().strip()
+                self.assertEqual((os.path.islink(self.path(made)), os.path.exists(self.path(model))), (False, True))
+        self.configure("local-dir = here\n")
+        for args in ["--to", "mlx"], ["--precision", "q8"]:
+            self.refused(self.run_with("download", "a/b", *args), 1, "127.0.0.1")  # nobody listens there
 
     def test_what_has_no_effect_is_ignored(self):
         """Settings that many subcommands share, where one has no use for them in this call."""

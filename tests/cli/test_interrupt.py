@@ -1,5 +1,6 @@
 """Ctrl-C and other signals."""
 
+import fcntl
 import json
 import os
 import signal
@@ -86,6 +87,39 @@ class Interrupted(Case):
             self.assertEqual(process.returncode, -signal.SIGTERM)
             self.assertEqual((answer, errors), (b"", b"zimage: cancelled\n"))
         self.assertEqual(self.files(), [])
+
+    def signal_twice_while_it_writes(self):
+        """A run whose standard error takes nothing until it has got two signals: the seconds that took, and what
+        it wrote then."""
+        reader, writer = os.pipe()
+        full = b"." * fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        os.write(writer, full)
+        process = subprocess.Popen(
+            [ZIMAGE, "generate", "-m", MODEL, "-p", "x", "--seed", "1", "-W", "64", "-H", "64", "-s", "1000", "-o",
+             "i.png"], cwd=self.dir, stderr=writer)
+        self.addCleanup(process.kill)
+        os.close(writer)
+        time.sleep(0.4)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+        seconds = time.monotonic() - begun
+        with open(reader, "rb") as stream:
+            errors = stream.read()
+        self.assertEqual((process.wait(timeout=30), errors[:len(full)]), (-signal.SIGTERM, full))
+        return seconds, errors[len(full):]
+
+    def test_a_line_is_whole(self):
+        """When the second signal comes while it is written."""
+        seconds = 1
+        for _ in range(5):  # after half a second the program waits no more
+            seconds, errors = self.signal_twice_while_it_writes()
+            if seconds < 0.3:
+                break
+        self.assertLess(seconds, 0.3)
+        self.assertEqual(errors, b"zimage: cancelled\n")
 
     def test_a_loop_of_a_shell_ends(self):
         script = 'for i in 1 2 3; do "$0" "$@"; done; echo still here'

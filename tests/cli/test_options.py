@@ -371,7 +371,7 @@ class Models(Case):
         self.refuses(1, ["nobody", "the models folder models"], model="nobody")
         self.refuses(2, ["--model: is empty; name a model"], model="")
         for option in "--vae", "--text-encoder", "--reference":
-            self.refuses(2, [option + ": is empty; name a model or a file"], option, "")
+            self.refuses(2, [option + ": is empty; give a model's path or its name in `zimage models`"], option, "")
 
 
 if __name__ == "__main__":

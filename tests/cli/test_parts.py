@@ -231,6 +231,19 @@ class Tokenizers(PartsCase):
         self.assertEqual(folder, "here/tokenizer")
         self.draw(*self.parts, "--reference", "here")
 
+    def test_an_incomplete_one_in_the_cache(self):
+        """It is no tokenizer, and a download completes it."""
+        self.add_model()
+        folder = self.good(self.download("tokenizer")).stdout.decode().strip()
+        wanted, _ = self.draw(*self.parts)
+        for name in "tokenizer.json", "vocab.json":
+            if os.path.lexists(os.path.join(folder, name)):
+                os.remove(os.path.join(folder, name))
+        self.fails_to_draw(["no tokenizer", "--reference"], *self.parts)
+        self.refused(self.download("tokenizer", HF_HUB_OFFLINE="1"), 1, REPO, "HF_HUB_OFFLINE")
+        self.good(self.download("tokenizer"))
+        self.assertEqual(self.draw(*self.parts)[0], wanted)
+
     def test_wrong_downloads(self):
         self.hub.add(REPO, {name: data for name, data in model_files().items() if not name.startswith("tokenizer/")})
         self.refused(self.download("tokenizer"), 1, "no folder tokenizer with its files")
@@ -245,9 +258,9 @@ class Tokenizers(PartsCase):
         kind, (_, width), data = tensors["model.embed_tokens.weight"]
         tensors["model.embed_tokens.weight"] = [kind, [300, width], data[:300 * width * 2]]
         write_safetensors(self.path("alone", "encoder.safetensors"), tensors)
-        self.fails_to_draw(["tokenizer", "of another model", "300", "--reference"], *self.parts)
+        self.fails_to_draw(["tokenizer", "not fit its text encoder", "300", "; see --reference\n"], *self.parts)
         result = self.run_zimage("convert", "alone/t.safetensors", "m", "--to", "mlx", *self.parts[2:])
-        self.refused(result, 1, "of another model", "--reference")
+        self.refused(result, 1, "not fit its text encoder", "; see --reference\n")
 
 
 class ComfyUI(PartsCase):
@@ -282,9 +295,22 @@ class ComfyUI(PartsCase):
         self.put_file(DIFFUSION, "comfy/unet/other.safetensors")
         self.fails_to_draw(["comfy", "2 diffusion models", "diffusion_models/z_image_turbo.safetensors",
                             "unet/other.safetensors"], "-m", "comfy")
-        os.remove(self.path("comfy", "unet", "other.safetensors"))
+        for i in range(1, 9):  # not all are told
+            self.put_file(DIFFUSION, f"comfy/unet/a{i}.safetensors")
+        self.fails_to_draw(["10 diffusion models", "unet/a1.safetensors, ", "unet/a7.safetensors and 2 more; "], "-m", "comfy")
+        shutil.rmtree(self.path("comfy", "unet"))
         os.remove(self.path(self.model))
         self.fails_to_draw(["comfy", "no diffusion model of Z-Image"], "-m", "comfy")
+
+    def test_a_file_in_subfolders(self):
+        """Up to five."""
+        deep = "comfy/diffusion_models/1/2/3/4/5/"
+        self.put_file(DIFFUSION, deep + "x.safetensors")
+        self.put_file(DIFFUSION, deep + "6/x.safetensors")
+        got, told = self.draw("-m", deep + "x.safetensors")
+        self.assertEqual(got, self.wanted)
+        self.assertIn("using text encoder text_encoders/qwen_3_4b.safetensors, VAE vae/ae.safetensors in comfy\n", told)
+        self.fails_to_draw(["no text encoder"], "-m", deep + "6/x.safetensors")
 
     def test_other_models_do_not_count(self):
         flux = {"double_blocks.0.a": ["F16", [1], bytes(2)], "single_blocks.0.a": ["F16", [1], bytes(2)]}
@@ -292,6 +318,12 @@ class ComfyUI(PartsCase):
         write_safetensors(self.path("comfy", "checkpoints", "flux.safetensors"), flux)
         write_safetensors(self.path("comfy", "text_encoders", "clip_l.safetensors"),
                           {"text_model.encoder.layers.0.layer_norm1.weight": ["F16", [4], bytes(8)]})
+        whole = {"model.diffusion_model." + name: tensor for name, tensor in read_safetensors(DIFFUSION).items()}
+        for folder, prefix, name in (("vae", "vae.", "ae"), ("text_encoders", "text_encoders.qwen3_4b.transformer.", "qwen_3_4b")):
+            part = read_safetensors(self.path("comfy", folder, name + ".safetensors"))
+            whole.update({prefix + name: tensor for name, tensor in part.items()})
+        for folder in "vae", "text_encoders":
+            write_safetensors(self.path("comfy", folder, "a_whole_model.safetensors"), whole)
         got, told = self.draw("-m", "comfy")
         self.assertEqual(got, self.wanted)
         self.assertNotIn("that fit", told)

@@ -119,9 +119,10 @@ class Forced(Case):
         self.assertIn(b"\x1b_G", result.stderr)
 
     def test_not_with_json(self):
-        result = self.zimage(*CALL, "--preview", "kitty", "--json")
-        self.assertEqual(result.returncode, 2)
-        self.assertIn(b"--preview: cannot be used with --json", result.stdout)
+        for protocol in "kitty", "iterm2", "sixel":
+            result = self.zimage(*CALL, "--preview", protocol, "--json")
+            self.assertEqual(result.returncode, 2)
+            self.assertIn(b"--preview: cannot be used with --json", result.stdout)
 
 
 class Detected(Case):

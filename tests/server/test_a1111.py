@@ -154,6 +154,9 @@ class A1111(Case):
             _, info, _ = self.draw(WHOLE, sampler_name=name)
             self.assertEqual(info["sampler_name"], used)
             self.assertIn(f"Sampler: {used},", info["infotexts"][0])
+        for name, index, used in ("", "Heun", "Heun"), (None, "lcm", "LCM"), ("Heun", "LCM", "Heun"), ("", "", "Euler"):
+            _, info, _ = self.draw(WHOLE, sampler_name=name, sampler_index=index)
+            self.assertEqual(info["sampler_name"], used)
 
     def test_refused(self):
         for field, values in {
@@ -193,9 +196,13 @@ class A1111(Case):
         self.assertEqual(self.draw(WHOLE)[1]["sd_model_name"], "golden.v1")
         self.assertIsNone(self.post("options", {"CLIP_stop_at_last_layers": 2, "sd_vae": "None"}))
         self.assertEqual(self.get("options")["sd_model_checkpoint"], "pytorch/golden.v1")
-        for said, status in (("none", 404), ("../demo", 404), ("", 404), (" [x]", 404), (1, 422),
-                             ("[", 404)):
+        for said, status in (("none", 404), ("../demo", 404), (" [x]", 404), (1, 422), ("[", 404)):
             self.post("options", {"sd_model_checkpoint": said}, status)
+        for said in "", None:  # GET options has "" if there is no model
+            self.assertIsNone(self.post("options", {"sd_model_checkpoint": said}))
+            self.assertEqual(self.get("options")["sd_model_checkpoint"], "pytorch/golden.v1")
+            self.assertEqual(self.draw(WHOLE, override_settings={"sd_model_checkpoint": said})[1]["sd_model_name"],
+                             "golden.v1")
 
     def test_model_for_one_image(self):
         override = {"sd_model_checkpoint": "golden.v1"}
@@ -254,6 +261,7 @@ class A1111(Case):
 
     def test_png_info(self):
         pictures, info, reply = self.draw(WHOLE, seed=3, negative_prompt="dogs: two, cats")
+        image_of_one = reply["images"][0]
         for prefix in "", "data:image/png;base64,":
             got = self.post("png-info", {"image": prefix + reply["images"][0]})
             self.assertEqual(sorted(got), ["info", "items", "parameters"])
@@ -280,7 +288,14 @@ class A1111(Case):
             self.assertEqual(got["parameters"]["Prompt"], "a cat, 猫 é", name)
         for image in ("", "a", "!!!!", "AAAA", "data:image/png;base64", pictures[0][:100].hex(), 1):
             self.post("png-info", {"image": image}, 422)
-        self.post("png-info", {}, 422)
+        for raw, says in (("{}", "is missing"), ('{"image": null, "a": 1}', "is missing"),
+                          ('{"image": "a", "image": "a"}', "appears twice")):
+            reply = self.server.request("POST", "/sdapi/v1/png-info", raw=raw,
+                                        headers={"Content-Type": "application/json"})
+            detail = reply.json["detail"][0]
+            self.assertEqual((reply.status, detail["loc"]), (422, ["body", "image"]))
+            self.assertIn(says, detail["msg"])
+        self.assertEqual(self.post("png-info", {"image": image_of_one, "colour": 1})["info"], info["infotexts"][0])
 
     # ---- progress, interrupt, skip ----
 
@@ -394,6 +409,22 @@ class A1111(Case):
         info = json.loads(replies[0].json["info"])
         self.assertEqual(info["all_seeds"], [5, 6])
         self.assertEqual(["Interrupted" in text for text in info["infotexts"]], [True, False])
+
+    def test_progress_says_what_was_asked(self):
+        """While the current step goes on, and no longer."""
+        thread, _ = self.in_the_background(n_iter=2, width=512, height=512)
+        for asked, flags in ("skip", (True, False)), ("interrupt", (False, True)):
+            state = self.until(lambda p: p["state"]["sampling_step"] > 0)["state"]
+            self.assertEqual((state["skipped"], state["interrupted"]), (False, False))
+            self.post(asked)
+            state = self.get("progress")["state"]
+            self.assertEqual((state["skipped"], state["interrupted"]), flags)
+            if asked == "skip":
+                self.until(lambda p: p["state"]["job_no"] == 1)
+        thread.join()
+        # Though each image that was asked for is there, the job was cut short.
+        job = max(self.server.get("/api/jobs").json["jobs"], key=lambda job: job["created"])
+        self.assertEqual((job["state"], len(job["images"])), ("cancelled", 2))
 
     def test_nothing_to_interrupt(self):
         self.assertEqual(self.post("interrupt"), {})

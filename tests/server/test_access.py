@@ -45,8 +45,13 @@ class Links(Case):
                 self.assertEqual(reply.headers["Cross-Origin-Resource-Policy"], "cross-origin")
                 self.assertIn("default-src 'none'", reply.headers["Content-Security-Policy"])
             self.assertEqual(self.server.request("OPTIONS", link.path).status, 204)
+            head = self.server.request("HEAD", link.path)
+            self.assertEqual((head.status, head.headers["Content-Length"], head.body), (200, str(len(reply.body)), b""))
             for form, signature in ("jpeg", b"\xff\xd8"), ("webp", b"RIFF"):
                 self.assertTrue(self.server.get(link.path[:-3] + form + "?quality=50").body.startswith(signature))
+                for query, how in ("", "inline"), ("?download=1", "attachment"):
+                    reply = self.server.get(link.path[:-3] + form + query)
+                    self.assertRegex(reply.headers["Content-Disposition"], f'^{how}; filename="zimage-{image}.(jpg|jpeg|webp)"$')
             # No other way to the image, nor another method, is open by that.
             for url in f"/api/images/{image}", f"/api/images/{image}/file", f"/api/images/{image}/thumbnail", "/api/images":
                 self.assertEqual(self.server.get(url).status, 401)
@@ -76,6 +81,17 @@ class Links(Case):
         self.assertNotIn(token[:8], self.server.log())
         self.assertNotIn(token[:8], self.key("/api/log").body.decode())
 
+    def test_hosts_that_are_none(self):
+        """Who has the key may send any Host; links have the server's own then."""
+        job = self.server.request("POST", "/api/jobs", {"kind": "generate", "params": {
+            "model": "demo", "prompt": "a", "steps": 1, "width": 16, "height": 16}}, headers={"X-API-Key": KEY}).json["id"]
+        while not self.key(f"/api/jobs/{job}").json["images"]:
+            time.sleep(0.05)
+        image = self.key(f"/api/jobs/{job}").json["images"][0]
+        for host in "a b", "<script>", 'a"b', "a/b", "a:b", "user@a":
+            link = self.server.get(f"/api/images/{image}", headers={"X-API-Key": KEY, "Host": host}).json["link"]
+            self.assertTrue(link.startswith(self.server.address + "/api/images/"), (host, link))
+
     def test_preflight(self):
         """Browsers ask before a page of another site sends unusual headers."""
         link, asked = f"/api/images/1/link/{'0' * 32}.png", {"Host": "evil.example", "Origin": "https://app.example",
@@ -83,6 +99,7 @@ class Links(Case):
         reply = self.server.request("OPTIONS", link, headers=asked)
         self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"], reply.headers["Access-Control-Allow-Methods"],
                           reply.headers["Access-Control-Allow-Headers"]), (204, "*", "GET, HEAD, OPTIONS", "range"))
+        self.assertEqual(reply.headers["Access-Control-Max-Age"], "600")  # they need not ask each time
         for method, url in ("OPTIONS", "/api/images/1"), ("OPTIONS", link + "/x"), ("DELETE", link), ("POST", link):
             reply = self.server.request(method, url, headers=asked)
             self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (403, None), (method, url))
@@ -126,6 +143,19 @@ class Links(Case):
         self.assertEqual(server.get(urllib.parse.urlsplit(link).path).status, 200)
         self.assertIn("links to images will not work after a restart of the server", server.log())
         self.assertTrue(os.path.isdir(path(folder, "output", ".link-key", "x")))
+        self.assertEqual(server.stop(), 0)
+
+    def test_what_a_killed_server_has_left(self):
+        """Its half-written secret is in nobody's way."""
+        folder = temporary_folder(self)
+        os.mkdir(path(folder, "output"))
+        secret, half = path(folder, "output", ".link-key"), path(folder, "output", ".link-key.part-1-0")
+        with open(half, "wb") as file:
+            file.write(b"half")
+        server = Server(folder)
+        self.assertEqual((os.stat(secret).st_mode & 0o777, os.path.getsize(secret)), (0o600, 32))
+        self.assertFalse(os.path.exists(half))
+        self.assertNotIn(".link-key", server.log())
         self.assertEqual(server.stop(), 0)
 
 
@@ -282,6 +312,8 @@ class Proxies(unittest.TestCase):
             self.assertEqual(self.link(**dict(self.FORWARDED, **{"X-Forwarded-Host": "evil.example, images.example:8443",
                                                                 "X-Forwarded-Proto": "http,https"})), "https://images.example:8443")
             self.assertEqual(self.link(**{"X-Forwarded-Proto": "https"}), self.server.address.replace("http", "https"))
+            for scheme in "http", "https, http", "ftp", "https,":
+                self.assertEqual(self.link(**{"X-Forwarded-Proto": scheme}), self.server.address, scheme)
             self.assertEqual(self.link(), self.server.address)
             own = dict(self.FORWARDED, Origin="https://images.example")
             self.assertEqual(self.server.get("/api/jobs", headers=own).status, 200)
@@ -360,6 +392,8 @@ class Guesses(unittest.TestCase):
         time.sleep(1.1)
         self.assertEqual(self.ask(KEY).status, 429)  # it takes longer each time
         self.assertEqual(self.login(KEY).status, 429)
+        metrics = self.server.get("/api/metrics", headers={"Cookie": cookie}).body
+        self.assertIn(b"\nzimage_requests_refused_total 19\n", metrics)  # logins, too
         for why in "wrong key", "too many wrong keys":
             self.assertIn(f"rejected a login from 127.0.0.1: {why}\n", self.server.log())
         time.sleep(1.1)

@@ -175,6 +175,9 @@ class Operations(Api):
 
     def parts(self, call, image):
         """A download that was interrupted goes on where it stopped."""
+        queries = ("", "?format=jpeg&quality=80", "?format=jpeg&quality=81", "?format=webp&quality=80")
+        etags = {call("GET", "/api/images/{id}/file", 200, id=image, query=query).headers["ETag"] for query in queries}
+        self.assertEqual(len(etags), len(queries), etags)
         for query in "", "?format=jpeg&quality=80":
             whole = call("GET", "/api/images/{id}/file", 200, id=image, query=query)
             size, etag = len(whole.body), whole.headers["ETag"]
@@ -500,8 +503,8 @@ class Requests(Api):
         """What is wrong, with what was sent and what is wanted."""
         for says, kind, params in (
                 ("kind: 'dance' is unknown; it can be generate, convert,", "dance", {}),
-                ("colour: unknown field; the fields are prompt, ", "generate", {"colour": 1}),
-                ("colour: unknown field; there are no fields here", "unload", {"colour": 1}),
+                ("colour: unknown field; remove it, or check its name: the fields are prompt, ", "generate", {"colour": 1}),
+                ("colour: unknown field; remove it", "unload", {"colour": 1}),
                 ("prompt: must be text, not a number", "generate", {"prompt": 7}),
                 ("steps: must be a whole number from 1 to 150, not text", "generate", {"steps": "3"}),
                 ("schedule: '7' is unknown; choose one of auto, mlx, diffusers, karras, exponential, beta", "generate", {"schedule": 7}),

@@ -5,6 +5,7 @@ is refused by name."""
 import base64
 import json
 import struct
+import time
 import urllib.parse
 
 from serving import PROMPT, Case, Stream
@@ -139,6 +140,22 @@ A1111_ROWS = (
      1, (64, 64), {"guidance": 0}, "Heun"),
     ("an old name", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "sampler_name": "Heun Karras"},
      1, (64, 64), {"schedule": "karras"}, "Heun"),
+    ("an old name and a scheduler", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "sampler_name": "Heun Karras",
+                                     "scheduler": "Beta"}, 1, (64, 64), {"schedule": "beta"}, "Heun"),
+    ("text with blanks", {"prompt": PROMPT, "steps": " 2", "width": "\t64", "height": "80 ", "seed": " 8\r\n"}, 1, (64, 80),
+     {"steps": 2, "seed": "8"}, "Euler"),
+    ("words for false and true", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "enable_hr": "no", "tiling": "Off",
+                                  "restore_faces": "f", "circular": "N", "send_images": "ON",
+                                  "override_settings_restore_afterwards": "y", "override_settings": {"tiling": "0"}},
+     1, (64, 64), {"steps": 2}, "Euler"),
+    ("other words for them", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "enable_hr": "FALSE", "send_images": "t",
+                              "override_settings": {"enable_pnginfo": "yes"}}, 1, (64, 64), {"steps": 2}, "Euler"),
+    ("two names of samplers", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "sampler_name": "Heun",
+                               "sampler_index": "LCM"}, 1, (64, 64), {"steps": 2}, "Heun"),
+    ("another sampler of a known name", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "sampler_name": "Heun x"},
+     1, (64, 64), {"schedule": "diffusers"}, "Euler"),
+    ("no model in the settings", {"prompt": PROMPT, "steps": 2, "width": 64, "height": 64, "override_settings": {
+        "sd_model_checkpoint": ""}}, 1, (64, 64), {"steps": 2}, "Euler"),
     ("stable-diffusion.cpp", {"prompt": in_prompt(SDCPP), "width": 512, "height": 512, "steps": 9, "batch_size": 2,
                               "lora": [], "extra_images": [], "hr_steps": 0}, 1, (64, 64),
      {"prompt": PROMPT, "steps": 2, "guidance": 1}, "Euler"),
@@ -172,7 +189,8 @@ IN_A1111 = (("enable_hr", True), ("enable_hr", "true"), ("tiling", 1), ("restore
             ("frames", 9), ("steps", "2.5"), ("width", "wide"), ("batch_size", "0"), ("seed", "1.5"),
             ("sampler", "euler"), ("send_images", "maybe"))
 IN_SETTINGS = (("sd_vae", "other.safetensors"), ("forge_additional_modules", ["ae.safetensors"]),
-               ("randn_source", "NV"), ("sd_hypernetwork", "anime"), ("token_merging_ratio", 0.3),
+               ("randn_source", "NV"), ("forge_try_reproduce", "WebUI 1.5"), ("sd_hypernetwork", "anime"),
+               ("token_merging_ratio", 0.3),
                ("eta_noise_seed_delta", 31337), ("samples_format", "jpg"), ("colour", "red"),
                ("sd_model_checkpoint", 1))
 IN_OPENAI = (("background", "transparent"), ("response_format", "base64"), ("sampler", "euler_a"), ("n", "1"),
@@ -334,6 +352,17 @@ class Clients(Case):
         self.refused(OPENAI, dict(openai, size="64x64", width=128), "width")
         self.assertEqual(self.server.get("/api/images").json["total"], before)
 
+    def test_a_field_twice(self):
+        """Refused, also where both have one value, and in the objects within."""
+        for steps in 2, 3:
+            for text in ('"steps": 2, "steps": %d', '"eta": 2, "eta": %d',
+                         '"sd_cpp_extra_args": {"sample_params": {"sample_steps": 2, "sample_steps": %d}}'):
+                name = text.split('"')[-2]
+                for path in (OPENAI, A1111) if name != "eta" else (A1111,):
+                    with self.subTest(path=path, text=text):
+                        self.refused(path, '{"prompt": "a", %s}' % (text % steps), name)
+        self.refused(A1111, '{"prompt": "a", "override_settings": {"sd_vae": "None", "sd_vae": "None"}}', "sd_vae")
+
     def test_tags(self):
         tag = in_prompt({"steps": 2})
         for path in OPENAI, A1111:
@@ -375,6 +404,26 @@ class Clients(Case):
             message = error["error"]["message"] if path == OPENAI else error["detail"][0]["msg"]
             self.assertTrue(message.startswith(says), message)
 
+    def test_many_members(self):
+        """A request with tens of thousands of members, which rows for many names have, takes no longer than others."""
+        for pattern, value in ("hr_%d", "0"), ("override_settings.eta_%d", "0"), ("sd_cpp_extra_args.hires.%d", "0"), (
+                "override_settings.token_merging_ratio%d", "0"):
+            *outer, name = pattern.split(".")
+            count = 1000000 // (len(name) + 8)
+            body = ",".join(f'"{name % i}":{value}' for i in range(count))
+            for one in reversed(outer):
+                body = f'"{one}":{{{body}}}'
+            with self.subTest(pattern=pattern):
+                begin = time.monotonic()
+                self.refused(A1111, f'{{"prompt":"a",{body},"negative_prompt":"<lora:a:1>"}}', "negative_prompt")
+                self.assertLess(time.monotonic() - begin, 2)
+        self.a1111('{"prompt":"a","steps":1,"width":16,"height":16,"hr_scale":1,"hr_scale":2}')
+        for name, values in ("steps", "1,1"), ("seed", "-1,5"), ("tiling", "false,false"), ("eta", "1,1"), (
+                "sampler_name", '"",""'), ("override_settings", "{},{}"):
+            first, second = values.split(",")
+            message = self.refused(A1111, f'{{"prompt":"a","{name}":{first},"{name}":{second}}}', name)
+            self.assertIn("appears twice", message)
+
     # ---- what has no effect ----
 
     def test_without_effect(self):
@@ -388,6 +437,7 @@ class Clients(Case):
                "enable_hr": 0,
                "override_settings": {"CLIP_stop_at_last_layers": 12, "eta_ddim": 1, "sd_vae_checkpoint_cache": 9,
                                      "save_images_add_number": False, "forge_inference_memory": 1, "emphasis": "None",
+                                     "forge_try_reproduce": "None",
                                      "sd_vae": "none", "samples_format": "PNG"}}
         plain = self.a1111(base)[1]
         self.assertEqual(self.a1111(dict(base, **odd))[1], plain)
@@ -424,6 +474,8 @@ class Clients(Case):
             for path in OPENAI, A1111:
                 self.post(path, inside % seed)
                 self.check_history({"seed": seed})
+        for value in "00000000000000000007", "7.", "0000000000000000007.":  # no numbers in JSON, but in its parser
+            self.assertEqual(self.post(A1111, a1111 % value)["parameters"]["seed"], 7)
         for value in "18446744073709551616", "-1234567890123456789", "1.00000000000000000001", "1e300", "1e18":
             self.post(A1111, a1111 % value, 422)
             self.post(OPENAI, openai % value, 400)

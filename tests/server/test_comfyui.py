@@ -7,7 +7,7 @@ import shutil
 import time
 import unittest
 
-from serving import MODEL, SCHEMAS, Case, Server, path
+from serving import LIMIT, MODEL, SCHEMAS, Case, Server, path, temporary_folder
 from comfyui import DIFFUSION, make_tree, write_vae
 from hub import Hub
 from support import read_safetensors, read_safetensors_bytes, safetensors_bytes, write_safetensors
@@ -88,6 +88,34 @@ class Tree(Case):
         self.addCleanup(os.remove, path(self.dir, "comfy", "vae", "aaa.safetensors"))
         models, _ = self.listed()
         self.assertEqual(models[NAME]["parts"]["vae"], "vae/ae.safetensors")
+
+
+class EnhanceProblem(unittest.TestCase):
+    """Whether prompts can be expanded, by the list of models."""
+
+    def problem(self, folder, *args):
+        server = Server(folder, "--models", "comfy", *args)
+        try:
+            end = time.monotonic() + LIMIT
+            while True:  # what was inspected in the background counts
+                reply = server.get("/api/models").json
+                if all(model["health"] for model in reply["models"]) or time.monotonic() > end:
+                    return reply["enhance_problem"]
+                time.sleep(0.05)
+        finally:
+            self.assertEqual(server.stop(), 0)
+
+    def test_text_encoders(self):
+        folder = temporary_folder(self)
+        self.assertIn("there is no language model, and the demo model cannot write prompts", self.problem(folder))
+        make_tree(path(folder, "comfy"))
+        self.assertIsNone(self.problem(folder))
+        encoder = path(folder, "encoder.safetensors")
+        os.rename(path(folder, "comfy", "text_encoders", "qwen_3_4b.safetensors"), encoder)
+        given = "--model", NAME
+        self.assertIn("the default model has no text encoder and cannot write prompts", self.problem(folder, *given))
+        for option, value in ("--text-encoder", encoder), ("--reference", MODEL):
+            self.assertIsNone(self.problem(folder, *given, option, value), option)
 
 
 class WithHub(Case):

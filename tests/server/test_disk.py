@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import unittest
+import urllib.parse
 
 from serving import LIMIT, PROMPT, SCHEMAS, ZIMAGE, Server, Stream, errors_of, path, run, temporary_folder
 
@@ -256,6 +257,20 @@ class Full(Disk):
         self.assertIn("output/.link-key: had 5 bytes instead of 32, and was replaced", self.server.log())
         self.assertEqual((os.stat(secret).st_mode & 0o777, os.path.getsize(secret)), (0o600, 32))
 
+    def test_links_on_a_full_disk(self):
+        """There is no room for the secret that links outlive the server by: they work until it ends."""
+        self.start()
+        image = self.generate()[0]
+        self.stop()
+        os.remove(path(self.output, ".link-key"))
+        self.fill()
+        self.start()
+        link = urllib.parse.urlsplit(self.image(image["id"])["link"]).path
+        self.assertTrue(self.server.get(link).body.startswith(PNG))
+        self.assertIn(".link-key: cannot write: No space left on device; free space, or write to another disk; links to images "
+                      "will not work after a restart of the server", self.server.log())
+        self.assertEqual([name for name in os.listdir(self.output) if name.startswith(".link-key")], [])
+
     def test_read_only_disk(self):
         self.start()
         saved = self.generate()[0]
@@ -329,6 +344,8 @@ class Folder(Disk):
         self.health_becomes(["output_missing"], 0)
         new = self.generate(count=2)
         self.assertEqual(self.health(), (["output_missing"], 2))
+        self.assertIn(b"\nzimage_unsaved_images 2\n", self.server.get("/api/metrics").body)
+        self.assertIn(b"\nzimage_storage_problems 1\n", self.server.get("/api/metrics").body)
         self.assertFalse(os.path.exists(self.output))  # it may be the place of a disk that is not mounted
         for image in new:
             self.assertIn("is missing; create it again", image["unsaved"])

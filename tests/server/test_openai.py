@@ -72,6 +72,13 @@ class OpenAI(Case):
         sizes = [len(self.generate(output_format="jpeg", output_compression=quality, seed=1)
                      ["data"][0]["b64_json"]) for quality in (0, 50, 100)]
         self.assertEqual(sizes, sorted(set(sizes)))
+        # Links lead to the same files.
+        for form in "jpeg", "webp":
+            for quality in 1, 50, 100:
+                fields = {"output_format": form, "output_compression": quality, "seed": 1}
+                data = self.generate(**fields)["data"][0]["b64_json"]
+                url = urllib.parse.urlsplit(self.generate(response_format="url", **fields)["data"][0]["url"])
+                self.assertEqual(self.server.get(f"{url.path}?{url.query}").body, base64.b64decode(data), (form, quality))
 
     def test_url(self):
         for form, signature in SIGNATURES.items():

@@ -25,6 +25,7 @@ class Paths(Case):
                            ("/txt2img", "/sdapi/v1/txt2img"), ("/sdapi/txt2img", "/sdapi/v1/txt2img"), ("/sdapi/v2/progress", "/sdapi/v1/progress"),
                            ("/jobs", "/api/jobs"), ("/health", "/api/health"), ("/v1/images/generation", "/v1/images/generations"),
                            ("/v1/image/generations", "/v1/images/generations"), ("/generations", None), ("/v1/images/edits", None),
+                           ("/v1/moxyls", "/v1/models"), ("/v1/moxyzs", None),
                            ("/favicon.ico", None), ("/" + "a" * 5000, None), ("/jobs/ab12", None)):
             reply = self.server.get(url)
             self.assertEqual(reply.status, 404)

@@ -3,7 +3,8 @@
 import { send } from './api.js';
 import { createHub } from './stream.js';
 
-const WORKER_VERSION = 2; // of what tabs and worker send each other: other versions get other workers
+// The version of the messages between tabs and worker. Pages with another one get a worker of their own.
+const WORKER_VERSION = 2;
 const MAX_RETRY_DELAY = 10000; // milliseconds
 
 const bus = new EventTarget();

@@ -1,4 +1,4 @@
-// What keeps the server from saving images, such as a full disk, in a notice above all views.
+// A notice above all views says what keeps the server from saving images, such as a full disk.
 import { $, announce, el, plural } from './dom.js';
 import { getJson } from './api.js';
 import { on } from './events.js';
