@@ -47,6 +47,8 @@ static const struct {
     {ZI_ERROR_EXISTS, "port", {"port"}, NULL},
     {ZI_ERROR_EXISTS, "prompt_enhancer", {NULL}, "`zimage models remove prompt_enhancer`"},
     {ZI_ERROR_INVALID_ARGUMENT, "host", {"api-key", "insecure"}, NULL},
+    {ZI_ERROR_INVALID_ARGUMENT, "all_hosts", {"api-key", "insecure"}, NULL},
+    {ZI_ERROR_INVALID_ARGUMENT, "all_origins", {"api-key", "insecure"}, NULL},
     {ZI_ERROR_IO, "host", {"host"}, NULL},
     {ZI_ERROR_IO, "threads", {"threads"}, NULL},
     {ZI_ERROR_IO, "seed", {"seed"}, NULL},
@@ -57,7 +59,8 @@ static const struct {
 static const struct {
     const char *field, *option;
 } renamed_fields[] = {
-    {"layout", "to"}, {"shard_bytes", "shard-size"}, {"weights", "precision"}, {"key", "api-key"}};
+    {"layout", "to"},   {"shard_bytes", "shard-size"}, {"weights", "precision"},
+    {"key", "api-key"}, {"all_hosts", "allow-host"},   {"all_origins", "allow-origin"}};
 
 /* Writes to out, cut to size bytes, the name, without dashes, of the option that sets a field of
  * the library: the one in renamed_fields, else the field with hyphens for underscores. False: the

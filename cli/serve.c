@@ -67,7 +67,7 @@ static bool read_key_file(const char *path, const char **key, char **text, zi_er
     *text = NULL;
     if (!path) return true;
     if (!zi_file_read(path, MAX_FILE, text, &size, error)) return false;
-    while (size && strchr("\r\n", (*text)[size - 1])) size--;
+    while (size && ((*text)[size - 1] == '\r' || (*text)[size - 1] == '\n')) size--;
     (*text)[size] = 0;
     if (!size)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
@@ -120,14 +120,17 @@ int cmd_serve(int argc, char **argv)
         {"api-key-file", 0, ZI_OPTION_TEXT, &key_file, 0, 0, "FILE", "read the API key from a file",
          NULL},
         {"insecure", 0, ZI_OPTION_FLAG, &o.insecure, 0, 0, NULL,
-         "allow access from other machines without a key", NULL},
+         "allow access without a key from other machines, and for the value * of --allow-origin "
+         "and "
+         "--allow-host",
+         NULL},
         {"allow-origin", 0, ZI_OPTION_LIST, &origins, 0, 0, "ORIGIN",
          "let web pages of this origin, such as https://app.example, use the API (CORS); may be "
-         "given several times; *: all pages",
+         "given several times; *: all pages (needs an API key, or --insecure)",
          NULL},
         {"allow-host", 0, ZI_OPTION_LIST, &hosts, 0, 0, "NAME",
          "also accept this name of the server in the Host header; may be given several times; *: "
-         "all names",
+         "all names (needs an API key, or --insecure)",
          NULL},
         {"public-url", 0, ZI_OPTION_TEXT, &o.public_url, 0, 0, "URL",
          "URL by which clients reach the server, for the links to images", NULL},

@@ -94,18 +94,16 @@ bool zi_host_valid(const char *text)
     bool brackets = *text == '[';
     if (strlen(text) >= MAX_HOST_NAME || !parse_host_name(text, name)) return false;
     const char *port = text + strlen(name) + (brackets ? 2 : 0);
-    return !name[strspn(name, host_characters)] && (brackets || !strchr(name, ':')) &&
+    return !name[strspn(name, host_characters)] &&
            (!*port || (port[1] && !port[1 + strspn(port + 1, "0123456789")]));
 }
 
 /* ---- lists ---- */
 
-/* Whether text is SCHEME://HOST[:PORT], with one slash more allowed at its end, or "*". */
-static bool is_origin(const char *text)
+bool zi_origin_valid(const char *text)
 {
     char host[MAX_HOST_NAME];
     const char *separator = strstr(text, "://");
-    if (!strcmp(text, "*")) return true;
     if (!separator || separator == text) return false;
     size_t scheme = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
     if (text + scheme != separator || strlen(separator + 3) >= sizeof host) return false;
@@ -140,7 +138,7 @@ static bool set_lists(zi_access *access, const zi_server_options *options, zi_er
     access->origins = options->allow_origins ? options->allow_origins : none;
     access->hosts = options->allow_hosts ? options->allow_hosts : none;
     for (const char *const *origin = access->origins; *origin; origin++)
-        if (!is_origin(*origin))
+        if (strcmp(*origin, "*") != 0 && !zi_origin_valid(*origin))
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "allow_origin",
                                 "'%s' is not the origin of a web page; write its scheme and host "
                                 "without a path, such as https://app.example, or * for all pages",
@@ -194,6 +192,19 @@ static bool set_public_url(zi_access *access, const char *url, zi_error *error)
 
 /* ---- start and end ---- */
 
+/* Checks that "*" is not in a list, which may be NULL: a page of any site could use a server
+ * without a key. False: it is, and *error is set for the field. */
+static bool check_no_wildcard(const char *const *list, const char *field, zi_error *error)
+{
+    for (; list && *list; list++)
+        if (!strcmp(*list, "*"))
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field,
+                                "with *, web pages of any site could use the server through a "
+                                "visitor's browser, since no API key is set; set one, or allow "
+                                "access without a key");
+    return true;
+}
+
 /* Checks the API key and whether one is needed. False: *error is set. */
 static bool check_key_option(const zi_server_options *options, zi_error *error)
 {
@@ -214,7 +225,9 @@ static bool check_key_option(const zi_server_options *options, zi_error *error)
             "%s can be reached from other machines, but no API key is set; set one, or "
             "allow access without a key",
             options->host);
-    return true;
+    if (options->key || options->insecure) return true;
+    return check_no_wildcard(options->allow_origins, "all_origins", error) &&
+           check_no_wildcard(options->allow_hosts, "all_hosts", error);
 }
 
 /* Sets the names of this server that Host may have. */
@@ -303,20 +316,18 @@ static bool key_matches(const zi_access *access, const char *key, const zi_ip *f
     return right;
 }
 
-zi_key_state zi_access_check_key(const zi_access *access, const zi_access_headers *headers,
-                                 const zi_ip *from, unsigned *wait)
+bool zi_access_check_key(const zi_access *access, const zi_access_headers *headers,
+                         const zi_ip *from, unsigned *wait)
 {
     char *given[2];
     int count = access->key ? given_keys(headers, given) : 0;
-    if (!count) return ZI_KEY_NONE;
-    unsigned seconds = zi_guesses_wait(access->guesses, from);
     bool right = false;
+    *wait = count ? zi_guesses_wait(access->guesses, from) : 0;
     for (int i = 0; i < count; i++) {
-        right = right || (!seconds && key_matches(access, given[i], from));
+        right = right || (!*wait && key_matches(access, given[i], from));
         free(given[i]);
     }
-    if (seconds) *wait = seconds;
-    return seconds ? ZI_KEY_NOT_CHECKED : right ? ZI_KEY_RIGHT : ZI_KEY_WRONG;
+    return right;
 }
 
 /* Whether name, without brackets and port, is in the list of allowed hosts. */
@@ -331,11 +342,9 @@ static bool is_listed_host(const zi_access *access, const char *name)
     return access->public_host[0] && !strcasecmp(access->public_host, name);
 }
 
-bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *headers,
-                            zi_key_state key)
+bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *headers)
 {
     char name[MAX_HOST_NAME];
-    if (key == ZI_KEY_RIGHT) return true;
     if (!headers->host || !parse_host_name(headers->host, name)) return false;
     /* A literal IP address cannot be rebound; a name can, unless it is this machine's. */
     if (!strcasecmp(name, "localhost") || is_listed_host(access, name)) return true;
@@ -387,11 +396,9 @@ bool zi_access_has_origins(const zi_access *access)
     return access->origins[0] != NULL;
 }
 
-bool zi_access_authenticated(const zi_access *access, const zi_access_headers *headers,
-                             zi_key_state key)
+bool zi_access_logged_in(const zi_access *access, const zi_access_headers *headers)
 {
-    return !access->key || key == ZI_KEY_RIGHT ||
-           (headers->cookie && equal_constant_time(headers->cookie, access->token));
+    return !access->key || (headers->cookie && equal_constant_time(headers->cookie, access->token));
 }
 
 bool zi_access_needs_key(const zi_access *access)

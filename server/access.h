@@ -5,14 +5,14 @@
 #include "server/proxy.h"
 #include "server/server.h"
 
-enum { ZI_ACCESS_KEY_MAX = 500 }; /* bytes of the longest API key */
+enum { ZI_ACCESS_KEY_MAX = 500 }; /* bytes of the longest API key, which is UTF-8 and not "" */
 
 typedef struct zi_access zi_access;
 
 /* Creates *out, with a random login cookie; free it with zi_access_free. Keeps the strings of
  * *options without copying them. False: *error is set, *out unchanged. ZI_ERROR_INVALID_ARGUMENT:
- * the key is "", longer than ZI_ACCESS_KEY_MAX or not UTF-8, or there is none, not `insecure`, and
- * other machines can reach options->host; or an item of a list or public_url is malformed. */
+ * the key is bad, or there is none, not `insecure`, and other machines can reach options->host or
+ * all origins or hosts are allowed; or an item of a list or public_url is malformed. */
 bool zi_access_create(const zi_server_options *options, zi_access **out,
                       zi_error *error) ZI_CHECKED;
 
@@ -26,30 +26,25 @@ typedef struct {
     const char *cookie;               /* the cookie named "zimage" */
 } zi_access_headers;
 
-typedef enum {
-    ZI_KEY_NONE,  /* no header has one, or the server has none */
-    ZI_KEY_WRONG, /* one has a wrong one */
-    ZI_KEY_RIGHT,
-    ZI_KEY_NOT_CHECKED /* too many wrong ones came from this address */
-} zi_key_state;
-
 /* Whether a header (X-API-Key; Authorization with Bearer or Basic, where the password is the key)
- * carries the API key; a wrong one is recorded, and slows the address down. Do not call it for
- * requests that are answered without a key. The cookie does not count. *wait, with
- * ZI_KEY_NOT_CHECKED: seconds until a key is checked again, else unchanged. */
-zi_key_state zi_access_check_key(const zi_access *access, const zi_access_headers *headers,
-                                 const zi_ip *from, unsigned *wait);
+ * has the API key; a wrong one is recorded. Do not call it for requests that need no key. *wait: 0,
+ * or the seconds until a key from this address is checked again: too many were wrong, so that
+ * those of this request were not checked. */
+bool zi_access_check_key(const zi_access *access, const zi_access_headers *headers,
+                         const zi_ip *from, unsigned *wait);
 
 /* Whether Host names this server (another name may be DNS rebinding): "localhost" or a literal IP
  * address; if it listens on loopback alone, only a loopback one, else also options.host or the
  * machine's name; one of options.allow_hosts, or that of public_url. Ignores the port, letter case
- * and a final ".local". False without Host; with ZI_KEY_RIGHT any Host or none passes. */
-bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *headers,
-                            zi_key_state key);
+ * and a final ".local". False without Host. */
+bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *headers);
 
 /* Whether text is a Host header that has the form of one, "name", "name:port" or "[address]:port",
  * of at most 255 characters. */
 bool zi_host_valid(const char *text);
+
+/* Whether text is SCHEME://HOST[:PORT], HOST[:PORT] as in zi_host_valid; one slash may follow. */
+bool zi_origin_valid(const char *text);
 
 typedef enum {
     ZI_ORIGIN_OTHER,  /* a page of another site, which may not use the API */
@@ -69,10 +64,8 @@ const char *zi_access_cors_origin(const zi_access *access, const char *origin);
 /* Whether options.allow_origins has any, so that replies depend on the origin. */
 bool zi_access_has_origins(const zi_access *access);
 
-/* Whether the request has the right API key or the login cookie; true when the server has no
- * key. */
-bool zi_access_authenticated(const zi_access *access, const zi_access_headers *headers,
-                             zi_key_state key);
+/* Whether the request has the login cookie, or the server has no API key. */
+bool zi_access_logged_in(const zi_access *access, const zi_access_headers *headers);
 
 /* Whether the server has an API key. */
 bool zi_access_needs_key(const zi_access *access);

@@ -112,8 +112,8 @@ enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* Replies with the image in the path converted to formats[format], with its infotext; 404 if its
  * file is missing, 500 if it cannot be decoded; 304, without converting it, to a client that has
- * it. quality: 1 to 100, for JPEG and WebP; PNG ignores
- * it. etag and headers as for zi_reply_bytes_range. */
+ * it. quality: 1 to 100, for JPEG and WebP; PNG ignores it. etag and headers as for
+ * zi_reply_bytes_range. */
 static zi_handler_result send_converted(zi_server_request *req, int format, int quality,
                                         const char *etag, const char *const *headers)
 {
@@ -264,9 +264,9 @@ static bool make_thumbnail(zi_history *history, const char *id, uint8_t **data, 
     return ok;
 }
 
-/* GET /api/images/{id}/thumbnail: a WebP file, longer side at most 256 pixels, which is made and,
- * if possible, stored if it does not exist yet. 404: no such image, or no thumbnail yet and the
- * image's file is missing. */
+/* GET /api/images/{id}/thumbnail: a WebP file, longer side at most 256 pixels, or the part of it
+ * that the request wants; it is made and, if possible, stored if it does not exist yet. 404: no
+ * such image, or no thumbnail yet and the image's file is missing. */
 static zi_handler_result get_thumbnail(zi_server_request *req)
 {
     zi_handler_result result;
@@ -276,19 +276,20 @@ static zi_handler_result get_thumbnail(zi_server_request *req)
     cJSON_Delete(image);
     zi_history *history = req->server->history;
     char *path = zi_history_thumbnail_path(history, req->parameters[0]);
-    const char *headers[] = {"Cache-Control", immutable, NULL};
+    const char *headers[] = {"Cache-Control", immutable, NULL}, *id = req->parameters[0];
+    char etag[80];
     int fd = -1;
-    const char *id = req->parameters[0];
+    snprintf(etag, sizeof etag, "\"%s-thumbnail\"", id);
     /* A thumbnail that cannot be opened is made again. */
     bool ok = path && zi_history_open_path(path, id, &fd, NULL);
     free(path);
-    if (ok && fd >= 0) return zi_reply_file(req, "image/webp", fd, headers);
+    if (ok && fd >= 0) return zi_reply_file_range(req, "image/webp", fd, etag, headers);
     uint8_t *data;
     size_t size = 0;
     if (!make_thumbnail(history, id, &data, &size, &error)) return reply_library_error(req, &error);
     if (!data) return reply_no_image(req);
     zi_history_store_thumbnail(history, id, data, size);
-    return zi_reply_bytes(req, 200, "image/webp", data, size, headers);
+    return zi_reply_bytes_range(req, "image/webp", data, size, etag, headers);
 }
 
 /* ---- infotexts ---- */

@@ -42,26 +42,12 @@ static void describe_host(const char *host, char *why, size_t size)
  * origin: NULL if the browser did not say which. */
 static void describe_origin(const char *origin, char *why, size_t size)
 {
-    const char *separator = origin ? strstr(origin, "://") : NULL;
-    bool valid = separator && zi_host_valid(separator + 3);
+    bool valid = origin && zi_origin_valid(origin);
     snprintf(why, size,
              "the request comes from a web page of another site%s%s, which may not use this "
              "server; use the server's own page or a program outside of the browser, or start the "
              "server with `zimage serve --allow-origin %s`",
              valid ? ", " : "", valid ? origin : "", valid ? origin : "ORIGIN");
-}
-
-/* Looks at the key of a request whose answer depends on it, and at no other: where the Host is not
- * allowed otherwise, or where a key is needed and the login cookie is not there. A page of another
- * site is refused with any key. req->retry_after is set as zi_access_check_key does. */
-static zi_key_state check_key_if_needed(zi_server_request *req, const zi_access_headers *headers,
-                                        bool foreign, bool keyless)
-{
-    const zi_access *access = req->server->access;
-    bool enough = zi_access_host_allowed(access, headers, ZI_KEY_NONE) &&
-                  (keyless || zi_access_authenticated(access, headers, ZI_KEY_NONE));
-    if (foreign || enough) return ZI_KEY_NONE;
-    return zi_access_check_key(access, headers, &req->address, &req->retry_after);
 }
 
 bool zi_server_request_deny(zi_server_request *req, bool asset, bool keyless,
@@ -73,16 +59,22 @@ bool zi_server_request_deny(zi_server_request *req, bool asset, bool keyless,
     unsigned status = 403;
     zi_origin_state origin = zi_access_origin(access, &headers);
     bool foreign = !asset && origin == ZI_ORIGIN_OTHER;
-    zi_key_state key = check_key_if_needed(req, &headers, foreign, keyless);
+    /* Browsers send no key with it; the request that comes after it has one. */
+    bool preflight = origin == ZI_ORIGIN_ALLOWED && !strcmp(req->method, "OPTIONS");
+    bool host = preflight || zi_access_host_allowed(access, &headers);
+    bool in = keyless || zi_access_logged_in(access, &headers), right = false;
+    /* A key that the answer does not depend on is not looked at, and so no guess. */
+    if (!foreign && !(host && in))
+        right = zi_access_check_key(access, &headers, &req->address, &req->retry_after);
     if (origin == ZI_ORIGIN_ALLOWED)
         req->cors_origin = zi_access_cors_origin(access, headers.origin);
     if (foreign)
         describe_origin(headers.origin, why, sizeof why);
-    else if (key == ZI_KEY_NOT_CHECKED)
+    else if (req->retry_after)
         status = 429, snprintf(why, sizeof why, ZI_TOO_MANY_KEYS, req->retry_after);
-    else if (!zi_access_host_allowed(access, &headers, key))
+    else if (!host && !right)
         describe_host(headers.host, why, sizeof why);
-    else if (!keyless && !zi_access_authenticated(access, &headers, key))
+    else if (!in && !right)
         status = 401, snprintf(why, sizeof why,
                                "the API key is missing or wrong; send it in the header X-API-Key, "
                                "or as a bearer token");

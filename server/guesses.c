@@ -3,33 +3,29 @@
 #include "base/machine.h"
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 enum {
-    ADDRESSES = 1024, /* that are remembered; the one that was wrong longest ago makes room */
+    ADDRESSES = 1024, /* so many have a record; the one that was wrong longest ago makes room */
     FREE_GUESSES = 10,
-    REMEMBERED = 16, /* wrong keys of an address that do not count again */
+    REMEMBERED = 16, /* so many wrong keys of an address do not count again */
     MAX_WAIT = 60,
     FORGET_SECONDS = 600,
-    DIGEST = 32,
-    MAC_KEY = 16
+    DIGEST = 32 /* bytes of SHA-256 */
 };
 
 typedef struct {
     zi_ip from;
-    unsigned char keys[REMEMBERED][DIGEST]; /* of the latest wrong keys that counted: the one that
-                                               counted as number n is keys[(n - 1) % REMEMBERED] */
-    int wrong;                              /* keys that counted; 0: the place is free */
-    double when, until; /* of the latest wrong key; when the next may be looked at (monotonic) */
+    unsigned char keys[REMEMBERED][DIGEST]; /* digests of the latest wrong keys that counted; that
+                                               of number n is keys[(n - 1) % REMEMBERED] */
+    int wrong;                              /* number of keys that counted; 0: the place is free */
+    double when, until; /* monotonic times: the latest wrong key came; the next may be looked at */
 } record;
 
 struct zi_guesses {
     pthread_mutex_t mutex;
-    unsigned char mac_key[MAC_KEY];
     record records[ADDRESSES];
 };
 
@@ -38,11 +34,6 @@ zi_guesses *zi_guesses_create(zi_error *error)
     zi_guesses *guesses = calloc(1, sizeof *guesses);
     if (!guesses) {
         zi_error_no_memory(error, sizeof *guesses);
-        return NULL;
-    }
-    if (getentropy(guesses->mac_key, MAC_KEY) != 0) {
-        zi_error_set(error, ZI_ERROR_IO, NULL, "cannot get random numbers from the system");
-        free(guesses);
         return NULL;
     }
     pthread_mutex_init(&guesses->mutex, NULL);
@@ -114,8 +105,7 @@ void zi_guesses_add_wrong(zi_guesses *guesses, const zi_ip *from, const char *ke
 {
     unsigned char digest[DIGEST] = {0};
     zi_ip group = group_of(from);
-    bool known = HMAC(EVP_sha256(), guesses->mac_key, MAC_KEY, (const unsigned char *)key,
-                      strlen(key), digest, NULL) != NULL;
+    bool known = EVP_Digest(key, strlen(key), digest, NULL, EVP_sha256(), NULL) == 1;
     pthread_mutex_lock(&guesses->mutex);
     record *r = find_record(guesses, &group);
     if (!r) {
@@ -128,8 +118,7 @@ void zi_guesses_add_wrong(zi_guesses *guesses, const zi_ip *from, const char *ke
         memcpy(r->keys[r->wrong % REMEMBERED], digest, DIGEST);
         r->wrong++;
         int over = r->wrong - FREE_GUESSES;
-        int wait = over > 6 ? MAX_WAIT : over > 0 ? 1 << (over - 1) : 0;
-        r->until = now + (wait < MAX_WAIT ? wait : MAX_WAIT);
+        r->until = now + (over > 6 ? MAX_WAIT : over > 0 ? 1 << (over - 1) : 0);
     }
     pthread_mutex_unlock(&guesses->mutex);
 }

@@ -7,8 +7,7 @@
 
 typedef struct zi_guesses zi_guesses;
 
-/* Creates an empty record of wrong keys. NULL: out of memory, or the system gives no random
- * numbers; *error is set. */
+/* Creates an empty record of wrong keys. NULL: out of memory; *error is set. */
 zi_guesses *zi_guesses_create(zi_error *error);
 
 /* Frees it. NULL is allowed. */

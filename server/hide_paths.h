@@ -8,8 +8,9 @@
 #include <stddef.h>
 
 /* Tells zi_hide_paths folders and files of this process, in place of those before: it finds them,
- * and where their symbolic links lead, whatever characters their names have. Copies them; ignores
- * NULL and "/". Not while other threads hide paths. False: out of memory; only some are known. */
+ * and, of those that exist now, where their symbolic links lead, whatever characters their names
+ * have. Copies them; ignores NULL, "/" and relative ones, but not where these lead. Not while other
+ * threads hide paths. False: out of memory; only some are known. */
 bool zi_hide_folders(const char *const *folders, size_t count) ZI_CHECKED;
 
 /* Copies text to out, cut to size - 1 bytes, with each absolute path cut to its last component. A

@@ -99,6 +99,29 @@ static zi_handler_result reply_no_path(zi_server_request *req)
         req, 404, NULL, "%.300s: no such path; GET /api/openapi.json describes the API", req->url);
 }
 
+/* Whether text is a list of header names. */
+static bool is_header_list(const char *text)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_, ";
+    return *text && strlen(text) < 1000 && !text[strspn(text, allowed)];
+}
+
+/* Adds what browsers ask for before they send a request of another site's page: that this page may
+ * use the methods, and the headers that it asked for. Nothing if the page may not. */
+static void add_preflight_headers(zi_server_request *req, struct MHD_Response *response,
+                                  const char *methods)
+{
+    const char *asked = zi_server_request_header(req, "Access-Control-Request-Headers");
+    if (!req->cors_origin) return;
+    MHD_add_response_header(response, "Access-Control-Allow-Methods", methods);
+    if (asked && is_header_list(asked))
+        MHD_add_response_header(response, "Access-Control-Allow-Headers", asked);
+    if (zi_server_request_header(req, "Access-Control-Request-Private-Network"))
+        MHD_add_response_header(response, "Access-Control-Allow-Private-Network", "true");
+    MHD_add_response_header(response, "Access-Control-Max-Age", "600");
+}
+
 /* Replies 204 to OPTIONS, with the methods in `allowed` and those that come with them. */
 static zi_handler_result reply_options(zi_server_request *req, const char *allowed)
 {
@@ -109,7 +132,7 @@ static zi_handler_result reply_options(zi_server_request *req, const char *allow
     if (!response) return MHD_NO;
     snprintf(methods, sizeof methods, "%s%s, OPTIONS", allowed, get ? ", HEAD" : "");
     MHD_add_response_header(response, "Allow", methods);
-    zi_add_preflight_headers(req, response, methods);
+    add_preflight_headers(req, response, methods);
     return zi_reply(req, MHD_HTTP_NO_CONTENT, response);
 }
 

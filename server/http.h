@@ -57,7 +57,8 @@ struct zi_server_request {
     const char *cors_origin;  /* a page of this origin ("*": any) may read the reply; NULL: none */
     unsigned retry_after;     /* seconds, of a reply with status 429; 0: the usual ones */
     const zi_api_group *api;
-    bool link; /* of a link that needs no key: the path, and the method, which may be OPTIONS */
+    bool link; /* the path is that of a link, and the method one that needs no key there (OPTIONS
+                  is one, too) */
     const zi_route *route;                /* the matched route, or NULL and: */
     const zi_asset *asset;                /* the requested file of the web page */
     char *parameters[ZI_PATH_PARAMETERS]; /* values of the route's {parameters} */
@@ -137,22 +138,15 @@ zi_handler_result zi_reply_nothing(zi_server_request *req);
 zi_handler_result zi_reply_bytes(zi_server_request *req, unsigned status, const char *type,
                                  void *data, size_t size, const char *const *headers);
 
-/* Replies 200 with the file or thumbnail of the image that the path names first, or 500 if it is no
- * regular file or memory is short; fd is closed in any case. type and headers as for
- * zi_reply_bytes. */
-zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd,
-                                const char *const *headers);
+/* Adds Content-Type and the headers {name, value, ..., NULL} to a response; headers may be NULL,
+ * type must not. What fails is left out silently. */
+void zi_add_headers(struct MHD_Response *response, const char *type, const char *const *headers);
 
 /* Queues a response and releases it; NULL closes the connection. Adds the security headers of all
  * replies, those by which a page of an allowed origin may read it, no-store unless it has
  * Cache-Control, Retry-After to 429, WWW-Authenticate to 401; counts 500 and above in
  * server->failures. */
 zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_Response *response);
-
-/* Adds what browsers ask for before they send a request of another site's page: that this page may
- * use the methods, and the headers that it asked for. Nothing if the page may not. */
-void zi_add_preflight_headers(zi_server_request *req, struct MHD_Response *response,
-                              const char *methods);
 
 /* The message of status 429 after too many wrong API keys; takes the seconds to wait, unsigned. */
 #define ZI_TOO_MANY_KEYS                                                                           \
@@ -214,6 +208,8 @@ bool zi_http_start(zi_server *server, zi_error *error) ZI_CHECKED;
  * the server was not started or was stopped before. Event streams and suspended requests must have
  * been resumed (zi_events_close). */
 void zi_http_stop(zi_server *server);
+
+/* ---- JSON of replies and events, routes ---- */
 
 /* Adds "problems", an array of {"kind", "message"}, and "unsaved_images" to json. */
 void zi_storage_add_json(cJSON *json, const zi_storage *storage);

@@ -1,6 +1,7 @@
 #include "server/links.h"
 
 #include "base/file.h"
+#include "base/temporary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,11 @@ struct zi_links {
 };
 
 /* The result of reading the secret. */
-typedef enum { SECRET_READ, SECRET_MISSING, SECRET_WRONG, SECRET_UNREADABLE } read_result;
+typedef enum {
+    SECRET_READ,
+    SECRET_NONE, /* no file, or one of another size, which has none */
+    SECRET_UNREADABLE
+} read_result;
 
 /* Takes the permissions of others from an open secret, and logs that. */
 static void close_to_others(int fd, const char *path, unsigned mode, zi_log *log)
@@ -36,25 +41,22 @@ static void close_to_others(int fd, const char *path, unsigned mode, zi_log *log
                 path, mode);
 }
 
-/* Reads a secret from a file; secret has a meaning only after SECRET_READ. Logs a warning if the
- * file has another size (SECRET_WRONG), or cannot be read or is no ordinary file
- * (SECRET_UNREADABLE). */
-static read_result read_secret(const char *path, unsigned char secret[SECRET], zi_log *log)
+/* Reads a secret from a file; secret has a meaning only after SECRET_READ. *size: of the file, if
+ * it is an ordinary one; unchanged: it is not, or there is none. SECRET_UNREADABLE, of which a
+ * warning is logged: it cannot be read or is no ordinary file. */
+static read_result read_secret(const char *path, unsigned char secret[SECRET], long long *size,
+                               zi_log *log)
 {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); /* a pipe does not block */
-    if (fd < 0 && errno == ENOENT) return SECRET_MISSING;
+    if (fd < 0 && errno == ENOENT) return SECRET_NONE;
     bool known = fd >= 0 && fstat(fd, &st) == 0, ordinary = known ? S_ISREG(st.st_mode) : false;
     const char *why = known ? "it is no ordinary file" : strerror(errno);
     if (fd < 0 && errno == ELOOP) why = "it is no ordinary file, but a symbolic link";
     read_result result = SECRET_UNREADABLE;
-    if (ordinary && st.st_size != SECRET) {
-        result = SECRET_WRONG;
-        zi_log_line(log, ZI_LOG_WARNING,
-                    "%s: had %lld bytes instead of %d, and was replaced: all earlier links to "
-                    "images are invalid; if there is a copy of the file, stop the server and put "
-                    "it back",
-                    path, (long long)st.st_size, SECRET);
+    if (ordinary) *size = st.st_size;
+    if (ordinary && *size != SECRET) {
+        result = SECRET_NONE;
     } else if (ordinary) {
         errno = EIO;
         if (read(fd, secret, SECRET) == SECRET) result = SECRET_READ;
@@ -73,25 +75,6 @@ static read_result read_secret(const char *path, unsigned char secret[SECRET], z
     return result;
 }
 
-/* Writes a secret to a new file at path, which this user alone may read, in place of what is there.
- * False: errno tells why, and nothing is left at `temporary`. */
-static bool write_secret(const char *path, const char *temporary,
-                         const unsigned char secret[SECRET])
-{
-    unlink(temporary); /* of a server that was killed; the folder is locked */
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) return false;
-    errno = EIO;
-    bool ok = write(fd, secret, SECRET) == SECRET && fsync(fd) == 0;
-    int why = errno;
-    close(fd);
-    if (ok && rename(temporary, path) == 0) return true;
-    if (ok) why = errno;
-    unlink(temporary);
-    errno = why;
-    return false;
-}
-
 /* Makes a random secret. False: the system gives no random numbers; *error is set. */
 static bool make_secret(zi_links *links, zi_error *error)
 {
@@ -101,30 +84,39 @@ static bool make_secret(zi_links *links, zi_error *error)
                         "container or sandbox, allow the system call getrandom there");
 }
 
-/* Stores the secret at path; a warning is logged if that fails. False: out of memory; *error is
- * set. */
-static bool store_secret(const zi_links *links, const char *path, zi_log *log, zi_error *error)
+/* Stores the secret at path. old: size of a file of another size there; -1: there was none. Logs a
+ * warning if there was one, and if the secret cannot be stored. */
+static void store_secret(const zi_links *links, const char *path, long long old, zi_log *log)
 {
-    char *temporary = malloc(strlen(path) + 6);
-    if (!temporary) return zi_error_no_memory(error, strlen(path));
-    sprintf(temporary, "%s.part", path);
-    if (!write_secret(path, temporary, links->secret))
+    zi_output output;
+    zi_error why = {0};
+    zi_remove_stale_temporaries(path); /* of a server that was killed meanwhile */
+    bool ok = zi_output_open_private(&output, path, &why) &&
+              zi_output_write(&output, links->secret, SECRET, &why) &&
+              zi_output_commit(&output, &why);
+    zi_output_discard(&output);
+    if (!ok)
         zi_log_line(log, ZI_LOG_WARNING,
-                    "%s: cannot be written: %s; links to images will not work after a restart of "
-                    "the server; make the output folder writable and restart it",
-                    path, strerror(errno));
-    free(temporary);
-    return true;
+                    "%s; links to images will not work after a restart of the server; restart it "
+                    "when it can write this file",
+                    why.text);
+    if (old >= 0)
+        zi_log_line(log, ZI_LOG_WARNING,
+                    "%s: %s %lld bytes instead of %d%s: all earlier links to images are invalid; "
+                    "if there is a copy of the file, stop the server and put it back",
+                    path, ok ? "had" : "has", old, SECRET, ok ? ", and was replaced" : "");
 }
 
 /* Reads the secret of path, or makes one. One that could not be read stays as it is. False: *error
  * is set. */
 static bool read_or_make_secret(zi_links *links, const char *path, zi_log *log, zi_error *error)
 {
-    read_result result = read_secret(path, links->secret, log);
-    return result == SECRET_READ ||
-           (make_secret(links, error) &&
-            (result == SECRET_UNREADABLE || store_secret(links, path, log, error)));
+    long long size = -1;
+    read_result result = read_secret(path, links->secret, &size, log);
+    if (result == SECRET_READ) return true;
+    if (!make_secret(links, error)) return false;
+    if (result == SECRET_NONE) store_secret(links, path, size, log);
+    return true;
 }
 
 bool zi_links_create(const char *folder, zi_log *log, zi_links **out, zi_error *error)

@@ -19,9 +19,9 @@ zi_log *zi_log_create(zi_events *events);
 void zi_log_free(zi_log *log);
 
 /* Writes one line: to standard error, and without the server's folders to the lines in memory and
- * as an event. Control characters
- * and invalid UTF-8 are escaped, so that text from clients is safe; it is cut at about 2000 bytes.
- * Out of memory, or log NULL: it does nothing, silently. Any thread may call it. */
+ * as an event. Control characters and invalid UTF-8 are escaped, so that text from clients is safe;
+ * it is cut at about 2000 bytes. Out of memory, or log NULL: it does nothing, silently. Any thread
+ * may call it. */
 void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...) ZI_PRINTF(3, 4);
 
 /* Writes a warning, at most ten per second in all (others are dropped): for what clients can cause

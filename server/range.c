@@ -7,6 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* The part of a file that a request asks for. */
+typedef struct {
+    unsigned status;      /* 200: all; 206: a part; 304: nothing, the client has it; 416: a part
+                             that it does not have */
+    uint64_t begin, size; /* the part, in bytes */
+} range;
+
 /* Parses digits at *text, which then points behind them. False: there are none, or too many. */
 static bool read_digits(const char **text, uint64_t *out)
 {
@@ -20,7 +27,7 @@ static bool read_digits(const char **text, uint64_t *out)
 /* Parses "bytes=BEGIN-END", "bytes=BEGIN-" or "bytes=-COUNT" of a file of `size` bytes. False: it
  * is none of these. True: *out has the part with status 206, or status 416 if there is no such
  * part. */
-static bool parse_range(const char *text, uint64_t size, zi_range *out)
+static bool parse_range(const char *text, uint64_t size, range *out)
 {
     uint64_t begin = 0, end = size ? size - 1 : 0, count;
     if (strncmp(text, "bytes=", 6) != 0) return false;
@@ -29,13 +36,13 @@ static bool parse_range(const char *text, uint64_t size, zi_range *out)
         text++;
         if (!read_digits(&text, &count) || *text) return false;
         if (count > size) count = size;
-        *out = (zi_range){count ? 206 : 416, size - count, count};
+        *out = (range){count ? 206 : 416, size - count, count};
         return true;
     }
     if (!read_digits(&text, &begin) || *text++ != '-') return false;
     if (*text && (!read_digits(&text, &end) || *text || end < begin)) return false;
     if (size && end > size - 1) end = size - 1;
-    *out = begin < size ? (zi_range){206, begin, end - begin + 1} : (zi_range){416, 0, 0};
+    *out = begin < size ? (range){206, begin, end - begin + 1} : (range){416, 0, 0};
     return true;
 }
 
@@ -45,42 +52,43 @@ bool zi_etag_known(zi_server_request *req, const char *etag)
     return known && (!strcmp(known, "*") || strstr(known, etag));
 }
 
-zi_range zi_range_read(zi_server_request *req, uint64_t size, const char *etag)
+/* Reads what a GET or HEAD request wants of a file of `size` bytes. etag: changes with the file, in
+ * quotes. Several ranges, and malformed ones, mean all. */
+static range read_range(zi_server_request *req, uint64_t size, const char *etag)
 {
-    const char *range = zi_server_request_header(req, "Range");
+    const char *wanted = zi_server_request_header(req, "Range");
     const char *same = zi_server_request_header(req, "If-Range");
-    zi_range part, all = {200, 0, size};
-    if (zi_etag_known(req, etag)) return (zi_range){304, 0, 0};
-    if (!range || (same && strcmp(same, etag) != 0) || !parse_range(range, size, &part)) return all;
+    range part, all = {200, 0, size};
+    if (zi_etag_known(req, etag)) return (range){304, 0, 0};
+    if (!wanted || (same && strcmp(same, etag) != 0) || !parse_range(wanted, size, &part))
+        return all;
     return part;
 }
 
 /* Adds the headers of a file or its part, and queues the response; NULL closes the connection. */
-static zi_handler_result reply_part(zi_server_request *req, const zi_range *part, uint64_t size,
+static zi_handler_result reply_part(zi_server_request *req, const range *part, uint64_t size,
                                     const char *type, const char *etag, const char *const *headers,
                                     struct MHD_Response *response)
 {
-    char range[80];
+    char text[80];
     if (!response) return MHD_NO;
-    MHD_add_response_header(response, "Content-Type", type);
-    for (; headers && headers[0]; headers += 2)
-        MHD_add_response_header(response, headers[0], headers[1]);
+    zi_add_headers(response, type, headers);
     MHD_add_response_header(response, "ETag", etag);
     MHD_add_response_header(response, "Accept-Ranges", "bytes");
     if (part->status == 206)
-        snprintf(range, sizeof range, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part->begin,
+        snprintf(text, sizeof text, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part->begin,
                  part->begin + part->size - 1, size);
     else
-        snprintf(range, sizeof range, "bytes */%" PRIu64, size);
+        snprintf(text, sizeof text, "bytes */%" PRIu64, size);
     if (part->status == 206 || part->status == 416)
-        MHD_add_response_header(response, "Content-Range", range);
+        MHD_add_response_header(response, "Content-Range", text);
     return zi_reply(req, part->status, response);
 }
 
 zi_handler_result zi_reply_known(zi_server_request *req, const char *type, const char *etag,
                                  const char *const *headers)
 {
-    const zi_range none = {304, 0, 0};
+    const range none = {304, 0, 0};
     return reply_part(req, &none, 0, type, etag, headers,
                       MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
 }
@@ -88,10 +96,11 @@ zi_handler_result zi_reply_known(zi_server_request *req, const char *type, const
 zi_handler_result zi_reply_bytes_range(zi_server_request *req, const char *type, void *data,
                                        size_t size, const char *etag, const char *const *headers)
 {
-    zi_range part = zi_range_read(req, size, etag);
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        part.size, (char *)data + part.begin, MHD_RESPMEM_MUST_COPY);
-    free(data);
+    range part = read_range(req, size, etag);
+    memmove(data, (char *)data + part.begin, part.size); /* what is sent begins with it */
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(part.size, data, MHD_RESPMEM_MUST_FREE);
+    if (!response) free(data);
     return reply_part(req, &part, size, type, etag, headers, response);
 }
 
@@ -99,9 +108,14 @@ zi_handler_result zi_reply_file_range(zi_server_request *req, const char *type, 
                                       const char *etag, const char *const *headers)
 {
     struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-        return zi_reply_file(req, type, fd, headers); /* replies with the error */
-    zi_range part = zi_range_read(req, (uint64_t)st.st_size, etag);
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return zi_reply_error(req, 500, NULL,
+                              "the file of image %s in the server's output folder is no ordinary "
+                              "file; remove it",
+                              req->parameters[0]);
+    }
+    range part = read_range(req, (uint64_t)st.st_size, etag);
     struct MHD_Response *response =
         part.size ? MHD_create_response_from_fd_at_offset64(part.size, fd, part.begin)
                   : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);

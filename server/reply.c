@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- reading requests ---- */
 
@@ -89,27 +87,6 @@ static void add_origin_headers(const zi_server_request *req, struct MHD_Response
                             "Accept-Ranges, Content-Disposition, Content-Range, ETag, Retry-After");
 }
 
-/* Whether text is a list of header names. */
-static bool is_header_list(const char *text)
-{
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_, ";
-    return *text && strlen(text) < 1000 && !text[strspn(text, allowed)];
-}
-
-void zi_add_preflight_headers(zi_server_request *req, struct MHD_Response *response,
-                              const char *methods)
-{
-    const char *asked = zi_server_request_header(req, "Access-Control-Request-Headers");
-    if (!req->cors_origin) return;
-    MHD_add_response_header(response, "Access-Control-Allow-Methods", methods);
-    if (asked && is_header_list(asked))
-        MHD_add_response_header(response, "Access-Control-Allow-Headers", asked);
-    if (zi_server_request_header(req, "Access-Control-Request-Private-Network"))
-        MHD_add_response_header(response, "Access-Control-Allow-Private-Network", "true");
-    MHD_add_response_header(response, "Access-Control-Max-Age", "600");
-}
-
 zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_Response *response)
 {
     char seconds[16];
@@ -128,9 +105,7 @@ zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_R
     return result;
 }
 
-/* Adds Content-Type and the headers {name, value, ..., NULL} to a response; headers may be NULL,
- * type must not. What fails is left out silently. */
-static void add_headers(struct MHD_Response *response, const char *type, const char *const *headers)
+void zi_add_headers(struct MHD_Response *response, const char *type, const char *const *headers)
 {
     MHD_add_response_header(response, "Content-Type", type);
     for (; headers && headers[0]; headers += 2)
@@ -146,28 +121,8 @@ zi_handler_result zi_reply_bytes(zi_server_request *req, unsigned status, const 
         free(data);
         return MHD_NO;
     }
-    add_headers(response, type, headers);
+    zi_add_headers(response, type, headers);
     return zi_reply(req, status, response);
-}
-
-zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd,
-                                const char *const *headers)
-{
-    struct stat st;
-    struct MHD_Response *response = NULL;
-    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-    if (regular) response = MHD_create_response_from_fd((uint64_t)st.st_size, fd);
-    if (!response) {
-        close(fd);
-        return regular
-                   ? zi_reply_error(req, 500, NULL, "the server is out of memory; try again later")
-                   : zi_reply_error(req, 500, NULL,
-                                    "the file of image %s in the server's output folder is no "
-                                    "ordinary file; remove it",
-                                    req->parameters[0]);
-    }
-    add_headers(response, type, headers);
-    return zi_reply(req, MHD_HTTP_OK, response);
 }
 
 zi_handler_result zi_reply_json(zi_server_request *req, unsigned status, cJSON *json)

@@ -7,7 +7,8 @@
 static const zi_route *const own_route_tables[] = {zi_jobs_routes, zi_images_routes,
                                                    zi_models_routes, zi_system_routes, NULL};
 enum { API_GROUPS = 4 };
-const zi_api_group zi_api_groups[API_GROUPS] = {
+/* The last one matches any path. */
+static const zi_api_group groups[API_GROUPS] = {
     {"/api/", own_route_tables, zi_error_json},
     {"/v1/", (const zi_route *const[]){zi_openai_routes, NULL}, zi_openai_error},
     {"/sdapi/", (const zi_route *const[]){zi_a1111_routes, NULL}, zi_a1111_error},
@@ -84,9 +85,9 @@ void zi_route_find(zi_server_request *req, char *allowed, size_t size)
 {
     size_t group = 0;
     while (group < API_GROUPS - 1 &&
-           strncmp(req->url, zi_api_groups[group].prefix, strlen(zi_api_groups[group].prefix)) != 0)
+           strncmp(req->url, groups[group].prefix, strlen(groups[group].prefix)) != 0)
         group++;
-    req->api = &zi_api_groups[group];
+    req->api = &groups[group];
     allowed[0] = 0;
     for (const zi_route *const *table = req->api->tables; *table; table++)
         for (const zi_route *route = *table; route->method; route++) {
@@ -110,7 +111,7 @@ enum { MAX_TYPOS = 2, MAX_LENGTH = 60 /* bytes of a path that is compared letter
 static bool has_route(const char *path)
 {
     for (size_t group = 0; group < API_GROUPS; group++)
-        for (const zi_route *const *table = zi_api_groups[group].tables; *table; table++)
+        for (const zi_route *const *table = groups[group].tables; *table; table++)
             for (const zi_route *route = *table; route->method; route++)
                 if (!strcmp(route->path, path)) return true;
     return false;
@@ -143,7 +144,7 @@ static const char *nearest_path(const char *path)
     int best = MAX_TYPOS + 1;
     if (strlen(path) > MAX_LENGTH) return NULL;
     for (size_t group = 0; group < API_GROUPS; group++)
-        for (const zi_route *const *table = zi_api_groups[group].tables; *table; table++)
+        for (const zi_route *const *table = groups[group].tables; *table; table++)
             for (const zi_route *route = *table; route->method; route++) {
                 if (strchr(route->path, '{') || strlen(route->path) > MAX_LENGTH) continue;
                 int typos = count_typos(path, route->path);

@@ -4,9 +4,6 @@
 
 #include "server/http.h"
 
-/* An APIs' routes and error format, by its paths' prefix; the last one matches any path. */
-extern const zi_api_group zi_api_groups[];
-
 /* Returns the path that a request's path stands for, in new memory: without doubled slashes and a
  * slash at the end, and OpenAI's paths with /v1. NULL: out of memory. */
 char *zi_path_normalize(const char *path);

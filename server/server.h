@@ -8,7 +8,7 @@ typedef struct {
     const char *host; /* address to listen on; NULL: 127.0.0.1 */
     int port;         /* 0: any free one */
     const char *key;  /* API key that clients must send, 1 to 500 bytes of UTF-8; NULL: none */
-    bool insecure;    /* allow listening on other addresses than loopback without a key */
+    bool insecure;    /* allow other addresses than loopback, and "*" in the lists, without a key */
     /* Lists that a NULL ends; NULL: empty. Pages of these origins (SCHEME://HOST[:PORT], "*": any)
      * may use the API; the Host header may also be one of these names ("*": any); X-Forwarded-*
      * headers count from these addresses (ADDRESS or ADDRESS/BITS). */

@@ -41,6 +41,24 @@ static void output_appears_when_whole(void)
     free(data);
 }
 
+static void private_output_is_closed_to_others(void)
+{
+    const char *path = zi_test_path("private");
+    zi_output output;
+    zi_error error = {0};
+    struct stat st;
+    zi_test_write_file(path, "old", 3); /* which others may read */
+    CHECK(chmod(path, 0644) == 0);
+    mode_t mask = umask(0);
+    CHECK_OK(zi_output_open_private(&output, path, &error), error);
+    CHECK(fstat(fileno(output.stream), &st) == 0 && (st.st_mode & 0777) == 0600);
+    CHECK_OK(zi_output_write(&output, "abc", 3, &error), error);
+    CHECK_OK(zi_output_commit(&output, &error), error);
+    umask(mask);
+    CHECK(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600 && st.st_size == 3);
+    CHECK(unlink(path) == 0);
+}
+
 static void discarded_output_leaves_what_was_there(void)
 {
     const char *path = zi_test_path("whole");
@@ -492,6 +510,7 @@ static void utf8(void)
 int main(void)
 {
     RUN(output_appears_when_whole);
+    RUN(private_output_is_closed_to_others);
     RUN(discarded_output_leaves_what_was_there);
     RUN(abandoned_outputs_are_removed);
     RUN(drafts);

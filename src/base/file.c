@@ -271,16 +271,16 @@ void zi_output_abandon_all(void)
     zi_output_folder_abandon_all();
 }
 
-/* Creates, registers and locks a temporary file. Writes its name to output->temporary, of `size`
- * bytes, and tries further names while one exists. Returns its descriptor, open for writing, or -1
- * and errno; then nothing is registered. */
-static int create_temporary(zi_output *output, size_t size)
+/* Creates, registers and locks a temporary file with this mode, less the umask. Writes its name to
+ * output->temporary, of `size` bytes, and tries further names while one exists. Returns its
+ * descriptor, open for writing, or -1 and errno; then nothing is registered. */
+static int create_temporary(zi_output *output, size_t size, mode_t mode)
 {
     int fd;
     do {
         zi_temporary_name(output->path, output->temporary, size);
         register_temporary(output->temporary);
-        fd = open(output->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        fd = open(output->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (fd >= 0 && !zi_temporary_lock(fd)) {
             close(fd);
             fd = -1, errno = EEXIST;
@@ -314,7 +314,8 @@ static bool check_replaceable(const char *path, zi_error *error)
                         S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
 }
 
-bool zi_output_open(zi_output *output, const char *path, zi_error *error)
+/* zi_output_open with this mode, less the umask, for the new file. */
+static bool open_output(zi_output *output, const char *path, mode_t mode, zi_error *error)
 {
     *output = (zi_output){0};
     if (!check_replaceable(path, error)) return false;
@@ -325,7 +326,7 @@ bool zi_output_open(zi_output *output, const char *path, zi_error *error)
         zi_error_no_memory(error, size);
         goto fail;
     }
-    int fd = create_temporary(output, size);
+    int fd = create_temporary(output, size, mode);
     if (fd < 0) {
         zi_file_cannot_write(error, path);
         goto fail;
@@ -344,6 +345,16 @@ fail:
     free(output->temporary);
     *output = (zi_output){0};
     return false;
+}
+
+bool zi_output_open(zi_output *output, const char *path, zi_error *error)
+{
+    return open_output(output, path, 0666, error);
+}
+
+bool zi_output_open_private(zi_output *output, const char *path, zi_error *error)
+{
+    return open_output(output, path, 0600, error);
 }
 
 /* Follows the link at path, and further links at its target, which need not exist. Returns the

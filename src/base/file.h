@@ -99,6 +99,9 @@ typedef struct {
  * ZI_ERROR_NO_MEMORY; *output is then zeroed. */
 bool zi_output_open(zi_output *output, const char *path, zi_error *error) ZI_CHECKED;
 
+/* zi_output_open for a file that only this user may read and write (mode 600), from the start. */
+bool zi_output_open_private(zi_output *output, const char *path, zi_error *error) ZI_CHECKED;
+
 /* zi_output_open for a file that the user named: a link at path stays, and its target is replaced,
  * or created; the new file gets mode and, where the system permits it, owner of the old one. Errors
  * name the target. */

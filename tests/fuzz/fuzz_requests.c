@@ -290,6 +290,7 @@ static void start(void)
         .output = output,
         .trusted_proxies = proxies,
         .allow_hosts = hosts,
+        .insecure = true,
         .registry = {.folder = models, .demo = output, .names_only = true}};
     FUZZ_EXPECT(fuzz_ok(zi_server_start(&options, &started, &error), &error));
     FUZZ_EXPECT(server.handle && server.completed);

@@ -149,7 +149,7 @@ class Links(Case):
         """Its half-written secret is in nobody's way."""
         folder = temporary_folder(self)
         os.mkdir(path(folder, "output"))
-        secret, half = path(folder, "output", ".link-key"), path(folder, "output", ".link-key.part")
+        secret, half = path(folder, "output", ".link-key"), path(folder, "output", ".link-key.part-1-0")
         with open(half, "wb") as file:
             file.write(b"half")
         server = Server(folder)
@@ -181,6 +181,14 @@ class Origins(Case):
             for headers, status in (({"X-API-Key": KEY}, 200), ({}, 401), ({"Authorization": "Bearer no"}, 401)):
                 reply = self.server.get("/v1/models", headers=dict(headers, Origin=origin))
                 self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (status, origin))
+        # Under a name that only the key permits, the key comes after the question, too.
+        asked["Host"] = "zimage.lan:7860"
+        for origin, status in ("https://app.example", 204), ("https://evil.example", 403), (None, 403):
+            asked.update({"Origin": origin}) if origin else asked.pop("Origin")
+            self.assertEqual(self.server.request("OPTIONS", "/api/jobs", headers=asked).status, status, origin)
+        for headers, status in ({"X-API-Key": KEY}, 200), ({}, 403), ({"X-API-Key": "no"}, 403):
+            reply = self.server.get("/api/jobs", headers=dict(headers, Host=asked["Host"], Origin="https://app.example"))
+            self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (status, "https://app.example"))
         # A header that is none is not said back.
         reply = self.server.request("OPTIONS", "/api/jobs", headers={"Origin": "https://app.example", "Access-Control-Request-Headers": "a;b"})
         self.assertNotIn("Access-Control-Allow-Headers", reply.headers)
@@ -216,14 +224,33 @@ class Origins(Case):
             message = self.refused(self.server.get("/api/health", headers={"Host": host}), 403)
             self.assertIn("--allow-host NAME`", message)
             self.assertNotIn(host, message)
+        for origin in ("x; curl evil|sh #://a", "://a", "https://a;b", "https://", "a b://c", "`x`://a", "*", "null", "https://" + "x" * 300):
+            message = self.refused(self.server.get("/api/health", headers={"Origin": origin}), 403)
+            self.assertIn("--allow-origin ORIGIN`", message)
+            self.assertNotIn(origin, message)
 
     def test_all(self):
         folder = temporary_folder(self)
-        server = Server(folder, "--allow-origin", "*", "--allow-host", "*")
+        server = Server(folder, "--allow-origin", "*", "--allow-host", "*", "--insecure")
         for origin in "https://any.example", "null":
             reply = server.get("/api/jobs", headers={"Origin": origin, "Host": "other.example"})
             self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (200, "*"))
         self.assertEqual(server.stop(), 0)
+
+    def test_all_need_a_key(self):
+        """Without one, each page that somebody opens could use the server, as if it listened on all addresses."""
+        folder = temporary_folder(self)
+        for option in "--allow-origin", "--allow-host":
+            for value in "*", "https://a.example,*" if option == "--allow-origin" else "a.example,*":
+                done = run("serve", "--port", "0", option, value, folder=folder)
+                self.assertEqual((done.returncode, done.stdout), (2, ""), (option, value))
+                self.assertRegex(done.stderr, f"^zimage: {option}: with \\*, [^\n]*; see --api-key, --insecure\n$")
+            server = Server(folder, option, "*", "--api-key", KEY)
+            headers = {"Host": "evil.example", "Origin": "https://evil.example"}
+            self.assertIn(server.get("/api/jobs", headers=headers).status, (401, 403))
+            headers["X-API-Key"] = KEY
+            self.assertEqual(server.get("/api/jobs", headers=headers).status, 200)
+            self.assertEqual(server.stop(), 0)
 
     def test_from_variables(self):
         """With commas between the values; options on the command line take the place of all of them."""
@@ -442,7 +469,7 @@ class KeyFiles(unittest.TestCase):
 
     def test_wrong_files(self):
         for data, message in ((b"", "key: is empty"), (b"\n\n", "key: is empty"), (b"a\nb\n", "several lines"),
-                              (b"a\0b", "NUL"), (b"k" * 501, "has 501 bytes"), (b"\xff", "UTF-8")):
+                              (b"a\0b", "NUL"), (b"a\0", "NUL"), (b"a\0\n", "NUL"), (b"\0", "NUL"), (b"k" * 501, "has 501 bytes"), (b"\xff", "UTF-8")):
             self.write(data)
             done = run("serve", "--port", "0", "--api-key-file", "key", folder=self.dir)
             self.assertIn(done.returncode, (1, 2))

@@ -160,7 +160,12 @@ class Operations(Api):
         call("GET", "/api/images/{id}/link/{token}", 404, id=ids[0], token="0" * 32 + ".png")
         self.parts(call, ids[0])
         thumbnail = call("GET", "/api/images/{id}/thumbnail", 200, id=ids[0])
-        self.assertEqual(self.server.get(f"/api/images/{ids[0]}/thumbnail").body, thumbnail.body)
+        stored = call("GET", "/api/images/{id}/thumbnail", 200, id=ids[0])
+        self.assertEqual((stored.body, stored.headers["ETag"]), (thumbnail.body, thumbnail.headers["ETag"]))
+        part = call("GET", "/api/images/{id}/thumbnail", 206, id=ids[0], headers={"Range": "bytes=5-9"})
+        self.assertEqual(part.body, thumbnail.body[5:10])
+        call("GET", "/api/images/{id}/thumbnail", 416, id=ids[0], headers={"Range": "bytes=99999999-"})
+        call("GET", "/api/images/{id}/thumbnail", 304, id=ids[0], headers={"If-None-Match": thumbnail.headers["ETag"]})
         call("DELETE", "/api/images/{id}", 204, id=ids[0])
         call("DELETE", "/api/images/{id}", 404, id=ids[0])
         for what in "", "/file", "/file?format=webp", "/thumbnail":
@@ -195,6 +200,18 @@ class Operations(Api):
                 self.assertEqual(got.body, whole.body, headers)
             for known in etag, f'"other", {etag}', "*":
                 call("GET", "/api/images/{id}/file", 304, id=image, query=query, headers={"If-None-Match": known})
+        # To a client that has it, nothing is converted: there is nothing that could be.
+        file = path(self.dir, "output", image + ".png")
+        os.rename(file, file + ".aside")
+        try:
+            call("GET", "/api/images/{id}/file", 404, id=image, query=query)
+            call("GET", "/api/images/{id}/file", 304, id=image, query=query, headers={"If-None-Match": etag})
+            os.mkdir(file)
+            for what in "", "?format=jpeg":
+                self.refused(self.server.get(f"/api/images/{image}/file{what}"), 500)
+            os.rmdir(file)
+        finally:
+            os.rename(file + ".aside", file)
 
     def import_file(self, call):
         source = path(GOLDEN, "comfyui", "split_diffusion_model_fp8_e4m3fn.safetensors")

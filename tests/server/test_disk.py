@@ -237,6 +237,26 @@ class Full(Disk):
         self.health_becomes([], 0)
         self.assertEqual(self.rows(), [new["id"], saved[1]["id"], saved[0]["id"]])
 
+    def test_secret_of_links(self):
+        """Where it cannot be replaced, the log does not say that it was."""
+        self.start()
+        self.stop()
+        secret = path(self.output, ".link-key")
+        os.truncate(secret, 5)
+        self.fill()
+        self.start()
+        log = self.server.log()
+        self.assertRegex(log, r"warning output/\.link-key: cannot write[^\n]*; links to images will not work after a restart")
+        self.assertIn("output/.link-key: has 5 bytes instead of 32: all earlier links", log)
+        self.assertNotIn("was replaced", log)
+        self.assertEqual([name for name in os.listdir(self.output) if "link-key" in name], [".link-key"])
+        self.assertEqual(os.path.getsize(secret), 5)
+        self.stop()
+        self.make_room()
+        self.start()
+        self.assertIn("output/.link-key: had 5 bytes instead of 32, and was replaced", self.server.log())
+        self.assertEqual((os.stat(secret).st_mode & 0o777, os.path.getsize(secret)), (0o600, 32))
+
     def test_links_on_a_full_disk(self):
         """There is no room for the secret that links outlive the server by: they work until it ends."""
         self.start()
@@ -247,8 +267,8 @@ class Full(Disk):
         self.start()
         link = urllib.parse.urlsplit(self.image(image["id"])["link"]).path
         self.assertTrue(self.server.get(link).body.startswith(PNG))
-        self.assertIn(".link-key: cannot be written: No space left on device; links to images will not work after a restart",
-                      self.server.log())
+        self.assertIn(".link-key: cannot write: No space left on device; free space, or write to another disk; links to images "
+                      "will not work after a restart of the server", self.server.log())
         self.assertEqual([name for name in os.listdir(self.output) if name.startswith(".link-key")], [])
 
     def test_read_only_disk(self):
