@@ -200,15 +200,18 @@ static void add_infotext_fields(cJSON *image)
     free(storage);
 }
 
-/* Adds "unsaved": why the image's file is not written, or null. */
+/* Adds "unsaved": why the image's file is not written, or null. What is wrong with the database is
+ * no reason for that. */
 static void add_unsaved(const zi_history *h, cJSON *image)
 {
     const char *id = cJSON_GetStringValue(cJSON_GetObjectItem(image, "id"));
     const zi_unsaved *unsaved = id ? zi_unsaved_find(h, id) : NULL;
+    const zi_storage_problem *problem = &h->storage.problems[0];
+    bool folder = h->storage.count && problem->kind != ZI_STORAGE_DATABASE_NOT_WRITABLE;
     if (unsaved && unsaved->png)
         cJSON_AddStringToObject(image, "unsaved",
-                                h->storage.count ? h->storage.problems[0].message
-                                                 : "the server will save the image in a moment");
+                                folder ? problem->message
+                                       : "the server will save the image in a moment");
     else
         cJSON_AddNullToObject(image, "unsaved");
 }

@@ -369,11 +369,8 @@ bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *erro
 void zi_history_close(zi_history *history)
 {
     if (!history) return;
-    for (size_t left = SIZE_MAX;
-         history->db && history->unsaved && history->storage.unsaved < left;) {
-        left = history->storage.unsaved;
-        zi_unsaved_retry(history);
-    }
+    while (zi_unsaved_write_files(history)) continue;
+    if (history->db) zi_unsaved_write_rows(history);
     zi_unsaved_free(history);
     sqlite3_close(history->db);
     free(history->page.query);

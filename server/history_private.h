@@ -31,6 +31,7 @@ typedef struct zi_unsaved {
     char *infotext; /* that of the record, owned */
     uint8_t *png;   /* [record.bytes], the file that could not be written; NULL: only the row of the
                        database is missing */
+    bool failure_logged; /* why the file alone cannot be written */
     struct zi_unsaved *next;
 } zi_unsaved;
 
@@ -150,12 +151,17 @@ zi_unsaved *zi_unsaved_find(const zi_history *history, const char *id);
 /* Removes the unsaved image of that id from memory; does nothing if there is none. */
 void zi_unsaved_drop(zi_history *history, const char *id);
 
-/* Hides the row of an image until zi_unsaved_retry can remove it. */
+/* Hides the row of an image until zi_unsaved_write_rows can remove it. */
 void zi_unsaved_hide_row(zi_history *history, const char *id);
 
-/* Stores unsaved images, oldest first, and removes hidden rows, until something fails or a moment
- * has passed. */
-void zi_unsaved_retry(zi_history *history);
+/* Writes the files of unsaved images, oldest first, until a moment has passed; needs no database.
+ * One that cannot be written keeps no others from that, and sets h->image_failed. True: at least
+ * one was written. */
+bool zi_unsaved_write_files(zi_history *history);
+
+/* Removes hidden rows, and stores the rows of unsaved images whose files are written, oldest first,
+ * until the database cannot be written or a moment has passed. */
+void zi_unsaved_write_rows(zi_history *history);
 
 /* Frees all unsaved images; those without a file are lost, which is logged. */
 void zi_unsaved_free(zi_history *history);

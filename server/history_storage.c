@@ -249,10 +249,15 @@ bool zi_history_tick(zi_history *history)
     if (work && now - history->retried >= RETRY_SECONDS) {
         history->retried = now;
         zi_storage_check(history);
-        if (zi_storage_reopen_if_needed(history) && history->writable) {
+        zi_error why;
+        bool open = zi_storage_reopen_if_needed(history);
+        /* Files need no database, but the folder must be this server's. */
+        if (history->writable && (open || zi_history_lock(history, &why)))
+            zi_unsaved_write_files(history);
+        if (history->writable && open) {
             /* Requests wait meanwhile: the next call tries again. */
             sqlite3_busy_timeout(history->db, 0);
-            zi_unsaved_retry(history);
+            zi_unsaved_write_rows(history);
             sqlite3_busy_timeout(history->db, ZI_DB_BUSY_MILLISECONDS);
         }
         zi_storage_check(history);

@@ -91,16 +91,18 @@ static void drop_oldest_files(zi_history *h)
     }
 }
 
-/* Adds an image at the end of h->unsaved, with its row in memory, and takes ownership of png.
- * False: memory is short; *error is set, and png stays the caller's. */
-static bool add_unsaved(zi_history *h, const zi_image_record *record, uint8_t *png, zi_error *error)
+/* Adds an image at the end of h->unsaved, with its row in memory, and takes ownership of png;
+ * returns it, borrowed. NULL: memory is short; *error is set, and png stays the caller's. */
+static zi_unsaved *add_unsaved(zi_history *h, const zi_image_record *record, uint8_t *png,
+                               zi_error *error)
 {
     zi_unsaved **end = &h->unsaved, *one = calloc(1, sizeof *one);
     char *infotext = strdup(record->infotext);
     if (!one || !infotext || !zi_history_insert_row(h, "unsaved", record, error)) {
         free(one);
         free(infotext);
-        return zi_error_no_memory(error, sizeof *one + strlen(record->infotext));
+        zi_error_no_memory(error, sizeof *one + strlen(record->infotext));
+        return NULL;
     }
     one->record = *record;
     one->record.infotext = one->infotext = infotext;
@@ -112,16 +114,18 @@ static bool add_unsaved(zi_history *h, const zi_image_record *record, uint8_t *p
         h->storage.unsaved++;
     }
     h->changed = true;
-    return true;
+    return one;
 }
 
 /* zi_unsaved_store for what cannot be stored. */
 static bool keep_unsaved(zi_history *history, const zi_image_record *record, uint8_t *png,
                          zi_error *error)
 {
-    if (!add_unsaved(history, record, png, error)) return false;
+    zi_unsaved *one = add_unsaved(history, record, png, error);
+    if (!one) return false;
     if (png) history->image_failed = true;
     zi_storage_check(history);
+    one->failure_logged = history->image_failed; /* else, the folder's failure was logged */
     if (png)
         zi_log_line(history->log, ZI_LOG_WARNING,
                     "image %s: is in memory only, until it can be saved: %s", record->id,
@@ -157,34 +161,37 @@ void zi_unsaved_hide_row(zi_history *history, const char *id)
 
 /* ---- later ---- */
 
-/* Writes the file of an unsaved image, unless it is written, and its row; drops it then. False:
- * something cannot be written, which is not logged again and again. */
-static bool store_again(zi_history *h, zi_unsaved *one)
+/* Writes the file of an unsaved image that has one, and drops it then. False: it cannot be written,
+ * which is logged once. */
+static bool write_again(zi_history *h, zi_unsaved *one)
 {
-    char id[ZI_IMAGE_ID];
     zi_error why = {0};
-    memcpy(id, one->record.id, sizeof id);
-    char *path = one->png ? zi_history_image_path(h, id) : NULL;
-    bool ok =
-        !one->png || (path ? zi_history_write_file(path, one->png, (size_t)one->record.bytes, &why)
-                           : zi_error_no_memory(&why, 1));
+    char *path = zi_history_image_path(h, one->record.id);
+    bool ok = path ? zi_history_write_file(path, one->png, (size_t)one->record.bytes, &why)
+                   : zi_error_no_memory(&why, 1);
     free(path);
-    if (!ok) {
-        if (!h->image_failed) zi_log_line(h->log, ZI_LOG_ERROR, "image %s: %s", id, why.text);
-        h->image_failed = true;
-        return false;
-    }
-    if (one->png) {
-        h->image_failed = false;
-        zi_log_line(h->log, ZI_LOG_INFO, "image %s: is saved now", id);
+    if (ok) {
+        zi_log_line(h->log, ZI_LOG_INFO, "image %s: is saved now", one->record.id);
         drop_file(h, one);
+    } else if (!one->failure_logged) {
+        zi_log_line(h->log, ZI_LOG_ERROR, "image %s: %s", one->record.id, why.text);
+        one->failure_logged = true;
     }
-    if (!zi_history_insert_row(h, "main", &one->record, NULL)) {
-        zi_storage_note_failure(h);
-        return false;
+    return ok;
+}
+
+bool zi_unsaved_write_files(zi_history *history)
+{
+    double end = zi_monotonic_seconds() + RETRY_MILLISECONDS / 1000.0;
+    bool written = false, failed = false;
+    for (zi_unsaved *one = history->unsaved; one && zi_monotonic_seconds() < end; one = one->next) {
+        if (!one->png) continue;
+        bool ok = write_again(history, one);
+        written = written || ok;
+        failed = failed || !ok;
     }
-    zi_unsaved_drop(h, id);
-    return true;
+    history->image_failed = failed;
+    return written;
 }
 
 /* Removes the hidden rows from the folder's database. False: that is not possible yet. */
@@ -203,13 +210,21 @@ static bool remove_hidden_rows(zi_history *h)
     return true;
 }
 
-void zi_unsaved_retry(zi_history *history)
+void zi_unsaved_write_rows(zi_history *history)
 {
     double end = zi_monotonic_seconds() + RETRY_MILLISECONDS / 1000.0;
     bool ok = remove_hidden_rows(history);
-    while (history->unsaved && zi_monotonic_seconds() < end && ok)
-        ok = store_again(history, history->unsaved);
-    if (ok && !history->unsaved) history->database_error[0] = 0;
+    zi_unsaved *one = history->unsaved, *next;
+    for (; ok && one && zi_monotonic_seconds() < end; one = next) {
+        next = one->next;
+        if (one->png) continue;
+        ok = zi_history_insert_row(history, "main", &one->record, NULL);
+        if (ok)
+            zi_unsaved_drop(history, one->record.id);
+        else
+            zi_storage_note_failure(history);
+    }
+    if (ok && !one) history->database_error[0] = 0;
 }
 
 void zi_unsaved_free(zi_history *history)

@@ -309,6 +309,65 @@ static void opening_again_while_writing(void)
     zi_history_close(history);
 }
 
+/* Whether the list has the image of that id with text as its member "unsaved"; NULL: null. */
+static bool is_listed(zi_history *history, const char *id, const char *text)
+{
+    zi_error error;
+    cJSON *row = NULL;
+    if (!CHECK_OK(zi_history_get_row(history, id, &row, &error), error) || !row) return false;
+    const char *unsaved = cJSON_GetStringValue(cJSON_GetObjectItem(row, "unsaved"));
+    bool same = text ? unsaved && strstr(unsaved, text) : !unsaved;
+    cJSON_Delete(row);
+    return same;
+}
+
+/* Neither the file of one image nor a locked database keeps the files of other images in memory,
+ * also on closing. */
+static void images_that_hold_up_others(void)
+{
+    enum { COUNT = 3 };
+    char ids[COUNT][ZI_IMAGE_ID], away[300], place[400];
+    zi_error error;
+    zi_history *history;
+    zi_storage storage;
+    sqlite3 *other = NULL;
+    const char *folder = zi_test_path("holding-up");
+    snprintf(away, sizeof away, "%s-away", folder);
+    for (int closing = 0; closing < 2; closing++) {
+        if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+        CHECK(rename(folder, away) == 0);
+        for (int i = 0; i < COUNT; i++)
+            if (!add_image(history, ids[i])) return;
+        CHECK(rename(away, folder) == 0);
+        snprintf(place, sizeof place, "%s/%s.png", folder, ids[0]);
+        CHECK(mkdir(place, 0777) == 0);
+        snprintf(place, sizeof place, "%s/history.db", folder);
+        CHECK(sqlite3_open(place, &other) == SQLITE_OK);
+        CHECK(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK);
+        sqlite3_busy_timeout(history->db, 0);
+        if (!closing) {
+            /* What is wrong with the database is not why a file is not written. */
+            history->checked = 0;
+            strcpy(history->database_error, "?");
+            zi_history_check_storage(history, &storage);
+            CHECK(storage.count == 1 &&
+                  storage.problems[0].kind == ZI_STORAGE_DATABASE_NOT_WRITABLE);
+            CHECK(is_listed(history, ids[0], "in a moment"));
+            tick(history);
+            CHECK(history->storage.unsaved == 1 && is_listed(history, ids[0], "log says why"));
+            CHECK(is_listed(history, ids[1], NULL) && is_listed(history, ids[2], NULL));
+            sqlite3_busy_timeout(history->db, 0); /* the check has set it */
+        }
+        zi_history_close(history);
+        sqlite3_close(other);
+        for (int i = 0; i < COUNT; i++) {
+            snprintf(place, sizeof place, "%s/%s.png", folder, ids[i]);
+            struct stat st;
+            CHECK_MSG(stat(place, &st) == 0 && !!S_ISREG(st.st_mode) == (i > 0), "image %d", i);
+        }
+    }
+}
+
 int main(void)
 {
     RUN(memory_for_unsaved_images);
@@ -318,5 +377,6 @@ int main(void)
     RUN(deleting_locked_rows);
     RUN(changes_of_the_storage);
     RUN(opening_again_while_writing);
+    RUN(images_that_hold_up_others);
     return zi_test_result();
 }

@@ -384,23 +384,28 @@ class Folder(Disk):
         self.assertEqual(log.count("images can be saved again"), 1, log)
 
     def test_one_image_that_cannot_be_written(self):
-        """Though the folder can be written: health and the log say so until that is over."""
+        """Though the folder can be written: health and the log say so until that is over, and others are saved."""
         self.start()
         os.rename(self.output, self.output + "-away")
-        new = self.generate()[0]
+        new, other = self.generate(count=2)
         place = path(self.output, new["id"] + ".png")
         os.mkdir(path(self.output + "-away", new["id"] + ".png"))  # in the place of the file
         os.rename(self.output + "-away", self.output)
         self.health_becomes(["output_not_writable"], 1)
+        self.assertIsNone(self.image(other["id"])["unsaved"])
+        self.assertEqual(os.path.getsize(path(self.output, other["id"] + ".png")), other["bytes"])
+        self.assertEqual(self.rows(), [other["id"]])
+        self.assertIn("the server's log says why", self.image(new["id"])["unsaved"])
         time.sleep(1.5)  # it is tried again, and said once
         self.assertEqual(self.health(), (["output_not_writable"], 1))
         log = self.server.log()
-        self.assertEqual(log.count(" error "), 2, log)  # the other one: the folder was missing
+        self.assertEqual(log.count(" error "), 3, log)  # the other ones: the folder was missing
         self.assertRegex(log, f" error image {new['id']}: .*is a folder")
         self.assertEqual(log.count("an image cannot be written to the output folder"), 1, log)
         os.rmdir(place)
         self.health_becomes([], 0)
         self.whole(new)
+        self.assertEqual(self.rows(), [other["id"], new["id"]])
 
     def test_that_is_replaced(self):
         """By one with images of its own, while nobody looks."""
@@ -505,6 +510,25 @@ class Database(Disk):
         done = run("gallery", "--remove", saved[1]["id"], folder=self.dir)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual((self.rows(), self.listed()), ([new["id"]], [new["id"]]))
+
+    def test_that_is_locked_while_images_are_in_memory(self):
+        """Their files need no database."""
+        self.start()
+        saved = self.generate()[0]
+        os.rename(self.output, self.output + "-away")
+        new = self.generate(count=2)
+        database = sqlite3.connect(path(self.output + "-away", "history.db"), isolation_level=None)
+        database.execute("BEGIN IMMEDIATE")
+        os.rename(self.output + "-away", self.output)
+        self.health_becomes(["database_not_writable"], 0)
+        for image in new:
+            self.assertEqual(os.path.getsize(path(self.output, image["id"] + ".png")), image["bytes"])
+            self.assertIsNone(self.image(image["id"])["unsaved"])
+        self.assertEqual(self.listed(), [new[1]["id"], new[0]["id"], saved["id"]])
+        database.execute("ROLLBACK")
+        database.close()
+        self.health_becomes([], 0)
+        self.assertEqual(self.rows(), [new[1]["id"], new[0]["id"], saved["id"]])
 
 
 class Clock(Disk):
