@@ -262,7 +262,11 @@ bool zi_history_add_image(zi_history *history, const zi_image *image, const char
     memcpy(record.id, id, ZI_IMAGE_ID);
     record.bytes = (double)size;
     char *path = zi_history_image_path(history, id);
-    bool written = path && zi_history_write_file(path, png, size, &why);
+    bool written =
+        path &&
+        (!zi_storage_is_other_disk(history) ||
+         zi_error_set(&why, ZI_ERROR_IO, path, "is not written: its disk is not mounted")) &&
+        zi_history_write_file(path, png, size, &why);
     free(path);
     if (!written) zi_log_line(history->log, ZI_LOG_ERROR, "image %s: %s", id, why.text);
     pthread_mutex_lock(&history->mutex);
@@ -399,8 +403,9 @@ void zi_history_store_thumbnail(zi_history *history, const char *id, const void 
 {
     zi_error why;
     char *path = zi_history_thumbnail_path(history, id);
-    if (path) mkdir(history->thumbnails, 0777); /* it may be gone */
-    if (path && !zi_history_write_file(path, data, size, &why))
+    bool ok = path && !zi_storage_is_other_disk(history);
+    if (ok) mkdir(history->thumbnails, 0777); /* it may be gone */
+    if (ok && !zi_history_write_file(path, data, size, &why))
         zi_log_rate_limited(history->log, "thumbnail %s: not stored: %s", id, why.text);
     free(path);
 }

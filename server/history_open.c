@@ -239,7 +239,9 @@ bool zi_history_lock(zi_history *history, zi_error *error)
         ok = true;
     }
     free(path);
+    struct stat st;
     if (ok) mkdir(history->thumbnails, 0777);
+    if (ok && stat(history->folder, &st) == 0) history->folder_device = (uint64_t)st.st_dev;
     return ok;
 }
 
@@ -369,7 +371,9 @@ bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *erro
 void zi_history_close(zi_history *history)
 {
     if (!history) return;
-    while (zi_unsaved_write_files(history)) continue;
+    while (history->unsaved && !zi_storage_is_other_disk(history) &&
+           zi_unsaved_write_files(history))
+        continue;
     if (history->db) zi_unsaved_write_rows(history);
     zi_unsaved_free(history);
     sqlite3_close(history->db);

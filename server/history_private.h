@@ -62,6 +62,7 @@ struct zi_history {
     double share_next, share_wait;
     bool changed;           /* storage, or the unsaved images, since zi_history_tick */
     uint64_t device, inode; /* of the database's file when it was opened */
+    uint64_t folder_device; /* of the folder when it was locked; 0: unknown */
 };
 
 /* Opens h->db, which must be NULL: the folder's database, with its table, which is created if
@@ -72,8 +73,9 @@ bool zi_history_open_db(zi_history *history, zi_error *error) ZI_CHECKED;
 /* zi_history_open_db with an empty database in memory, in place of the folder's. */
 bool zi_history_open_memory(zi_history *history, zi_error *error) ZI_CHECKED;
 
-/* Opens and locks the file .lock of the folder as h->lock, unless that is it already. False: *error
- * is set, ZI_ERROR_EXISTS if another server has the lock, and h->lock is unchanged. */
+/* Opens and locks the file .lock of the folder as h->lock, unless that is it already; notes the
+ * folder's file system. False: *error is set, ZI_ERROR_EXISTS if another server has the lock, and
+ * h->lock is unchanged. */
 bool zi_history_lock(zi_history *history, zi_error *error) ZI_CHECKED;
 
 /* Brings rows and files in line, after a crash or when the folder was replaced: removes rows
@@ -170,6 +172,11 @@ void zi_unsaved_free(zi_history *history);
 
 /* Checks folder, disk and database, and updates h->storage; logs what has changed. */
 void zi_storage_check(zi_history *history);
+
+/* Whether the path of the folder leads to another file system than when it was locked, which has no
+ * history.db: the folder's disk is not mounted, and nothing must be written there. Locks the
+ * history itself. */
+bool zi_storage_is_other_disk(zi_history *history);
 
 /* If the folder's database is not the open one any more, or can be opened in a better way, opens it
  * again. True: h->db is the folder's database. */

@@ -33,6 +33,19 @@ void zi_storage_note_failure(zi_history *history)
 
 /* ---- the folder ---- */
 
+bool zi_storage_is_other_disk(zi_history *history)
+{
+    struct stat folder, db;
+    char *path = zi_path_join(history->folder, "history.db");
+    pthread_mutex_lock(&history->mutex);
+    bool other = path && history->folder_device && stat(path, &db) != 0 && errno == ENOENT &&
+                 stat(history->folder, &folder) == 0 &&
+                 (uint64_t)folder.st_dev != history->folder_device;
+    pthread_mutex_unlock(&history->mutex);
+    free(path);
+    return other;
+}
+
 /* Writes a file of 64 KiB in the folder and removes it; errno, or 0 if that was possible. */
 static int probe_folder(const zi_history *h)
 {
@@ -76,10 +89,17 @@ static void add_problem(zi_storage *storage, zi_storage_kind kind, const char *m
 /* Checks the folder, sets h->writable and appends what is wrong with it to *storage. */
 static void check_folder(zi_history *h, zi_storage *storage)
 {
-    int why = probe_folder(h);
+    bool other = zi_storage_is_other_disk(h);
+    int why = other ? ENODEV : probe_folder(h);
     h->writable = !why && !has_no_room(h);
     if (!h->writable || !storage->unsaved) h->image_failed = false;
-    if (why == ENOENT || why == ENOTDIR)
+    if (other)
+        add_problem(storage, ZI_STORAGE_OUTPUT_MISSING,
+                    "the disk of the server's output folder (option --output, or else the folder "
+                    "output) is not mounted%s; mount it, or start the server again to use the "
+                    "folder that is there now",
+                    "");
+    else if (why == ENOENT || why == ENOTDIR)
         add_problem(
             storage, ZI_STORAGE_OUTPUT_MISSING,
             "the server's output folder (option --output, or else the folder output) is missing%s; "
@@ -228,7 +248,7 @@ bool zi_storage_reopen_if_needed(zi_history *history)
     zi_error error;
     bool replaced = is_replaced(history), shareable = is_time_to_share(history);
     if (!replaced && !shareable && !is_writable_again(history)) return true;
-    if (!zi_is_dir(history->folder)) return false;
+    if (!zi_is_dir(history->folder) || zi_storage_is_other_disk(history)) return false;
     if (reopen(history, replaced, &error)) {
         if (replaced || !history->exclusive)
             zi_log_line(history->log, ZI_LOG_INFO, "history.db can be used again");

@@ -368,6 +368,45 @@ static void images_that_hold_up_others(void)
     }
 }
 
+/* Another file system at the folder's path, without a database, as when the folder's disk is not
+ * mounted: nothing is written there, also on closing. */
+static void folder_on_another_disk(void)
+{
+    char ids[2][ZI_IMAGE_ID], db[300], away[300], path[300];
+    zi_error error;
+    zi_history *history;
+    zi_storage storage;
+    struct stat st;
+    const char *folder = zi_test_path("mounted");
+    snprintf(db, sizeof db, "%s/history.db", folder);
+    snprintf(away, sizeof away, "%s/away.db", folder);
+    for (int closing = 0; closing < 2; closing++) {
+        if (!CHECK_OK(zi_history_open(folder, NULL, &history, &error), error)) return;
+        history->folder_device++;                /* what it was */
+        if (!add_image(history, ids[0])) return; /* the other disk has a history, too */
+        CHECK(!history->unsaved && rename(db, away) == 0);
+        if (!add_image(history, ids[1])) return;
+        zi_history_store_thumbnail(history, ids[1], "", 1);
+        tick(history);
+        zi_history_check_storage(history, &storage);
+        CHECK(storage.count == 1 && storage.problems[0].kind == ZI_STORAGE_OUTPUT_MISSING);
+        CHECK(storage.unsaved == 1 && has_file(history, ids[1]) && access(db, F_OK) != 0);
+        if (!closing) {
+            history->folder_device--; /* mounted again */
+            CHECK(rename(away, db) == 0);
+            tick(history);
+            CHECK(!history->storage.count && !history->unsaved && has_file(history, ids[1]));
+        }
+        zi_history_close(history);
+        for (int i = 0; i < 2; i++) {
+            snprintf(path, sizeof path, "%s/%s.png", folder, ids[i]);
+            CHECK_MSG((stat(path, &st) == 0) == (!i || !closing), "image %d", i);
+        }
+        snprintf(path, sizeof path, "%s/.thumbnails/%s.webp", folder, ids[1]);
+        CHECK(access(path, F_OK) != 0);
+    }
+}
+
 int main(void)
 {
     RUN(memory_for_unsaved_images);
@@ -378,5 +417,6 @@ int main(void)
     RUN(changes_of_the_storage);
     RUN(opening_again_while_writing);
     RUN(images_that_hold_up_others);
+    RUN(folder_on_another_disk);
     return zi_test_result();
 }

@@ -285,6 +285,28 @@ class Full(Disk):
         self.assertEqual(self.listed(), [new[1]["id"], saved["id"]])
         self.assertEqual(self.rows(), self.listed())
 
+    def test_another_disk_in_the_place_of_the_folder(self):
+        """As when the folder's disk is not mounted and its mount point is an empty folder: nothing is saved there."""
+        self.start()
+        saved = self.generate()[0]
+        self.assertEqual(mount_error(self.output, MEGABYTE), "")
+        try:
+            new = self.generate(count=2)
+            self.assertEqual(self.health(), (["output_missing"], 2))
+            for image in new:
+                self.assertIn("disk of the server's output folder", image["unsaved"])
+                self.whole(image)
+            self.delete(new[0])
+            time.sleep(1.5)  # it is tried again
+            self.assertEqual(self.health(), (["output_missing"], 1))
+            self.assertLessEqual(set(os.listdir(self.output)), {".encodings"})
+        finally:
+            subprocess.run(["umount", self.output], check=True)
+        self.health_becomes([], 0)
+        self.assertEqual(self.listed(), [new[1]["id"], saved["id"]])
+        self.assertEqual(self.rows(), self.listed())
+        self.whole(new[1])
+
     def test_gallery_removes_on_a_full_disk(self):
         for running in True, False:
             self.start()
