@@ -205,7 +205,7 @@ static void add_infotext_fields(cJSON *image)
 static void add_unsaved(const zi_history *h, cJSON *image)
 {
     const char *id = cJSON_GetStringValue(cJSON_GetObjectItem(image, "id"));
-    const zi_unsaved *unsaved = id ? zi_unsaved_find(h, id) : NULL;
+    const zi_unsaved *unsaved = id && h->storage.unsaved ? zi_unsaved_find(h, id) : NULL;
     const zi_storage_problem *problem = &h->storage.problems[0];
     bool folder = h->storage.count && problem->kind != ZI_STORAGE_DATABASE_NOT_WRITABLE;
     if (unsaved && unsaved->png)

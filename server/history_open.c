@@ -72,10 +72,10 @@ static bool remove_images(zi_history *h, const char *sql, bool missing, zi_error
     return ids != NULL;
 }
 
-/* Stores the row of an image file that has none, and logs that. A file that cannot be read or
- * decoded is left alone, with a warning in the log; true, too. False: memory is short, or the
- * database cannot be read; *error is set. */
-static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
+/* Stores the row of an image file that has none, as zi_unsaved_store_row, and logs that. A file
+ * that cannot be read or decoded is left alone, with a warning in the log; true, too. False: memory
+ * is short, or the database cannot be read; *error is set. */
+static bool add_row_for_file(zi_history *h, const char *id, size_t *kept, zi_error *error)
 {
     zi_image *image = NULL;
     char *infotext = NULL, *path = zi_history_image_path(h, id);
@@ -91,7 +91,7 @@ static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
                                       .seconds = -1,
                                       .infotext = infotext ? infotext : ""};
             memcpy(record.id, id, ZI_IMAGE_ID);
-            ok = zi_unsaved_store_row(h, &record, error);
+            ok = zi_unsaved_store_row(h, &record, kept, error);
             if (ok) zi_log_line(h->log, ZI_LOG_INFO, "image %s: added to the history", id);
         } else {
             zi_log_line(h->log, ZI_LOG_WARNING, "image %s: not added to the history: %s", id,
@@ -139,6 +139,7 @@ static bool is_temporary(const char *name, bool is_image)
 static bool reconcile_files(zi_history *h, bool starting, zi_error *error)
 {
     DIR *folder = opendir(h->folder);
+    size_t kept = 0;
     zi_error why;
     bool ok = folder || set_folder_error(h, error);
     for (struct dirent *entry; ok && (errno = 0, entry = readdir(folder));) {
@@ -147,13 +148,17 @@ static bool reconcile_files(zi_history *h, bool starting, zi_error *error)
         snprintf(id, sizeof id, "%.*s", ZI_IMAGE_ID - 1, name);
         bool is_image = zi_image_id_valid(id);
         if (is_image && !strcmp(name + ZI_IMAGE_ID - 1, ".png"))
-            ok = add_row_for_file(h, id, error);
+            ok = add_row_for_file(h, id, &kept, error);
         else if (starting && is_temporary(name, is_image) &&
                  !zi_history_remove_file(zi_path_join(h->folder, name), &why))
             zi_log_line(h->log, ZI_LOG_WARNING, "%s", why.text);
     }
     if (ok && errno) ok = set_folder_error(h, error);
     if (folder) closedir(folder);
+    if (kept > 1)
+        zi_log_line(h->log, ZI_LOG_ERROR, "%zu more images: their rows cannot be written either",
+                    kept - 1);
+    if (kept) zi_storage_check(h);
     if (starting) {
         remove_temporary_files(h, ".thumbnails");
         remove_temporary_files(h, ".encodings");
@@ -326,6 +331,7 @@ static zi_history *create_history(const char *folder, zi_log *log, zi_error *err
         h->log = log;
         h->unsaved_max = MAX_UNSAVED_BYTES;
         h->lock = -1;
+        h->unsaved_end = &h->unsaved;
         h->folder = strdup(folder);
         h->thumbnails = zi_path_join(folder, ".thumbnails");
         if (h->folder && h->thumbnails) return h;

@@ -47,6 +47,7 @@ struct zi_history {
     int lock;                 /* file descriptor of the lock file; -1: not locked */
     char latest[ZI_IMAGE_ID]; /* the highest id so far; "": none */
     zi_unsaved *unsaved;      /* oldest first */
+    zi_unsaved **unsaved_end; /* where the next one is added */
     size_t unsaved_bytes;     /* of their files */
     size_t unsaved_max;       /* that these may be, but for the newest file */
     size_t removed;           /* rows that are removed for clients, but still in the database */
@@ -142,9 +143,10 @@ bool zi_unsaved_attach(zi_history *history, zi_error *error) ZI_CHECKED;
 bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_t *png,
                       zi_error *error) ZI_CHECKED;
 
-/* zi_unsaved_store for an image whose file is written, without opening the folder's database again:
- * h->db must be that. */
-bool zi_unsaved_store_row(zi_history *history, const zi_image_record *record,
+/* Stores the row of an image whose file is written in h->db, which must be the folder's database.
+ * If that fails, which is logged, or *kept is above 0, keeps the row in memory and increments
+ * *kept; the caller checks the storage then. False: memory is short; *error is set. */
+bool zi_unsaved_store_row(zi_history *history, const zi_image_record *record, size_t *kept,
                           zi_error *error) ZI_CHECKED;
 
 /* The unsaved image of that id, borrowed; NULL: none. */

@@ -68,6 +68,7 @@ void zi_unsaved_drop(zi_history *history, const char *id)
     if (!one) return;
     while (*at != one) at = &(*at)->next;
     *at = one->next;
+    if (history->unsaved_end == &one->next) history->unsaved_end = at;
     drop_file(history, one);
     if (!zi_db_run_with_id(history, "DELETE FROM unsaved.images WHERE id = ?1", one->record.id,
                            NULL))
@@ -96,7 +97,7 @@ static void drop_oldest_files(zi_history *h)
 static zi_unsaved *add_unsaved(zi_history *h, const zi_image_record *record, uint8_t *png,
                                zi_error *error)
 {
-    zi_unsaved **end = &h->unsaved, *one = calloc(1, sizeof *one);
+    zi_unsaved *one = calloc(1, sizeof *one);
     char *infotext = strdup(record->infotext);
     if (!one || !infotext || !zi_history_insert_row(h, "unsaved", record, error)) {
         free(one);
@@ -107,8 +108,8 @@ static zi_unsaved *add_unsaved(zi_history *h, const zi_image_record *record, uin
     one->record = *record;
     one->record.infotext = one->infotext = infotext;
     one->png = png;
-    while (*end) end = &(*end)->next;
-    *end = one;
+    *h->unsaved_end = one;
+    h->unsaved_end = &one->next;
     if (png) {
         h->unsaved_bytes += (size_t)record->bytes;
         h->storage.unsaved++;
@@ -135,21 +136,29 @@ static bool keep_unsaved(zi_history *history, const zi_image_record *record, uin
     return true;
 }
 
-bool zi_unsaved_store_row(zi_history *history, const zi_image_record *record, zi_error *error)
+bool zi_unsaved_store_row(zi_history *history, const zi_image_record *record, size_t *kept,
+                          zi_error *error)
 {
     zi_error why;
-    if (zi_history_insert_row(history, "main", record, &why)) return true;
-    zi_storage_note_failure(history);
-    zi_log_line(history->log, ZI_LOG_ERROR, "image %s: %s", record->id, why.text);
-    return keep_unsaved(history, record, NULL, error);
+    if (!*kept) {
+        if (zi_history_insert_row(history, "main", record, &why)) return true;
+        zi_storage_note_failure(history);
+        zi_log_line(history->log, ZI_LOG_ERROR, "image %s: %s", record->id, why.text);
+    }
+    if (!add_unsaved(history, record, NULL, error)) return false;
+    ++*kept;
+    return true;
 }
 
 bool zi_unsaved_store(zi_history *history, const zi_image_record *record, uint8_t *png,
                       zi_error *error)
 {
-    if (!png && zi_storage_reopen_if_needed(history))
-        return zi_unsaved_store_row(history, record, error);
-    return keep_unsaved(history, record, png, error);
+    size_t kept = 0;
+    if (png || !zi_storage_reopen_if_needed(history))
+        return keep_unsaved(history, record, png, error);
+    bool ok = zi_unsaved_store_row(history, record, &kept, error);
+    if (kept) zi_storage_check(history);
+    return ok;
 }
 
 void zi_unsaved_hide_row(zi_history *history, const char *id)
@@ -232,6 +241,7 @@ void zi_unsaved_free(zi_history *history)
     while (history->unsaved) {
         zi_unsaved *one = history->unsaved;
         history->unsaved = one->next;
+        if (!one->next) history->unsaved_end = &history->unsaved;
         if (one->png)
             zi_log_line(history->log, ZI_LOG_ERROR,
                         "image %s: is lost, since it could not be saved", one->record.id);

@@ -509,6 +509,30 @@ class Database(Disk):
         self.assertEqual(self.listed(), [other["id"], new["id"]])
         self.assertEqual(self.rows(), self.listed())
 
+    def test_that_is_read_only_without_rows(self):
+        """As many images may have none, the log has one line for all but the first."""
+        as_user = self.as_nobody()
+        self.start(**as_user)
+        names = [image["id"] for image in self.generate(count=4)[::-1]]
+        self.stop()
+        self.sql("DELETE FROM images")
+        os.chmod(path(self.output, "history.db"), 0o444)
+        self.start(**as_user)
+        self.assertEqual((self.listed(), self.health()), (names, (["database_not_writable"], 0)))
+        self.assertEqual([self.image(name)["unsaved"] for name in names], [None] * 4)
+        log = self.server.log()
+        self.assertRegex(log, r" error image .*/history\.db: .*\n(.*\n)*.* error 3 more images: their rows cannot be")
+        self.assertEqual((log.count(" error "), log.count(" warning ")), (2, 1), log)
+        self.delete({"id": names.pop()})
+        self.delete({"id": names.pop(0)})
+        names.insert(0, self.generate()[0]["id"])
+        self.assertEqual(self.listed(), names)
+        for name in "history.db", "history.db-wal", "history.db-shm":
+            if os.path.exists(path(self.output, name)):
+                os.chmod(path(self.output, name), 0o644)
+        self.health_becomes([], 0)
+        self.assertEqual(self.rows(), names)
+
     def test_that_another_program_locks(self):
         """Longer than the server waits."""
         self.start()
