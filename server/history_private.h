@@ -152,6 +152,9 @@ bool zi_unsaved_store_row(zi_history *history, const zi_image_record *record, si
 /* The unsaved image of that id, borrowed; NULL: none. */
 zi_unsaved *zi_unsaved_find(const zi_history *history, const char *id);
 
+/* The oldest unsaved image whose file is in memory, borrowed; NULL: none. */
+zi_unsaved *zi_unsaved_oldest_file(const zi_history *history);
+
 /* Removes the unsaved image of that id from memory; does nothing if there is none. */
 void zi_unsaved_drop(zi_history *history, const char *id);
 

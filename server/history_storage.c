@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,23 +68,25 @@ static int probe_folder(const zi_history *h)
     return why;
 }
 
-/* Whether the disk has no room for the file of the oldest unsaved image that has none. */
+/* Whether the disk has no room for the file of the oldest unsaved image. */
 static bool has_no_room(const zi_history *h)
 {
     struct statvfs disk;
-    const zi_unsaved *one = h->unsaved;
-    while (one && !one->png) one = one->next;
+    const zi_unsaved *one = zi_unsaved_oldest_file(h);
     return one && statvfs(h->folder, &disk) == 0 &&
            (double)disk.f_bavail * (double)disk.f_frsize < one->record.bytes + PROBE_BYTES;
 }
 
-/* Appends a problem to *storage, which must have room. */
-static void add_problem(zi_storage *storage, zi_storage_kind kind, const char *message,
-                        const char *detail)
+/* Appends a problem to *storage, which must have room; its message is formatted as by printf. */
+ZI_PRINTF(3, 4)
+static void add_problem(zi_storage *storage, zi_storage_kind kind, const char *format, ...)
 {
     zi_storage_problem *problem = &storage->problems[storage->count++];
+    va_list args;
     problem->kind = kind;
-    snprintf(problem->message, sizeof problem->message, message, detail);
+    va_start(args, format);
+    vsnprintf(problem->message, sizeof problem->message, format, args);
+    va_end(args);
 }
 
 /* Checks the folder, sets h->writable and appends what is wrong with it to *storage. */
@@ -96,27 +99,23 @@ static void check_folder(zi_history *h, zi_storage *storage)
     if (other)
         add_problem(storage, ZI_STORAGE_OUTPUT_MISSING,
                     "the disk of the server's output folder (option --output, or else the folder "
-                    "output) is not mounted%s; mount it, or start the server again to use the "
-                    "folder that is there now",
-                    "");
+                    "output) is not mounted; mount it, or start the server again to use the "
+                    "folder that is there now");
     else if (why == ENOENT || why == ENOTDIR)
         add_problem(
             storage, ZI_STORAGE_OUTPUT_MISSING,
-            "the server's output folder (option --output, or else the folder output) is missing%s; "
-            "create it again, or mount its disk",
-            "");
+            "the server's output folder (option --output, or else the folder output) is missing; "
+            "create it again, or mount its disk");
     else if (why == ENOSPC || why == EDQUOT || (!why && !h->writable))
         add_problem(storage, ZI_STORAGE_DISK_FULL,
-                    "the disk with the output folder is full%s; free space on it, or delete images",
-                    "");
+                    "the disk with the output folder is full; free space on it, or delete images");
     else if (why)
         add_problem(storage, ZI_STORAGE_OUTPUT_NOT_WRITABLE,
                     "the output folder cannot be written: %s; make it writable for the server",
                     strerror(why));
     else if (h->image_failed)
         add_problem(storage, ZI_STORAGE_OUTPUT_NOT_WRITABLE,
-                    "an image cannot be written to the output folder%s; the server's log says why",
-                    "");
+                    "an image cannot be written to the output folder; the server's log says why");
 }
 
 /* ---- the database ---- */
@@ -166,9 +165,8 @@ static void check_database(zi_history *h, zi_storage *storage)
     if (sqlite3_db_readonly(h->db, "main") == 1)
         add_problem(storage, ZI_STORAGE_DATABASE_NOT_WRITABLE,
                     "new images are saved as files, but history.db in the output folder is "
-                    "read-only%s; make history.db, history.db-wal and history.db-shm writable for "
-                    "the server",
-                    "");
+                    "read-only; make history.db, history.db-wal and history.db-shm writable for "
+                    "the server");
     else if (!can_begin_write(h))
         add_problem(storage, ZI_STORAGE_DATABASE_NOT_WRITABLE, message, sqlite3_errmsg(h->db));
     else if (h->database_error[0] && !storage->count)
@@ -177,10 +175,10 @@ static void check_database(zi_history *h, zi_storage *storage)
 
 /* ---- both ---- */
 
-/* Whether two states have the same problems and number of unsaved images. */
-static bool is_same(const zi_storage *a, const zi_storage *b)
+/* Whether two states have the same problems. */
+static bool has_same_problems(const zi_storage *a, const zi_storage *b)
 {
-    bool same = a->count == b->count && a->unsaved == b->unsaved;
+    bool same = a->count == b->count;
     for (size_t i = 0; same && i < a->count; i++)
         same = a->problems[i].kind == b->problems[i].kind &&
                !strcmp(a->problems[i].message, b->problems[i].message);
@@ -194,7 +192,7 @@ void zi_storage_check(zi_history *history)
     check_folder(history, &now);
     check_database(history, &now);
     if (now.count) history->share_next = history->share_wait = 0; /* when that is over, at once */
-    if (is_same(&now, &history->storage)) return;
+    if (has_same_problems(&now, &history->storage)) return;
     for (size_t i = 0; i < now.count; i++)
         zi_log_line(history->log, ZI_LOG_WARNING, "%s", now.problems[i].message);
     if (!now.count) zi_log_line(history->log, ZI_LOG_INFO, "images can be saved again");

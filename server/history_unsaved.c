@@ -42,6 +42,13 @@ zi_unsaved *zi_unsaved_find(const zi_history *history, const char *id)
     return one;
 }
 
+zi_unsaved *zi_unsaved_oldest_file(const zi_history *history)
+{
+    zi_unsaved *one = history->unsaved;
+    while (one && !one->png) one = one->next;
+    return one;
+}
+
 /* Frees one, which is in no list any more, and its file. */
 static void free_one(zi_unsaved *one)
 {
@@ -81,8 +88,7 @@ void zi_unsaved_drop(zi_history *history, const char *id)
 static void drop_oldest_files(zi_history *h)
 {
     while (h->unsaved_bytes > h->unsaved_max) {
-        const zi_unsaved *one = h->unsaved;
-        while (one && !one->png) one = one->next;
+        const zi_unsaved *one = zi_unsaved_oldest_file(h);
         if (!one || !one->next) return;
         zi_log_line(h->log, ZI_LOG_ERROR,
                     "image %s: is lost, since it cannot be saved and the memory for such images is "
