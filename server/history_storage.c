@@ -229,10 +229,11 @@ static bool reopen(zi_history *h, bool replaced, zi_error *error)
     return false;
 }
 
-/* Whether it is time to try to share a database that is open for this process alone: when nothing
- * is wrong any more; if it still cannot be shared, after SHARE_SECONDS, and twice as long each time
- * after that, as there are disks on which it never can. */
-static bool is_time_to_share(zi_history *h)
+/* Tells whether to try now to share a database that is open for this process alone, and if so, sets
+ * when to try next: when nothing is wrong any more; if it still cannot be shared, after
+ * SHARE_SECONDS, and twice as long each time after that, as there are disks on which it never can.
+ */
+static bool take_turn_to_share(zi_history *h)
 {
     double now = zi_monotonic_seconds();
     if (!h->exclusive || !h->checked || h->storage.count || now < h->share_next) return false;
@@ -244,7 +245,7 @@ static bool is_time_to_share(zi_history *h)
 bool zi_storage_reopen_if_needed(zi_history *history)
 {
     zi_error error;
-    bool replaced = is_replaced(history), shareable = is_time_to_share(history);
+    bool replaced = is_replaced(history), shareable = take_turn_to_share(history);
     if (!replaced && !shareable && !is_writable_again(history)) return true;
     if (!zi_is_dir(history->folder) || zi_storage_is_other_disk(history)) return false;
     if (reopen(history, replaced, &error)) {

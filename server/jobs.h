@@ -55,7 +55,8 @@ zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id);
  * without such a job. */
 void zi_jobs_interrupt(zi_jobs *jobs);
 
-/* As zi_jobs_interrupt, but only for the current image: the job goes on with its next one. */
+/* As zi_jobs_interrupt, but only for the current image: the job goes on with its next one. Has no
+ * effect before the first image has begun. */
 void zi_jobs_skip_image(zi_jobs *jobs);
 
 typedef struct {
