@@ -250,13 +250,12 @@ bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
     return false;
 }
 
-/* ---- moving jobs between lists; callers hold the mutex ---- */
-
-/* The Unix time now by the clock of the time when the job was submitted: it never goes back. */
-static double time_of_job(const zi_job *job)
+double zi_job_time(const zi_job *job)
 {
     return job->status.created + (zi_monotonic_seconds() - job->submitted);
 }
+
+/* ---- moving jobs between lists; callers hold the mutex ---- */
 
 /* Takes a job, which must be queued, out of the list of queued jobs. Its state does not change. The
  * caller holds the mutex. */
@@ -297,7 +296,7 @@ static void move_to_ended(zi_jobs *jobs, zi_job *job, zi_job_state state)
 {
     zi_job_status *status = &job->status;
     status->state = state;
-    status->finished = time_of_job(job);
+    status->finished = zi_job_time(job);
     free(status->preview.png);
     status->preview = (zi_job_preview){.png = NULL};
     /* The description is final; clients that poll list all ended jobs, so it is printed once. */
@@ -378,7 +377,7 @@ zi_job *zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue)
     if (job) {
         remove_from_queue(jobs, job);
         job->status.state = ZI_JOB_RUNNING;
-        job->status.started = time_of_job(job);
+        job->status.started = zi_job_time(job);
         jobs->running[queue] = job;
         zi_publish_started(jobs->server->events, job);
         publish_positions(jobs, queue);

@@ -76,6 +76,9 @@ zi_jobs_counts zi_jobs_count(zi_jobs *jobs);
  * zi_jobs_finish. NULL: zi_jobs_close was called. */
 zi_job *zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue);
 
+/* The Unix time now by the clock of the time when the job was submitted: it never goes back. */
+double zi_job_time(const zi_job *job);
+
 /* Ends a running job in state ZI_JOB_DONE, ZI_JOB_FAILED or ZI_JOB_CANCELLED, and publishes that.
  * *error, of a failed job, is copied; else it is NULL. The caller must not use the job any more. */
 void zi_jobs_finish(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_http_error *error);

@@ -127,8 +127,7 @@ static void end_job(zi_worker *worker, zi_job *job, bool ok, const zi_error *err
     if (ok || cancelled) {
         zi_log_line(s->log, ZI_LOG_INFO, "%s %llx: %s in %.1f s", job->kind->name,
                     (unsigned long long)job->id, ok ? "done" : "cancelled",
-                    job->status.created + zi_monotonic_seconds() - job->submitted -
-                        job->status.started);
+                    zi_job_time(job) - job->status.started);
         zi_jobs_finish(s->jobs, job, ok ? ZI_JOB_DONE : ZI_JOB_CANCELLED, NULL);
         return;
     }
