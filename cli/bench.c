@@ -9,7 +9,7 @@
 typedef struct {
     const char *name;
     const zi_bench_stage *stage;
-    bool integers; /* its products may be of integers */
+    const char *note; /* " (why the share can exceed 100 %)", or "" */
 } named_stage;
 
 enum { STAGES = 4, STEPS = 9 };
@@ -46,8 +46,7 @@ static void print_text(const zi_bench_result *r, const named_stage *stages, bool
     for (int i = 0; i < STAGES; i++)
         printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the f32 peak%s\n", stages[i].name,
                stages[i].stage->seconds, flop_per_second(stages[i].stage) * 1e-9,
-               100 * stages[i].stage->share,
-               stages[i].integers ? " (integer arithmetic, which has a higher one)" : "");
+               100 * stages[i].stage->share, stages[i].note);
     printf("%.0f MB of working memory, beside the weights%s\n", (double)r->memory * 1e-6,
            r->memory_in_file ? ", in a file" : "");
     if (all_layers) print_image_time(r);
@@ -153,10 +152,12 @@ int cmd_bench(int argc, char **argv)
         return 0;
     }
     if (!zi_bench(&o, &result, &error)) return zi_report_error(&command, &error);
-    const named_stage stages[STAGES] = {{"encode", &result.encode, false},
-                                        {"step", &result.step, result.fast},
-                                        {"block", &result.block, result.fast},
-                                        {"decode", &result.decode, false}};
+    const char *integers = result.fast ? " (integer arithmetic, which has a higher one)" : "";
+    const named_stage stages[STAGES] = {
+        {"encode", &result.encode, ""},
+        {"step", &result.step, integers},
+        {"block", &result.block, integers},
+        {"decode", &result.decode, " (counted as plain convolutions, which have more operations)"}};
     if (json)
         print_json(&result, stages, &o);
     else

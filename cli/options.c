@@ -333,15 +333,28 @@ static void use_json_option(const zi_command *command)
     if (prints_events(command) && json) zi_set_json_messages(*(const bool *)json->value);
 }
 
-/* Prints names and help of an option in two columns; names that are too long for theirs get a line
+/* Prints names of an option that are too long for their column on lines of their own. A line that
+ * is too long for a terminal is broken after one of the option's values, which "|" separates. */
+static void print_long_names(const char *names)
+{
+    enum { WIDTH = 72 };
+    for (const char *rest = names; *rest;) {
+        size_t length = strlen(rest), end = length > WIDTH ? WIDTH : length;
+        while (end < length && end && rest[end - 1] != '|') end--;
+        if (!end) end = length;
+        printf("%s%.*s\n", rest == names ? "  " : "        ", (int)end, rest);
+        rest += end;
+    }
+}
+
+/* Prints names and help of an option in two columns; names that are too long for theirs get lines
  * of their own. */
 static void print_help_row(const char *names, const char *help)
 {
     enum { COLUMN = 32 };
-    if (strlen(names) > COLUMN)
-        printf("  %s\n  %-*s %s\n", names, COLUMN, "", help);
-    else
-        printf("  %-*s %s\n", COLUMN, names, help);
+    bool is_long = strlen(names) > COLUMN;
+    if (is_long) print_long_names(names);
+    printf("  %-*s %s\n", COLUMN, is_long ? "" : names, help);
 }
 
 /* Prints usage, description and the table of options to standard output. */
@@ -351,15 +364,19 @@ static void print_help(const zi_command *command)
            command->positional ? " " : "", command->positional ? command->positional : "",
            command->about);
     for (const zi_option *option = command->options; option->name; option++) {
-        char names[80];
         bool flag = option->kind == ZI_OPTION_FLAG, level = option->kind == ZI_OPTION_LEVEL;
-        snprintf(names, sizeof names, "%c%c%s --%s%s%s%s", option->letter ? '-' : ' ',
-                 option->letter ? option->letter : ' ', option->letter ? "," : " ", option->name,
-                 flag    ? ""
-                 : level ? "[="
-                         : " ",
-                 flag ? "" : option->argument, level ? "]" : "");
-        print_help_row(names, option->help);
+        zi_text names;
+        zi_text_init(&names, 1 << 10);
+        zi_text_printf(&names, "%c%c%s --%s%s%s%s", option->letter ? '-' : ' ',
+                       option->letter ? option->letter : ' ', option->letter ? "," : " ",
+                       option->name,
+                       flag    ? ""
+                       : level ? "[="
+                               : " ",
+                       flag ? "" : option->argument, level ? "]" : "");
+        char *text = zi_text_take(&names);
+        print_help_row(text ? text : option->name, option->help);
+        free(text);
     }
     print_help_row("-h, --help", "print this help");
 }
@@ -408,10 +425,14 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
         const char *word = argv[i];
         if (options_ended || word[0] != '-' || !word[1]) {
             if (!command->positional)
-                zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                             "'%s' is not an option, and %s takes only options; put a text with "
-                             "spaces in quotes, or see `zimage %s --help`",
-                             word, command->name, command->name);
+                zi_error_set(
+                    &error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                    "'%s' is not an option, and %s takes only options; %s in quotes if it has "
+                    "spaces, or see `zimage %s --help`",
+                    word, command->name,
+                    zi_option_find(command->options, "prompt") ? "give a prompt with -p,"
+                                                               : "put a text",
+                    command->name);
             else if (found == wanted)
                 zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                              "'%s' is one argument too many: %s takes only %s%s; put a text with "

@@ -362,9 +362,9 @@ bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *erro
     bool ok = db || zi_error_no_memory(error, strlen(folder));
     if (ok && !zi_is_file(db))
         ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, folder, "output",
-                             "no server has put images %s; name another one",
-                             zi_is_dir(folder) ? "into this folder"
-                                               : "here: there is no such folder");
+                             "%s; name the output folder of a server",
+                             zi_is_dir(folder) ? "no server has put images into this folder"
+                                               : "there is no such folder");
     free(db);
     if (!ok || !zi_history_open_db(h, error)) {
         zi_history_close(h);

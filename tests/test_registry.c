@@ -112,7 +112,7 @@ static void default_model(void)
     found(registry, NULL, "mlx/one", ZI_RESOLVED_ONLY);
     put_link("pytorch/two");
     not_found(registry, NULL, "default",
-              "2 image models and none is the default: mlx/one, pytorch/two");
+              "and none is the default: mlx/one, pytorch/two");
     CHECK_OK(zi_registry_set_default(registry, "two", true, &error), error);
     found(registry, NULL, "pytorch/two", ZI_RESOLVED_DEFAULT);
     CHECK_OK(zi_registry_set_default(registry, "mlx/one", false, &error), error);

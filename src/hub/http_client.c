@@ -414,7 +414,7 @@ bool zi_http_request_transport_error(const zi_http_request *request, CURLcode co
                                 "set it, or the DNS of your network");
         return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
                             "cannot be reached: %s; check your network connection, and https_proxy "
-                            "if you use a proxy",
+                            "if you use a proxy; HF_ENDPOINT can name another server",
                             why);
     default:
         return zi_error_set(error, ZI_ERROR_NETWORK, request->host,

@@ -244,9 +244,9 @@ static bool fail_ambiguous(const zi_registry *r, const zi_model_location *const 
     if (count > SHOWN) zi_text_printf(&text, " and %zu more", count - SHOWN);
     char *names = zi_text_take(&text);
     zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
-                    "the models folder %s has %zu image models and none is the default: %s; name "
-                    "one, or choose a default",
-                    r->options.folder, count, names ? names : "");
+                    "%zu image models are in the models folder (%s), and none is the default: %s; "
+                    "name one, or choose a default",
+                    count, r->options.folder, names ? names : "");
     free(names);
     return false;
 }

@@ -116,7 +116,7 @@ class Models(ModelsCase):
     def test_the_default(self):
         self.put("pytorch/one")
         self.put("mlx/two")
-        words = ("the models folder models has 2 image models", "mlx/two, pytorch/one",
+        words = ("2 image models are in the models folder (models)", "mlx/two, pytorch/one",
                  "choose a default; see --model, `zimage models default NAME`\n")
         self.refused(self.zimage("generate", "-p", "x", env=self.env), 1, *words)
         self.refused(self.models("default"), 1, words[0], words[1], "choose a default; see `zimage models default NAME`\n")

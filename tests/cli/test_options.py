@@ -44,6 +44,16 @@ class Program(Case):
         self.assertRegex(text, r"--cpu TIER +kernel tier: ref, ")
         self.assertRegex(text, r"--count COUNT +.*NAME-1.png, NAME-2.png")
 
+    def test_help_has_all_choices(self):
+        """On lines that are not too long for a terminal."""
+        for name in "convert", "quantize", "download", "import":
+            lines = self.good(self.zimage(name, "--help")).stdout.decode().splitlines()
+            first = next(i for i, line in enumerate(lines) if line.startswith("      --precision "))
+            last = next(i for i in range(first, len(lines)) if not lines[i].endswith("|"))
+            self.assertLess(max(map(len, lines[first:last + 1])), 80)
+            words = "".join(line.strip() for line in lines[first:last + 1]).removeprefix("--precision ").split("|")
+            self.assertTrue({"original", "fp16", "q8", "q4_k", "q5_k", "q6_k", "iq4_xs"} <= set(words), words)
+
     def test_readers_that_leave(self):
         """`| head` is no failure worth a line."""
         for args in (["--help"], ["tokenize", "-m", MODEL, "x"], ["docs", "man"]):

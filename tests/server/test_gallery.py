@@ -144,7 +144,7 @@ class Gallery(Case):
     def test_what_is_not_there(self):
         for args, says in ((("--remove", "20260101-000000-00000000"), "has no image"),
                            (("--remove", "../../etc/passwd"), "has no image"),
-                           (("--output", "nowhere"), "nowhere: no server has put images")):
+                           (("--output", "nowhere"), "nowhere: there is no such folder; name the output folder")):
             done = self.call("gallery", *args)
             self.assertEqual(done.returncode, 1, args)
             self.assertEqual(len(done.stderr.splitlines()), 1)
