@@ -113,8 +113,8 @@ bool zi_origin_valid(const char *text)
     return zi_host_valid(host);
 }
 
-/* The number of bytes of an origin [length] in the form in which browsers send
- * it: without a slash at its end and the usual port of its scheme. */
+/* Returns the length of an origin [length] in the form in which browsers send it: without a slash
+ * at its end and the usual port of its scheme. */
 static size_t origin_length(const char *origin, size_t length)
 {
     if (length && origin[length - 1] == '/') length--;

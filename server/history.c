@@ -200,8 +200,8 @@ static void add_infotext_fields(cJSON *image)
     free(storage);
 }
 
-/* Adds "unsaved": why the image's file is not written, or null. What is wrong with the database is
- * no reason for that. */
+/* Adds "unsaved": why the image's file is not written, or null. A problem of the database does not
+ * keep the file from being written, so it is never given as the reason. */
 static void add_unsaved(const zi_history *h, cJSON *image)
 {
     const char *id = cJSON_GetStringValue(cJSON_GetObjectItem(image, "id"));

@@ -55,8 +55,9 @@ zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id);
  * without such a job. */
 void zi_jobs_interrupt(zi_jobs *jobs);
 
-/* As zi_jobs_interrupt, but only for the current image: the job goes on with its next one. Has no
- * effect before the first image has begun. */
+/* Asks the running generate job of A1111's API to end its current image with the current step. The
+ * image so far is kept, and the job goes on with its next image. Has no effect before the first
+ * image has begun. */
 void zi_jobs_skip_image(zi_jobs *jobs);
 
 typedef struct {

@@ -237,7 +237,7 @@ static void deleting_locked_rows(void)
     zi_history_close(history);
 }
 
-/* What is wrong with the folder, and that it is over, is told once. */
+/* zi_history_tick tells once of a problem with the folder, and once of its end. */
 static void changes_of_the_storage(void)
 {
     char away[300], probe[300];
@@ -346,7 +346,7 @@ static void images_that_hold_up_others(void)
         CHECK(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK);
         sqlite3_busy_timeout(history->db, 0);
         if (!closing) {
-            /* What is wrong with the database is not why a file is not written. */
+            /* A problem of the database is not given as the reason why a file is not written. */
             history->checked = 0;
             strcpy(history->database_error, "?");
             zi_history_check_storage(history, &storage);
