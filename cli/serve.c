@@ -120,8 +120,7 @@ int cmd_serve(int argc, char **argv)
         {"api-key-file", 0, ZI_OPTION_TEXT, &key_file, 0, 0, "FILE", "read the API key from a file",
          NULL},
         {"insecure", 0, ZI_OPTION_FLAG, &o.insecure, 0, 0, NULL,
-         "allow access without a key from other machines, and for the value * of --allow-origin "
-         "and "
+         "allow access without a key from other machines, and with * as --allow-origin or "
          "--allow-host",
          NULL},
         {"allow-origin", 0, ZI_OPTION_LIST, &origins, 0, 0, "ORIGIN",

@@ -77,8 +77,7 @@ static bool check_shards(const zi_conversion *c, zi_error *error)
             error, ZI_ERROR_INVALID_ARGUMENT, "shard_bytes",
             "only models in the layout diffusers are written in several files, but no layout is "
             "chosen, so the model keeps its layout, %s; leave this size out, or convert the model "
-            "to the "
-            "layout diffusers",
+            "to the layout diffusers",
             zi_naming_name(c->target));
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "shard_bytes",
                         "only models in the layout diffusers are written in several files, and the "
