@@ -278,7 +278,11 @@ class PageCase(unittest.TestCase):
         """Fills the form, clicks Generate and waits for the image. fields: values by id"""
         page = page or self.page
         self.start(prompt, page, **fields)
-        expect(page.locator("#run")).to_have_attribute("data-mode", re.compile("^image "))
+        self.wait_for_image(page)
+
+    def wait_for_image(self, page=None):
+        """Waits until the job that the page shows has become an image."""
+        expect((page or self.page).locator("#run")).to_have_attribute("data-mode", re.compile("^image "))
 
     def start(self, prompt=RED, page=None, **fields):
         """Fills the form, clicks Generate and waits until the page shows the job, or its image."""
@@ -286,6 +290,11 @@ class PageCase(unittest.TestCase):
         page.fill("#prompt", prompt)
         for name, value in fields.items():
             page.fill(f"#{name}", str(value))
+        self.submit(page)
+
+    def submit(self, page=None):
+        """Clicks Generate and waits until the page shows the job, or its image."""
+        page = page or self.page
         before = page.get_attribute("#run", "data-mode")
         page.click("#generate")
         expect(page.locator("#run")).not_to_have_attribute("data-mode", before)
