@@ -13,6 +13,33 @@ static void need(bool ok, const zi_error *error)
     exit(1);
 }
 
+/* A message of the validation layer is a failed check. */
+static void fail_for(void *user, const char *text)
+{
+    (void)user;
+    CHECK_MSG(false, "validation layer: %s", text);
+}
+
+zi_backend *zi_test_gpu(void)
+{
+    static zi_backend *gpu;
+    const char *name = getenv("ZI_TEST_BACKEND");
+    const zi_vulkan_options options = {.validation = getenv("ZI_TEST_VALIDATION") != NULL,
+                                       .messages = fail_for};
+    zi_error error = {0};
+    if (!name || strcmp(name, "vulkan") != 0) return NULL;
+    if (!gpu) need(zi_vulkan_backend_create(&options, &gpu, &error), &error);
+    return gpu;
+}
+
+/* Sets fixture->backend: the device that the environment names, else a new CPU backend. */
+static bool open_backend(zi_fixture *fixture, zi_error *error)
+{
+    fixture->backend = zi_test_gpu();
+    return fixture->backend || zi_cpu_backend_create(&fixture->kernels, fixture->pool, NULL,
+                                                     &fixture->backend, error);
+}
+
 void zi_fixture_start(zi_fixture *fixture, size_t threads, const char *tier, bool fast)
 {
     enum { MEMORY = 256 << 20, WIDEST_HEAD = 256, DEEPEST = 2048 };
@@ -20,8 +47,7 @@ void zi_fixture_start(zi_fixture *fixture, size_t threads, const char *tier, boo
     *fixture = (zi_fixture){.random = 12345};
     need(zi_kernels_select(tier, &fixture->kernels, &error) &&
              zi_pool_create(threads, &fixture->pool, &error) &&
-             zi_cpu_backend_create(&fixture->kernels, fixture->pool, NULL, &fixture->backend,
-                                   &error) &&
+             open_backend(fixture, &error) &&
              zi_buffer_alloc(fixture->backend, MEMORY, &fixture->buffer, &error) &&
              zi_memory_take(&fixture->host, MEMORY, &error) &&
              fixture->backend->ops->begin(fixture->backend, fast, &fixture->exec, &error),
@@ -39,7 +65,7 @@ void zi_fixture_stop(zi_fixture *fixture)
     fixture->exec->ops->end(fixture->exec);
     zi_buffer_release(fixture->buffer);
     zi_memory_release(&fixture->host);
-    fixture->backend->ops->destroy(fixture->backend);
+    if (fixture->backend != zi_test_gpu()) fixture->backend->ops->destroy(fixture->backend);
     zi_pool_free(fixture->pool);
 }
 

@@ -3,6 +3,7 @@
 #define ZI_TEST_FIXTURE_H
 
 #include "backend/cpu/cpu.h"
+#include "backend/vulkan/vulkan.h"
 #include "base/memory.h"
 #include "model/run.h"
 
@@ -21,6 +22,11 @@ typedef struct {
     size_t imported_count;
     uint32_t random; /* state of the generator */
 } zi_fixture;
+
+/* The Vulkan backend if the environment variable ZI_TEST_BACKEND is "vulkan", else NULL: fixtures
+ * and golden weights use it then. With ZI_TEST_VALIDATION, each message of the validation layer is
+ * a failed check. It is never freed. Exits the program if it cannot be had. */
+zi_backend *zi_test_gpu(void);
 
 /* threads 0: one per processor. tier NULL: the best one. fast: integer arithmetic for quantized
  * weights. Exits the program on failure. */

@@ -1,0 +1,27 @@
+# Compiles the Vulkan shaders to SPIR-V in headers, and lists these in vulkan_shaders.inc. Without the compiler or Vulkan's
+# headers, the backend is left out. Sets ZI_VULKAN.
+find_program(ZI_GLSLANG NAMES glslangValidator glslang)
+find_path(ZI_VULKAN_HEADERS vulkan/vulkan.h)
+set(ZI_VULKAN OFF)
+if(ZI_GLSLANG AND ZI_VULKAN_HEADERS)
+  set(ZI_VULKAN ON)
+else()
+  message(STATUS "Without Vulkan: it takes its headers (Debian: libvulkan-dev) and glslangValidator (glslang-tools)")
+endif()
+
+set(ZI_SHADER_FOLDER ${PROJECT_SOURCE_DIR}/src/backend/vulkan/shaders)
+set(ZI_SHADER_OUTPUT ${PROJECT_BINARY_DIR}/shaders)
+file(GLOB ZI_SHADER_INCLUDES CONFIGURE_DEPENDS ${ZI_SHADER_FOLDER}/*.glsl)
+file(GLOB ZI_SHADER_SOURCES CONFIGURE_DEPENDS ${ZI_SHADER_FOLDER}/*.comp)
+if(ZI_VULKAN)
+  foreach(source ${ZI_SHADER_SOURCES})
+    get_filename_component(name ${source} NAME_WE)
+    set(header ${ZI_SHADER_OUTPUT}/${name}.h)
+    add_custom_command(OUTPUT ${header}
+        COMMAND ${ZI_GLSLANG} -V --quiet --target-env vulkan1.2 -I${ZI_SHADER_FOLDER} --vn ${name}_spv -o ${header} ${source}
+        DEPENDS ${source} ${ZI_SHADER_INCLUDES} VERBATIM)
+    list(APPEND ZI_SHADER_HEADERS ${header})
+    string(APPEND ZI_SHADER_LIST "#include \"${name}.h\"\n")
+  endforeach()
+  file(CONFIGURE OUTPUT ${ZI_SHADER_OUTPUT}/vulkan_shaders.inc CONTENT "${ZI_SHADER_LIST}" @ONLY)
+endif()

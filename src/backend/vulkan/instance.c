@@ -1,0 +1,292 @@
+#include "backend/vulkan/instance.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- the loader ---- */
+
+/* Opens the loader's library; NULL: there is none. */
+static void *open_library(void)
+{
+    static const char *const names[] = {"libvulkan.so.1", "libvulkan.so", "libvulkan.1.dylib",
+                                        "libMoltenVK.dylib"};
+    void *library = NULL;
+    for (size_t i = 0; !library && i < sizeof names / sizeof *names; i++)
+        library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    return library;
+}
+
+/* Finds the loader's entry points in instance->library. False, with *error set: it is no loader. */
+static bool find_loader(gpu_instance *instance, zi_error *error)
+{
+    /* POSIX lets dlsym's result be used as a function, ISO C does not: so it is copied. */
+    void *symbol = dlsym(instance->library, "vkGetInstanceProcAddr");
+    memcpy(&instance->get, &symbol, sizeof symbol);
+    if (instance->get)
+        instance->vk.CreateInstance =
+            (PFN_vkCreateInstance)instance->get(VK_NULL_HANDLE, "vkCreateInstance");
+    if (instance->vk.CreateInstance) return true;
+    return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
+                        "the Vulkan loader of this system has no vkCreateInstance");
+}
+
+/* ---- the instance ---- */
+
+/* Finds the instance's functions. False, with *error set: one is missing. */
+static bool find_functions(gpu_instance *instance, zi_error *error)
+{
+    const char *missing = NULL;
+#define FIND(name)                                                                                 \
+    instance->vk.name = (PFN_vk##name)instance->get(instance->handle, "vk" #name);                 \
+    if (!instance->vk.name) missing = "vk" #name;
+    GPU_INSTANCE_FUNCTIONS(FIND)
+#undef FIND
+    return !missing || zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
+                                    "the Vulkan loader of this system has no %s", missing);
+}
+
+/* Called by the validation layer with each of its messages. */
+static VKAPI_ATTR VkBool32 VKAPI_CALL pass_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                                   VkDebugUtilsMessageTypeFlagsEXT types,
+                                                   const VkDebugUtilsMessengerCallbackDataEXT *data,
+                                                   void *user)
+{
+    const zi_vulkan_options *options = user;
+    (void)severity;
+    (void)types;
+    if (options->messages) options->messages(options->user, data->pMessage);
+    return VK_FALSE;
+}
+
+/* Has messages of the validation layer sent to the options' function, which must stay as long as
+ * the instance. Without the extension it does nothing. */
+static void set_messenger(gpu_instance *instance, const zi_vulkan_options *options)
+{
+    PFN_vkCreateDebugUtilsMessengerEXT create = (PFN_vkCreateDebugUtilsMessengerEXT)instance->get(
+        instance->handle, "vkCreateDebugUtilsMessengerEXT");
+    VkDebugUtilsMessengerCreateInfoEXT info = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
+                           VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT |
+                       VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
+        .pfnUserCallback = pass_message,
+        .pUserData = (void *)(uintptr_t)options};
+    if (create) create(instance->handle, &info, NULL, &instance->messenger);
+}
+
+/* Makes the instance. False, with *error set: the driver or the layer refused. */
+static bool create_instance(gpu_instance *instance, const zi_vulkan_options *options,
+                            zi_error *error)
+{
+    static const char *const layers[] = {"VK_LAYER_KHRONOS_validation"};
+    static const char *const extensions[] = {"VK_EXT_debug_utils"};
+    VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+                                     .pApplicationName = "zimage",
+                                     .apiVersion = VK_API_VERSION_1_2};
+    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                 .pApplicationInfo = &application};
+    if (options && options->validation) {
+        info.enabledLayerCount = info.enabledExtensionCount = 1;
+        info.ppEnabledLayerNames = layers;
+        info.ppEnabledExtensionNames = extensions;
+    }
+    VkResult result = instance->vk.CreateInstance(&info, NULL, &instance->handle);
+    if (result != VK_SUCCESS)
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
+                            result == VK_ERROR_LAYER_NOT_PRESENT
+                                ? "Vulkan has no validation layer here"
+                                : "Vulkan could not be started (error %d)",
+                            (int)result);
+    if (!find_functions(instance, error)) return false;
+    if (options && options->validation) set_messenger(instance, options);
+    return true;
+}
+
+/* Sets instance->devices. False, with *error set: there is none, or memory is short. */
+static bool find_devices(gpu_instance *instance, zi_error *error)
+{
+    VkResult result =
+        instance->vk.EnumeratePhysicalDevices(instance->handle, &instance->count, NULL);
+    if (result != VK_SUCCESS || !instance->count)
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
+                            "there is no Vulkan device here; is the GPU's driver installed?");
+    instance->devices = calloc(instance->count, sizeof *instance->devices);
+    if (!instance->devices) return zi_error_no_memory(error, instance->count * sizeof(void *));
+    instance->vk.EnumeratePhysicalDevices(instance->handle, &instance->count, instance->devices);
+    return true;
+}
+
+bool gpu_instance_open(const zi_vulkan_options *options, gpu_instance *out, zi_error *error)
+{
+    gpu_instance instance = {.library = open_library()};
+    if (!instance.library)
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
+                            "there is no Vulkan loader (libvulkan) on this system; it comes with "
+                            "the GPU's driver or as the package libvulkan1");
+    if (find_loader(&instance, error) && create_instance(&instance, options, error) &&
+        find_devices(&instance, error)) {
+        *out = instance;
+        return true;
+    }
+    gpu_instance_close(&instance);
+    return false;
+}
+
+void gpu_instance_close(gpu_instance *instance)
+{
+    if (instance->messenger) {
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy =
+            (PFN_vkDestroyDebugUtilsMessengerEXT)instance->get(instance->handle,
+                                                               "vkDestroyDebugUtilsMessengerEXT");
+        destroy(instance->handle, instance->messenger, NULL);
+    }
+    if (instance->handle && instance->vk.DestroyInstance)
+        instance->vk.DestroyInstance(instance->handle, NULL);
+    free(instance->devices);
+    /* The library stays open: drivers leave threads and thread-local data behind. */
+    *instance = (gpu_instance){0};
+}
+
+/* ---- devices ---- */
+
+#define V11(name)                                                                                  \
+    {                                                                                              \
+#name, offsetof(gpu_features, v11.name)                                                    \
+    }
+#define V12(name)                                                                                  \
+    {                                                                                              \
+#name, offsetof(gpu_features, v12.name)                                                    \
+    }
+const gpu_feature gpu_needed_features[] = {
+    V11(storageBuffer16BitAccess), V12(storageBuffer8BitAccess), V12(bufferDeviceAddress),
+    V12(timelineSemaphore),        V12(scalarBlockLayout),
+};
+const size_t gpu_needed_feature_count = sizeof gpu_needed_features / sizeof *gpu_needed_features;
+
+void gpu_features_clear(gpu_features *f)
+{
+    *f = (gpu_features){.all.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                        .v11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+                        .v12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+    f->all.pNext = &f->v11;
+    f->v11.pNext = &f->v12;
+}
+
+/* Returns the first needed feature that the device lacks; NULL: none. */
+static const char *missing_feature(const gpu_instance *instance, VkPhysicalDevice device)
+{
+    gpu_features features;
+    gpu_features_clear(&features);
+    instance->vk.GetPhysicalDeviceFeatures2(device, &features.all);
+    for (size_t i = 0; i < gpu_needed_feature_count; i++) {
+        VkBool32 has;
+        memcpy(&has, (const char *)&features + gpu_needed_features[i].offset, sizeof has);
+        if (!has) return gpu_needed_features[i].name;
+    }
+    return NULL;
+}
+
+/* Sets out->queue_family to a family of queues that compute, one that does not draw if there is
+ * one: a desktop's own work then waits less. False: there is none. */
+static bool find_queue_family(const gpu_instance *instance, VkPhysicalDevice device,
+                              gpu_capabilities *out)
+{
+    enum { MAX = 16 };
+    VkQueueFamilyProperties families[MAX];
+    uint32_t count = MAX;
+    bool found = false;
+    instance->vk.GetPhysicalDeviceQueueFamilyProperties(device, &count, families);
+    for (uint32_t i = count; i-- > 0;) {
+        VkQueueFlags flags = families[i].queueFlags;
+        if (!(flags & VK_QUEUE_COMPUTE_BIT) || (found && flags & VK_QUEUE_GRAPHICS_BIT)) continue;
+        out->queue_family = i;
+        found = true;
+    }
+    return found;
+}
+
+/* Bytes of the largest heap of the device's own. */
+static uint64_t device_memory(const VkPhysicalDeviceMemoryProperties *memory)
+{
+    uint64_t largest = 0;
+    for (uint32_t i = 0; i < memory->memoryHeapCount; i++)
+        if (memory->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT &&
+            memory->memoryHeaps[i].size > largest)
+            largest = memory->memoryHeaps[i].size;
+    return largest;
+}
+
+static zi_vulkan_kind kind_of(VkPhysicalDeviceType type)
+{
+    static const zi_vulkan_kind kinds[] = {
+        [VK_PHYSICAL_DEVICE_TYPE_OTHER] = ZI_VULKAN_OTHER,
+        [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = ZI_VULKAN_INTEGRATED,
+        [VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU] = ZI_VULKAN_DISCRETE,
+        [VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU] = ZI_VULKAN_VIRTUAL,
+        [VK_PHYSICAL_DEVICE_TYPE_CPU] = ZI_VULKAN_SOFTWARE};
+    return (size_t)type < sizeof kinds / sizeof *kinds ? kinds[type] : ZI_VULKAN_OTHER;
+}
+
+/* Sets out->summary.missing to what the backend needs and the device lacks, if there is something.
+ */
+static void note_missing(const gpu_instance *instance, VkPhysicalDevice device,
+                         gpu_capabilities *out)
+{
+    const VkPhysicalDeviceLimits *limits = &out->properties.limits;
+    const char *feature;
+    char *missing = out->summary.missing;
+    size_t size = sizeof out->summary.missing;
+    if (out->properties.apiVersion < VK_API_VERSION_1_2)
+        snprintf(missing, size, "Vulkan 1.2; its driver has %u.%u",
+                 VK_API_VERSION_MAJOR(out->properties.apiVersion),
+                 VK_API_VERSION_MINOR(out->properties.apiVersion));
+    else if (!find_queue_family(instance, device, out))
+        snprintf(missing, size, "a queue that computes");
+    else if ((feature = missing_feature(instance, device)))
+        snprintf(missing, size, "%s", feature);
+    else if (limits->maxComputeWorkGroupInvocations < 256 ||
+             limits->maxComputeSharedMemorySize < 32768)
+        snprintf(missing, size, "workgroups of 256 with 32 KB of shared memory");
+}
+
+void gpu_capabilities_read(const gpu_instance *instance, VkPhysicalDevice device,
+                           gpu_capabilities *out)
+{
+    VkPhysicalDeviceDriverProperties driver = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
+    VkPhysicalDeviceMaintenance3Properties maintenance = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &driver};
+    VkPhysicalDeviceProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &maintenance};
+    *out = (gpu_capabilities){0};
+    instance->vk.GetPhysicalDeviceProperties2(device, &properties);
+    instance->vk.GetPhysicalDeviceMemoryProperties(device, &out->memory);
+    out->properties = properties.properties;
+    out->max_allocation = maintenance.maxMemoryAllocationSize;
+    out->summary.kind = kind_of(out->properties.deviceType);
+    out->summary.memory = device_memory(&out->memory);
+    snprintf(out->summary.name, sizeof out->summary.name, "%s", out->properties.deviceName);
+    snprintf(out->summary.driver, sizeof out->summary.driver, "%s %s", driver.driverName,
+             driver.driverInfo);
+    note_missing(instance, device, out);
+}
+
+bool zi_vulkan_list(zi_vulkan_device **out, size_t *count, zi_error *error)
+{
+    gpu_instance instance;
+    if (!gpu_instance_open(NULL, &instance, error)) return false;
+    zi_vulkan_device *devices = calloc(instance.count, sizeof *devices);
+    for (uint32_t i = 0; devices && i < instance.count; i++) {
+        gpu_capabilities capabilities;
+        gpu_capabilities_read(&instance, instance.devices[i], &capabilities);
+        devices[i] = capabilities.summary;
+    }
+    size_t found = instance.count;
+    gpu_instance_close(&instance);
+    if (!devices) return zi_error_no_memory(error, found * sizeof *devices);
+    *out = devices;
+    *count = found;
+    return true;
+}

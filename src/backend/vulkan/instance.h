@@ -1,0 +1,57 @@
+/* The Vulkan loader, an instance of it, and what its devices can do. */
+#ifndef ZI_BACKEND_VULKAN_INSTANCE_H
+#define ZI_BACKEND_VULKAN_INSTANCE_H
+
+#include "backend/vulkan/functions.h"
+#include "backend/vulkan/vulkan.h"
+
+typedef struct {
+    void *library; /* of dlopen */
+    PFN_vkGetInstanceProcAddr get;
+    gpu_functions vk; /* those of the loader and the instance */
+    VkInstance handle;
+    VkDebugUtilsMessengerEXT messenger;
+    VkPhysicalDevice *devices;
+    uint32_t count;
+} gpu_instance;
+
+/* Opens the loader, makes an instance and finds its devices, at least one. options: of them, only
+ * what is for the validation layer counts; NULL: no such layer. Ends as zi_vulkan_list. */
+bool gpu_instance_open(const zi_vulkan_options *options, gpu_instance *out,
+                       zi_error *error) ZI_CHECKED;
+
+/* Frees all of it and zeroes *instance. A zeroed struct is allowed. */
+void gpu_instance_close(gpu_instance *instance);
+
+/* What a device has, as the backend needs to know it. */
+typedef struct {
+    VkPhysicalDeviceProperties properties;
+    VkPhysicalDeviceMemoryProperties memory;
+    VkDeviceSize max_allocation;
+    uint32_t queue_family; /* one that computes */
+    zi_vulkan_device summary;
+} gpu_capabilities;
+
+/* Finds out what a device has. summary.missing is set if the backend cannot use it. */
+void gpu_capabilities_read(const gpu_instance *instance, VkPhysicalDevice device,
+                           gpu_capabilities *out);
+
+/* The features that the backend needs, in a chain of structs as Vulkan wants it. */
+typedef struct {
+    VkPhysicalDeviceFeatures2 all;
+    VkPhysicalDeviceVulkan11Features v11;
+    VkPhysicalDeviceVulkan12Features v12;
+} gpu_features;
+
+/* Sets *features to the chain with no feature set. */
+void gpu_features_clear(gpu_features *features);
+
+/* The needed features: a table of where each is in the chain, and its name. */
+typedef struct {
+    const char *name;
+    size_t offset; /* of a VkBool32 in gpu_features */
+} gpu_feature;
+extern const gpu_feature gpu_needed_features[];
+extern const size_t gpu_needed_feature_count;
+
+#endif
