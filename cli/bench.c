@@ -124,6 +124,7 @@ int cmd_bench(int argc, char **argv)
         {"threads", 0, ZI_OPTION_INT, &o.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&o.cpu),
+        zi_device_option(&o.device),
         {"memory", 0, ZI_OPTION_FLAG, &memory, 0, 0, NULL,
          "measure memory bandwidth and matrix-vector products instead", NULL},
         {"json", 0, ZI_OPTION_FLAG, &json, 0, 0, NULL, "print JSON", NULL},

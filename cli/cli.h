@@ -33,6 +33,7 @@ int cmd_verify(int argc, char **argv);
 /* Measures the speed of this machine with random weights (zi_bench; --memory: zi_bench_memory) and
  * prints it as text or JSON. Returns the exit code: 0, 1 or 2. */
 int cmd_bench(int argc, char **argv);
+int cmd_devices(int argc, char **argv);
 
 /* Writes the model SRC to DST, a new path or empty folder, in another layout (--to, required) and,
  * with --precision, another precision; prints DST unless --quiet. Returns the exit code: 0, 1 or
@@ -312,6 +313,9 @@ zi_option zi_models_option(const char **folder);
 
 /* The option --cpu TIER, for *tier, NULL before. */
 zi_option zi_cpu_option(const char **tier);
+
+/* The option --device, for *device, which it sets to the default. */
+zi_option zi_device_option(const char **device);
 
 /* Finds the model that -m names (a path, or a name in the registry); name NULL: the default model,
  * as zi_registry_resolve chooses it. Free *out with zi_resolved_model_free. False: *error, which

@@ -161,6 +161,7 @@ int cmd_enhance(int argc, char **argv)
         {"threads", 0, ZI_OPTION_INT, &args.engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&args.engine.cpu),
+        zi_device_option(&args.engine.device),
         {"quiet", 'q', ZI_OPTION_FLAG, &args.quiet, 0, 0, NULL, "no notes", NULL},
         {0},
     };

@@ -59,6 +59,7 @@ static void fill_options(zi_generate_args *args, zi_option options[ZI_MAX_PARAME
         {"threads", 0, ZI_OPTION_INT, &args->engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&args->engine.cpu),
+        zi_device_option(&args->engine.device),
         {"trace", 0, ZI_OPTION_TEXT, &args->trace, 0, 0, "FILE",
          "write intermediate tensors to a .safetensors file", NULL},
         {"json", 0, ZI_OPTION_FLAG, &args->json, 0, 0, NULL, "print one JSON event per line", NULL},

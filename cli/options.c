@@ -24,6 +24,20 @@ zi_option zi_cpu_option(const char **tier)
     return (zi_option){"cpu", 0, ZI_OPTION_TEXT, tier, 0, 0, "TIER", help, NULL};
 }
 
+zi_option zi_device_option(const char **device)
+{
+    *device = "auto";
+    return (zi_option){"device",
+                       0,
+                       ZI_OPTION_TEXT,
+                       device,
+                       0,
+                       0,
+                       "auto|cpu|vulkan[:N]",
+                       "device that computes; auto: the fastest, see `zimage devices` (auto)",
+                       NULL};
+}
+
 /* Parses text that is nothing but decimal digits. False: other text, an empty one, or a number
  * above 2^64-1; *out is unchanged, and no error is set. */
 static bool parse_uint64(const char *text, uint64_t *out)

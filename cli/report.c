@@ -28,6 +28,7 @@ static const struct {
     {ZI_ERROR_INCOMPLETE, "config", {"reference"}, NULL},
     {ZI_ERROR_NOT_FOUND, "model", {"model"}, "`zimage download --help`"},
     {ZI_ERROR_NOT_FOUND, "name", {NULL}, "`zimage models`"},
+    {ZI_ERROR_NOT_FOUND, "device", {NULL}, "`zimage devices`"},
     {ZI_ERROR_NOT_FOUND, "default", {"model"}, "`zimage models default NAME`"},
     {ZI_ERROR_NOT_FOUND, "models", {"models"}, NULL},
     {ZI_ERROR_UNSUPPORTED, "conversion", {"to", "precision"}, NULL},

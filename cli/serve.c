@@ -156,6 +156,7 @@ int cmd_serve(int argc, char **argv)
         {"threads", 't', ZI_OPTION_INT, &o.engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&o.engine.cpu),
+        zi_device_option(&o.engine.device),
         {"max-guidance", 0, ZI_OPTION_REAL, &o.max_guidance, 0, 100, "G",
          "lower requests for more guidance with Z-Image-Turbo to this; 0: none", &o.cap_guidance},
         {0},

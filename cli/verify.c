@@ -52,6 +52,7 @@ int cmd_verify(int argc, char **argv)
         {"threads", 0, ZI_OPTION_INT, &engine_options.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&engine_options.cpu),
+        zi_device_option(&engine_options.device),
         {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "print JSON", NULL},
         {0},
     };

@@ -124,6 +124,9 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     zi_engine_options engine = {.threads = options->threads, .cpu = options->cpu};
+    if (options->device && strcmp(options->device, "cpu") != 0)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "device",
+                            "memory bandwidth is measured on the cpu only");
     if (options->repeat < 0 || options->repeat > MAX_REPEATS)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; 0 to %d are possible", options->repeat,

@@ -303,8 +303,12 @@ static bool compare_image(verifier *v, zi_model *model, bool *same, zi_error *re
 static bool check_reproducible(verifier *v, zi_error *result)
 {
     int threads = zi_pool_threads(v->engine->pool) > 1 ? 1 : 2;
-    zi_engine_options options = {
-        .threads = threads, .cpu = v->engine->cpu, .scratch = v->engine->scratch};
+    zi_engine_options options = {.threads = threads,
+                                 .cpu = v->engine->options.cpu,
+                                 .scratch = v->engine->options.scratch,
+                                 .device = v->engine->options.device,
+                                 .vram = v->engine->options.vram,
+                                 .device_cache = v->engine->options.device_cache};
     zi_engine *other = NULL;
     zi_model *model = NULL;
     bool same = true;

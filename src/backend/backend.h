@@ -277,12 +277,17 @@ struct zi_backend_ops {
     void (*check_finite)(zi_exec *, zi_view, const char *name);
     void (*check_moments)(zi_exec *, zi_view moments, size_t channels, const char *name);
 
+    /* Multiplications and additions per second, in registers, of all of the device, measured for
+     * some 40 ms: in f32, or `fast` (integers, or matrix units). 0: there is no such arithmetic, or
+     * measuring failed. */
+    double (*peak)(zi_backend *, bool fast);
+
     void (*destroy)(zi_backend *); /* after its sessions and buffers are gone */
 };
 
 struct zi_backend {
     const zi_backend_ops *ops;
-    /* Backends of the same variant give the same bits. A constant. */
+    /* Backends of the same variant give the same bits. Lives as long as the backend. */
     const char *variant;
 };
 

@@ -22,3 +22,8 @@ bool zi_vulkan_backend_create(const zi_vulkan_options *options, zi_backend **out
     (void)out;
     return refuse(error);
 }
+
+bool zi_vulkan_plausible(void)
+{
+    return false;
+}

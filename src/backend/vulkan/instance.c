@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* ---- the loader ---- */
 
@@ -29,6 +30,19 @@ static bool find_loader(gpu_instance *instance, zi_error *error)
     if (instance->vk.CreateInstance) return true;
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
                         "the Vulkan loader of this system has no vkCreateInstance");
+}
+
+bool zi_vulkan_plausible(void)
+{
+#ifdef __linux__
+    static const char *const paths[] = {"/dev/dri", "/dev/nvidiactl", "/dev/dxg", "/dev/mali0"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        found = found || access(paths[i], F_OK) == 0;
+    return found;
+#else
+    return true;
+#endif
 }
 
 /* ---- the instance ---- */

@@ -15,8 +15,9 @@ typedef enum {
 /* What is known of a device without opening it. */
 typedef struct {
     char name[256];
-    char driver[512];  /* name and version */
-    char missing[256]; /* what it lacks that the backend needs; empty: nothing */
+    char driver[512];   /* name and version */
+    char missing[256];  /* what it lacks that the backend needs; empty: nothing */
+    char features[256]; /* that matter for speed; empty: none */
     zi_vulkan_kind kind;
     uint64_t memory; /* bytes of its largest heap of its own */
 } zi_vulkan_device;
@@ -25,6 +26,10 @@ typedef struct {
  * *error set and *out unchanged: there is no loader or no device (ZI_ERROR_NOT_FOUND), the build
  * has no Vulkan (ZI_ERROR_UNSUPPORTED), or a driver failed. */
 bool zi_vulkan_list(zi_vulkan_device **out, size_t *count, zi_error *error) ZI_CHECKED;
+
+/* Whether there may be a GPU: whether the system shows one, which costs next to nothing to find
+ * out, other than starting Vulkan. */
+bool zi_vulkan_plausible(void);
 
 typedef struct {
     size_t device;   /* its number in zi_vulkan_list */
