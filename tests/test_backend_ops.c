@@ -16,8 +16,22 @@ static const struct {
     {"linear rows", zi_ops_linear_rows},
     {"linear model", zi_ops_linear_model},
     {"embed", zi_ops_embed},
+    {"attention", zi_ops_attention},
+    {"fast attention", zi_ops_attention_fast},
+    {"norm", zi_ops_norm},
+    {"rope", zi_ops_rope},
+    {"elementwise", zi_ops_elementwise},
+    {"permute", zi_ops_permute},
+    {"copy_rows", zi_ops_copy_rows},
+    {"write and read", zi_ops_write_and_read},
+    {"conv3x3", zi_ops_conv3x3},
+    {"conv3x3 model", zi_ops_conv3x3_model},
+    {"conv3x3 bands", zi_ops_conv3x3_bands},
+    {"group norm", zi_ops_group_norm},
 };
 
+static const zi_test_backend *row; /* the one that is tested */
+static uint64_t seed = 1;
 static zi_rig rig;
 static size_t current; /* in checks */
 
@@ -34,35 +48,41 @@ static void all_operations_ran(void)
         CHECK_MSG(counts->calls[call] > 0, "operation %d was never called", call);
 }
 
-/* Runs all checks on a backend. required: it must be there. */
-static void run_backend(const zi_test_backend *row, uint64_t seed, bool required)
+static void open_required(void)
 {
-    const char *only = getenv("ZI_TEST_OPS");
     zi_error error = {0};
-    if (!zi_rig_open(&rig, row, seed, &error)) {
-        if (required)
-            CHECK_MSG(false, "%s: %s", row->name, error.text);
-        else
-            printf("SKIP %s: %s\n", row->name, error.text);
-        return;
-    }
-    for (current = 0; current < sizeof checks / sizeof *checks; current++) {
-        char name[80];
-        if (only && !strstr(checks[current].name, only)) continue;
-        snprintf(name, sizeof name, "%s: %s", row->name, checks[current].name);
-        zi_test_run(name, run_current);
-    }
-    if (!only && strcmp(row->name, "test device") == 0) RUN(all_operations_ran);
+    CHECK_OK(zi_rig_open(&rig, row, seed, &error), error);
+}
+
+static void close_rig(void)
+{
     zi_rig_close(&rig);
 }
 
-static const zi_test_backend *row;
-static uint64_t seed = 1;
-static bool required;
-
-static void backend(void)
+/* Runs a test whose name begins with the backend's. */
+static void run(const char *what, void (*test)(void))
 {
-    run_backend(row, seed, required);
+    char name[80];
+    snprintf(name, sizeof name, "%s: %s", row->name, what);
+    zi_test_run(name, test);
+}
+
+/* Runs all checks on the backend of this row. required: it must be there. */
+static void run_backend(bool required)
+{
+    const char *only = getenv("ZI_TEST_OPS");
+    zi_error error = {0};
+    if (required) {
+        run("open", open_required);
+    } else if (!zi_rig_open(&rig, row, seed, &error)) {
+        printf("SKIP %s: %s\n", row->name, error.text);
+        return;
+    }
+    if (!rig.backend) return;
+    for (current = 0; current < sizeof checks / sizeof *checks; current++)
+        if (!only || strstr(checks[current].name, only)) run(checks[current].name, run_current);
+    if (!only && strcmp(row->name, "test device") == 0) run("all operations", all_operations_ran);
+    run("close", close_rig);
 }
 
 int main(void)
@@ -70,13 +90,12 @@ int main(void)
     const char *name = getenv("ZI_TEST_BACKEND"), *number = getenv("ZI_TEST_SEED");
     if (number) seed = strtoull(number, NULL, 10);
     printf("seed %llu\n", (unsigned long long)seed);
-    required = name != NULL;
     if (name && !zi_test_backend_find(name)) {
         printf("no backend is called %s\n", name);
         return 1;
     }
     for (row = zi_test_backends; row->name; row++)
-        if (!name || strcmp(name, row->name) == 0) zi_test_run(row->name, backend);
+        if (!name || strcmp(name, row->name) == 0) run_backend(name != NULL);
     zi_test_backends_end();
     return zi_test_result();
 }

@@ -184,7 +184,10 @@ void zi_rig_end_session(zi_rig *rig, zi_rig_session *session)
 bool zi_rig_open(zi_rig *rig, const zi_test_backend *row, uint64_t seed, zi_error *error)
 {
     *rig = (zi_rig){.row = row, .random = seed * 2 + 1};
-    if (!row->open(&rig->backend, error)) return false;
+    if (!row->open(&rig->backend, error)) {
+        *rig = (zi_rig){0};
+        return false;
+    }
     for (int i = 0; i < 8; i++) zi_rig_bits(rig);
     need(zi_buffer_alloc(rig->backend, MEMORY, &rig->memory, error), error);
     for (int fast = 0; fast < 2; fast++) rig->sessions[fast] = zi_rig_begin_session(rig, fast);
