@@ -28,6 +28,16 @@ static const struct {
     {"conv3x3 model", zi_ops_conv3x3_model},
     {"conv3x3 bands", zi_ops_conv3x3_bands},
     {"group norm", zi_ops_group_norm},
+    {"check_finite", zi_ops_check_finite},
+    {"check_moments", zi_ops_check_moments},
+    {"values that are not finite", zi_ops_not_finite},
+    {"sessions", zi_ops_sessions},
+    {"submissions", zi_ops_submissions},
+    {"unsubmitted operations", zi_ops_unsubmitted},
+    {"order", zi_ops_order},
+    {"repeated sequences", zi_ops_repeated},
+    {"transformer layers", zi_ops_transformer_layers},
+    {"decoder layers", zi_ops_decoder_layers},
 };
 
 static const zi_test_backend *row; /* the one that is tested */
@@ -79,8 +89,12 @@ static void run_backend(bool required)
         return;
     }
     if (!rig.backend) return;
-    for (current = 0; current < sizeof checks / sizeof *checks; current++)
-        if (!only || strstr(checks[current].name, only)) run(checks[current].name, run_current);
+    for (current = 0; current < sizeof checks / sizeof *checks; current++) {
+        if (only && !strstr(checks[current].name, only)) continue;
+        rig.worst = 0;
+        run(checks[current].name, run_current);
+        if (rig.worst > 0) printf("     largest error: %.2g of what is allowed\n", rig.worst);
+    }
     if (!only && strcmp(row->name, "test device") == 0) run("all operations", all_operations_ran);
     run("close", close_rig);
 }

@@ -195,7 +195,7 @@ static sized convolve(const zi_conv_problem *p, const sized *x, const double *w,
 }
 
 /* Checks the shortcut's result at channel o of a pixel. */
-static bool check_shortcut(const zi_rig *rig, const zi_conv_problem *p, size_t pixel, size_t o,
+static bool check_shortcut(zi_rig *rig, const zi_conv_problem *p, size_t pixel, size_t o,
                            const float *side)
 {
     size_t in = p->s.in, at = pixel * p->s.out + o;
@@ -257,7 +257,8 @@ void zi_conv_check_norm(zi_rig *rig, const float *x, size_t pixels, size_t chann
             group_moments(x, pixels, channels, c, channels / groups, &mean, &variance);
         double scale = weight[c] / sqrt(variance + eps);
         for (size_t i = c; i < pixels * channels; i += channels) {
-            double bound = 8 * ULP * ((fabs(x[i]) + fabs(mean)) * fabs(scale) + fabs(bias[c]));
+            double size = (fabs(x[i]) + fabs(mean)) * fabs(scale) + fabs(weight[c]);
+            double bound = 8 * ULP * (size + fabs(bias[c]));
             if (!zi_rig_near(rig, "normed", i, z[i], (x[i] - mean) * scale + bias[c], bound))
                 return;
         }

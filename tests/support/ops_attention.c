@@ -83,7 +83,7 @@ static void attend(const problem *p)
                     p->wanted[at] += p->weights[j] * p->v[kv * s->dim + d];
                 }
                 p->bound[at] =
-                    ULP * ((sqrt((double)s->dim) + 8) * magnitudes + 8 * (sqrt((double)seen) + 8));
+                    ULP * ((sqrt((double)s->dim) + 8) * magnitudes + 2 * (sqrt((double)seen) + 8));
             }
         }
 }

@@ -59,7 +59,7 @@ static oracle multiply(const double *x, const float *w, size_t K, double bias, d
             o.fast_bound += error_x * (fabs(w[k]) + error_w) + fabs(x[k]) * error_w;
         }
     }
-    o.exact_bound = 4 * ((double)K + 1) * ULP * magnitudes + 1e-30;
+    o.exact_bound = 4 * fmin((double)K + 1, sqrt((double)K) + 8) * ULP * magnitudes + 1e-30;
     o.fast_bound += 4 * o.exact_bound;
     return o;
 }

@@ -47,7 +47,7 @@ static float *norm_inputs(zi_rig *rig, size_t T, size_t D)
 static void check_norm(zi_rig *rig, const norm_case *c, const float *x, const float *before,
                        const float *weight, const float *scale, const float *y)
 {
-    double share = 4 * (sqrt((double)c->D) + 8) * ULP;
+    double share = 2 * (sqrt((double)c->D) + 8) * ULP;
     for (size_t t = 0; t < c->T; t++) {
         const float *row = x + t * c->D;
         double mean = c->kind == ZI_LAYER_NORM ? mean_of(row, c->D) : 0;

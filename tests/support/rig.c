@@ -144,10 +144,9 @@ static void fill_scratch(zi_exec *exec, zi_buffer *scratch)
     free(values);
 }
 
-zi_rig_session zi_rig_begin_session(zi_rig *rig, bool fast)
+zi_rig_session zi_rig_begin_session(zi_rig *rig, bool fast, zi_exec_limits limits)
 {
     const zi_backend_ops *ops = rig->backend->ops;
-    const zi_exec_limits limits = {ZI_RIG_HEAD, ZI_RIG_DEPTH};
     zi_rig_session session = {0};
     zi_error error = {0};
     zi_arena measured = zi_arena_measure();
@@ -190,7 +189,9 @@ bool zi_rig_open(zi_rig *rig, const zi_test_backend *row, uint64_t seed, zi_erro
     }
     for (int i = 0; i < 8; i++) zi_rig_bits(rig);
     need(zi_buffer_alloc(rig->backend, MEMORY, &rig->memory, error), error);
-    for (int fast = 0; fast < 2; fast++) rig->sessions[fast] = zi_rig_begin_session(rig, fast);
+    for (int fast = 0; fast < 2; fast++)
+        rig->sessions[fast] =
+            zi_rig_begin_session(rig, fast, (zi_exec_limits){ZI_RIG_HEAD, ZI_RIG_DEPTH});
     rig->exec = rig->sessions[0].exec;
     rig->before = malloc(MEMORY);
     rig->after = malloc(MEMORY);
@@ -413,10 +414,11 @@ float *zi_rig_result(zi_rig *rig, zi_view view)
     return values;
 }
 
-bool zi_rig_near(const zi_rig *rig, const char *what, size_t index, double got, double wanted,
+bool zi_rig_near(zi_rig *rig, const char *what, size_t index, double got, double wanted,
                  double bound)
 {
-    return CHECK_MSG(fabs(got - wanted) <= bound * rig->row->tolerance,
-                     "%s: %s %zu is %.9g, not %.9g (off by %.3g, may be by %.3g)", rig->what, what,
-                     index, got, wanted, fabs(got - wanted), bound * rig->row->tolerance);
+    double error = fabs(got - wanted), allowed = bound * rig->row->tolerance;
+    if (error > rig->worst * allowed && allowed > 0) rig->worst = error / allowed;
+    return CHECK_MSG(error <= allowed, "%s: %s %zu is %.9g, not %.9g (off by %.3g, may be by %.3g)",
+                     rig->what, what, index, got, wanted, error, allowed);
 }

@@ -51,6 +51,7 @@ typedef struct {
     size_t owned_count;
     uint64_t random; /* state of the generator */
     char what[160];  /* the case, for messages */
+    double worst;    /* the largest error so far, as a share of its bound */
 } zi_rig;
 
 /* Opens the row's backend with two sessions. False: it cannot be had, and *error says why. */
@@ -59,8 +60,9 @@ bool zi_rig_open(zi_rig *rig, const zi_test_backend *row, uint64_t seed, zi_erro
 /* Checks the sentinels behind the sessions' scratch memory, and frees everything. */
 void zi_rig_close(zi_rig *rig);
 
-/* A further session, with scratch memory of its own. Exits the program on failure. */
-zi_rig_session zi_rig_begin_session(zi_rig *rig, bool fast);
+/* A further session, for operations within these limits, with scratch memory of its own. Exits the
+ * program on failure. */
+zi_rig_session zi_rig_begin_session(zi_rig *rig, bool fast, zi_exec_limits limits);
 
 /* Ends the session, whatever it has recorded; checks its sentinels unless it has failed. */
 void zi_rig_end_session(zi_rig *rig, zi_rig_session *session);
@@ -124,7 +126,7 @@ float *zi_rig_result(zi_rig *rig, zi_view view);
 
 /* Checks that |got - wanted| is at most bound times the row's tolerance; index is for the message.
  * False: it is not, and the check has failed. */
-bool zi_rig_near(const zi_rig *rig, const char *what, size_t index, double got, double wanted,
+bool zi_rig_near(zi_rig *rig, const char *what, size_t index, double got, double wanted,
                  double bound);
 
 #endif
