@@ -125,6 +125,7 @@ static const zi_backend_ops gpu_ops = {
     .group_norm = gpu_group_norm,
     .check_finite = gpu_check_finite,
     .check_moments = gpu_check_moments,
+    .peak = gpu_peak,
     .destroy = destroy,
 };
 

@@ -232,6 +232,8 @@ void gpu_group_norm(zi_exec *exec, const zi_group_norm *norm, zi_view moments,
 void gpu_check_finite(zi_exec *exec, zi_view x, const char *name);
 void gpu_check_moments(zi_exec *exec, zi_view moments, size_t channels, const char *name);
 
+double gpu_peak(zi_backend *backend, bool fast);
+
 /* The rows of a weight from its device memory: push constants and specialization constants that
  * shaders/weights.glsl has. */
 typedef struct {

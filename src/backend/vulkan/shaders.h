@@ -21,7 +21,8 @@
     S(conv)         /* 3x3 and 1x1 convolutions */                                                 \
     S(moments)      /* of parts of a feature map */                                                \
     S(moments_sum)  /* of all parts */                                                             \
-    S(group_norm_coefficients)
+    S(group_norm_coefficients)                                                                     \
+    S(peak) /* the device's speed */
 
 typedef enum {
 #define GPU_SHADER_ENUM(name) GPU_SHADER_##name,

@@ -16,11 +16,11 @@ void main() {
     uint group = gl_GlobalInvocationID.x, width = p.channels / p.groups, first = group * width;
     if (group >= p.groups) return;
     float mean = 0, m2 = 0;
-    for (uint c = first; c < first + width; c++) mean += Floats(p.moments).at[c];
+    for (uint c = first; c < first + width; c++) mean += Floats(p.moments).at[2 * c];
     mean /= float(width);
     for (uint c = first; c < first + width; c++) {
-        float d = Floats(p.moments).at[c] - mean;
-        m2 += Floats(p.moments).at[p.channels + c] / p.pixels + d * d;
+        float d = Floats(p.moments).at[2 * c] - mean;
+        m2 += Floats(p.moments).at[2 * c + 1] / p.pixels + d * d;
     }
     float inverse = 1.0 / sqrt(m2 / float(width) + p.eps);
     for (uint c = first; c < first + width; c++) {

@@ -6,7 +6,7 @@
 layout(local_size_x = 32) in;
 
 layout(push_constant, scalar) uniform Push {
-    uvec2 partials, moments; // [parts, 3, channels]; [2, channels]: means, then m2
+    uvec2 partials, moments; // [parts, 3, channels]; [channels, 2]: mean and m2
     uint parts, channels;
 } p;
 
@@ -22,6 +22,6 @@ void main() {
         mean += d * (n / count);
         pixels = count;
     }
-    Floats(p.moments).at[channel] = mean;
-    Floats(p.moments).at[p.channels + channel] = m2;
+    Floats(p.moments).at[2 * channel] = mean;
+    Floats(p.moments).at[2 * channel + 1] = m2;
 }
