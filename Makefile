@@ -17,8 +17,10 @@ all:
 		-DCMAKE_INSTALL_PREFIX=$(PREFIX) -DBUILD_TESTING=OFF
 	@$(CMAKE) --build $(BUILD) --parallel $(JOBS)
 
+# Without Vulkan's headers and shader compiler, the build leaves GPUs out.
 deps:
 	@scripts/deps.sh
+	@scripts/deps.sh --vulkan || true
 
 demo: deps
 	@$(MAKE) all
@@ -48,6 +50,7 @@ check-all: check-build
 
 check-build:
 	@scripts/deps.sh --tests
+	@scripts/deps.sh --vulkan --gpu || true
 	@$(CMAKE) -S . -B $(CHECK_BUILD) -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DZI_WERROR=ON
 	@$(CMAKE) --build $(CHECK_BUILD) --parallel $(JOBS)
 

@@ -3,9 +3,9 @@
 find_program(ZI_GLSLANG NAMES glslangValidator glslang)
 find_path(ZI_VULKAN_HEADERS vulkan/vulkan.h)
 set(ZI_VULKAN OFF)
-if(ZI_GLSLANG AND ZI_VULKAN_HEADERS)
+if(ZI_GLSLANG AND ZI_VULKAN_HEADERS AND NOT ZI_OPS_ONLY)
   set(ZI_VULKAN ON)
-else()
+elseif(NOT ZI_OPS_ONLY)
   message(STATUS "Without Vulkan: it takes its headers (Debian: libvulkan-dev) and glslangValidator (glslang-tools)")
 endif()
 
