@@ -45,18 +45,18 @@ static void fail_for(void *user, const char *text)
 
 static bool open_vulkan(zi_backend **out, zi_error *error)
 {
-    return zi_vulkan_backend_create(
-        &(zi_vulkan_options){.validation = true, .messages = fail_for}, out, error);
+    return zi_vulkan_backend_create(&(zi_vulkan_options){.validation = true, .messages = fail_for},
+                                    out, error);
 }
 
 const zi_test_backend zi_test_backends[] = {
-    {"cpu", open_cpu, 1},
-    {"test device", open_device, 1},
-    {"vulkan", open_vulkan, 4},
+    {"cpu", open_cpu, 1, false},
+    {"test device", open_device, 1, false},
+    {"vulkan", open_vulkan, 4, true},
     {0},
 };
 
-const zi_test_backend zi_test_reference = {"reference", open_reference, 1};
+const zi_test_backend zi_test_reference = {"reference", open_reference, 1, false};
 
 const zi_test_backend *zi_test_backend_find(const char *name)
 {

@@ -12,6 +12,7 @@ typedef struct {
     /* What the bounds of rounding errors are multiplied with: 1 where products and sums are rounded
      * as in C, more where a device has coarser functions. */
     double tolerance;
+    bool apart; /* only tested when it is named; a machine may be without it */
 } zi_test_backend;
 
 /* The rows of the table; the last one has no name. */
