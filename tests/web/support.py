@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 import unittest
-import urllib.request
 
 from playwright.sync_api import expect, sync_playwright
 
@@ -32,12 +31,6 @@ STAR = "a large yellow star on a purple background"
 expect.set_options(timeout=TIMEOUT_MS)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Server:
     """zimage serve, with temporary folders for models and images."""
 
@@ -47,24 +40,20 @@ class Server:
         self.models = os.path.join(self.dir, "models")
         os.makedirs(self.models)
         self.options = options
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/"
+        self.port = 0  # any free one, which it keeps after that
         self.start()
+        self.url = f"http://127.0.0.1:{self.port}/"
 
     def start(self):
         self.process = subprocess.Popen(
             [self.program, "serve", "--port", str(self.port), "--models", self.models,
              "--output", os.path.join(self.dir, "images"), *self.options],
-            cwd=self.dir, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(300):
-            try:
-                with urllib.request.urlopen(self.url + "api/health", timeout=5):
-                    return
-            except OSError:
-                if self.process.poll() is not None:
-                    raise RuntimeError(f"zimage serve ended with {self.process.returncode}")
-                time.sleep(0.05)
-        raise RuntimeError("zimage serve does not answer")
+            cwd=self.dir, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        with self.process.stdout as output:
+            address = output.readline().decode().strip()  # when it listens
+        if not address:
+            raise RuntimeError(f"zimage serve ended with {self.process.wait()}")
+        self.port = int(address.rsplit(":", 1)[1])
 
     def stop(self):
         self.process.terminate()
