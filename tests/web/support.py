@@ -263,6 +263,15 @@ class PageCase(unittest.TestCase):
         expect(page.locator("#model option")).not_to_have_count(0)
         expect(page.locator("#strip:not([aria-busy])")).to_have_count(1)
 
+    def wait_until(self, expression, page=None, arg=None):
+        """Waits until a JavaScript expression, or function of arg, is true. Not as wait_for_function() does, which the page's
+        Content-Security-Policy lets look only once."""
+        page = page or self.page
+        deadline = time.monotonic() + TIMEOUT_MS / 1000
+        while not page.evaluate(expression, arg):
+            self.assertLess(time.monotonic(), deadline, expression)
+            page.wait_for_timeout(20)
+
     def generate(self, prompt=RED, page=None, **fields):
         """Fills the form, clicks Generate and waits for the image. fields: values by id"""
         page = page or self.page

@@ -82,9 +82,9 @@ class Generate(PageCase):
         expect(self.page.locator("#run")).to_contain_text("left")
         expect(self.page.locator("#frame .preview")).to_be_visible()
         expect(self.page.locator("#status")).to_have_text("Running")
-        self.page.wait_for_function("document.querySelector('#frame .preview')?.naturalWidth > 0")
+        self.wait_until("document.querySelector('#frame .preview')?.naturalWidth > 0")
         before = int(bar.get_attribute("aria-valuenow"))
-        self.page.wait_for_function(
+        self.wait_until(
             "before => document.querySelector('#run .progress-bar')?.getAttribute('aria-valuenow') > before", arg=before)
         expect(self.page.locator("#run")).to_contain_text("Generated")
         expect(self.page.locator("#announcer")).to_have_text("1 image generated.")
@@ -238,7 +238,7 @@ class Generate(PageCase):
         self.page.click("#run >> text=Compare")
         dialog = self.page.get_by_role("dialog", name="Compare images")
         expect(dialog.locator(".differences")).to_contain_text("Seed")
-        self.page.wait_for_function("[...document.querySelectorAll('dialog figure img')].every(img => img.naturalWidth)")
+        self.wait_until("[...document.querySelectorAll('dialog figure img')].every(img => img.naturalWidth)")
         dialog.get_by_role("slider").focus()
         self.page.keyboard.press("Home")
         self.assertEqual(dialog.locator(".compare-pair").evaluate("node => node.style.getPropertyValue('--split')"), "0%")

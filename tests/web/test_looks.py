@@ -44,7 +44,7 @@ class Looks(PageCase):
                 page.click(f".tabs [href='#/{view}']")
                 expect(page.locator(f"#view-{view}")).to_be_visible()
                 expect(page.locator(f"#view-{view} .skeleton")).to_have_count(0)
-                page.wait_for_function(LOADED)
+                self.wait_until(LOADED, page)
                 self.assert_accessible(page, f"{where} {view}")
                 self.assert_no_overflow(page, f"{where} {view}")
                 self.screenshot(page, f"{where}-{view}")

@@ -158,7 +158,7 @@ class Key(PageCase):
         expect(dialog).to_have_count(0)
         expect(self.page.locator("#status")).to_have_text("Ready")
         self.generate(RED)
-        self.page.wait_for_function("document.querySelector('#frame .image').naturalWidth === 128")
+        self.wait_until("document.querySelector('#frame .image').naturalWidth === 128")
 
 
 if __name__ == "__main__":
