@@ -291,11 +291,13 @@ class PageCase(unittest.TestCase):
         self.submit(page)
 
     def submit(self, page=None):
-        """Clicks Generate and waits until the page shows the job, or its image."""
+        """Clicks Generate and waits until the page shows the job, or its image, and has the server's response, which may come
+        after that."""
         page = page or self.page
         before = page.get_attribute("#run", "data-mode")
         page.click("#generate")
         expect(page.locator("#run")).not_to_have_attribute("data-mode", before)
+        expect(page.locator("#generate")).to_be_enabled()
 
     def start_long_job(self, page=None, **fields):
         """Starts a job that takes seconds even on fast machines, and waits until it is shown."""

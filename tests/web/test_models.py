@@ -148,7 +148,7 @@ class Models(PageCase):
         expect(self.page.locator(".model-job").first).to_contain_text("Imported flat")
         expect(self.model("flat")).to_contain_text("diffusers")
         expect(error).to_be_empty()
-        self.assertEqual(path.input_value(), "")
+        expect(path).to_have_value("")
         path.fill("flat")
         path.press("Enter")
         expect(self.page.locator(".model-job").first.get_by_role("alert")).to_contain_text("there already")

@@ -24,8 +24,14 @@ class Restart(Parameters):
         self.console_errors.clear()
 
     def again(self, name):
+        before = self.page.get_attribute("#run", "data-mode")
         self.lost.get_by_role("button", name=f"Generate again: {name}").click()
-        expect(self.page.locator("#run")).to_contain_text("Generated")
+        expect(self.page.locator("#run")).not_to_have_attribute("data-mode", before)
+        self.wait_for_image()
+
+    def wait_for_pending(self, count):
+        """Until the page has the responses to so many submissions, without which it would not know the jobs after a restart."""
+        self.wait_until("count => Object.keys(JSON.parse(localStorage.getItem('zimage.pending') ?? '{}')).length === count", arg=count)
 
     def start_and_queue(self):
         self.start_long_job(width=1024, height=1024, seed=7)
@@ -35,6 +41,7 @@ class Restart(Parameters):
             self.page.fill(f"#{name}", str(value))
         self.page.click("#generate")
         expect(self.page.locator("#strip .ring")).to_have_count(2)
+        self.wait_for_pending(2)
 
     def check_restart(self, kill):
         self.start_and_queue()
@@ -101,6 +108,7 @@ class Restart(Parameters):
         self.page.click(".tabs >> text=Models")
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
         expect(self.page.locator(".model-job").first).to_contain_text("Queued")
+        self.wait_for_pending(2)
         self.restart(kill=True)
         self.lost.get_by_role("button", name="Start again: Verification: demo").click()
         expect(self.page.locator(".model-job").first).to_contain_text("Verified demo")
