@@ -304,6 +304,22 @@ class PageCase(unittest.TestCase):
         self.start(STAR, page, **{"width": 512, "height": 512, "steps": 20, **fields})
         expect((page or self.page).locator("#cancel")).to_be_visible()
 
+    def new_model_job(self, action):
+        """Calls action, which submits a job that works on models. -> the job in the list, which may have had equal ones"""
+        known = self.page.eval_on_selector_all(".model-job", "nodes => nodes.map(node => node.dataset.job)")
+        action()
+        new = self.page.locator(".model-job" + "".join(f":not([data-job='{job}'])" for job in known))
+        expect(new).to_have_count(1)
+        return self.page.locator(f"[data-job='{new.get_attribute('data-job')}']")
+
+    def wait_for_transitions(self, page):
+        """Waits until what moves or changes its colour now has done so, but for what always does."""
+        page.evaluate("""async () => {
+            const nextFrame = () => new Promise(requestAnimationFrame);
+            await nextFrame().then(nextFrame); // then the last click or key has had its effects
+            const moving = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
+            await Promise.allSettled(moving.map((one) => one.finished)); }""")
+
     def screenshot(self, page, name):
         os.makedirs(SCREENSHOTS, exist_ok=True)
         if not page.locator("dialog").count() and "running" not in name and "result" not in name:

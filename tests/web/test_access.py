@@ -1,5 +1,6 @@
 """Focus behind bars, targets for fingers, forced colours, a preview beside queued jobs, and axe where test_looks.py has not looked."""
 
+import re
 import unittest
 
 from support import PHONE, RED, STAR, ZIMAGE_MORE, PageCase, expect
@@ -109,6 +110,7 @@ class Touch(PageCase):
             page.click("#cancel")
             for view in "gallery", "models", "log":
                 page.click(f".tabs [href='#/{view}']")
+                expect(page.locator(f"#view-{view}")).to_be_visible()
                 expect(page.locator(f"#view-{view} .skeleton")).to_have_count(0)
                 self.check(page, where + view)
                 self.assertTrue(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), where + view)
@@ -167,9 +169,12 @@ class Queue(PageCase):
         expect(page.locator("#run")).to_contain_text("Queued, next in the queue")
         page.click("#strip .tile >> nth=0")
         expect(page.locator("#frame .preview")).to_be_visible()
+        before = page.get_attribute("#run", "data-mode")
         page.click("#cancel")
+        expect(page.locator("#run")).to_have_attribute("data-mode", re.compile(f"^job (?!{before[4:]}$)"))
         expect(page.locator("#run")).to_contain_text("of 20")  # the next one
         page.click("#cancel")
+        expect(page.locator("#run")).to_have_text("Cancelled.")
 
 
 class Axe(Looks):

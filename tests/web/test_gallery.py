@@ -54,6 +54,7 @@ class Gallery(PageCase):
         expect(self.cards.first).to_contain_text(RED)
         expect(self.page.locator("#gallery-count")).to_have_text("1 image found")
         self.page.fill("#search", "purple 12")
+        expect(self.cards.first).to_contain_text(STAR)
         expect(self.cards).to_have_count(1)
         self.page.fill("#search", "no such thing")
         expect(self.page.get_by_role("heading", name="No matching images")).to_be_visible()
