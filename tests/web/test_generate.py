@@ -38,7 +38,7 @@ class Generate(PageCase):
         self.generate(RED, seed=42)
         image = self.page.locator("#frame .image")
         expect(image).to_have_attribute("alt", RED)
-        self.assertEqual(image.evaluate("node => [node.naturalWidth, node.naturalHeight]"), [128, 128])
+        self.assertEqual(image.evaluate("node => node.decode().then(() => [node.naturalWidth, node.naturalHeight])"), [128, 128])
         for word in RED, "demo-model", "128 × 128", "42":
             expect(self.page.locator("#result")).to_contain_text(word)
         name, data = self.download("PNG")

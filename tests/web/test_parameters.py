@@ -123,8 +123,10 @@ class Base(Parameters):
         with open(config, "w", encoding="utf-8") as file:
             json.dump(dict(fields, shift=6), file)
 
-    def shown(self):
-        return [self.page.text_content(f"#{name}-value") for name in ("steps", "guidance", "shift")]
+    def expect_shown(self, *values):
+        """A model in the list may not be inspected yet: its defaults come with the next list."""
+        for name, value in zip(("steps", "guidance", "shift"), values, strict=True):
+            expect(self.page.locator(f"#{name}-value")).to_have_text(value)
 
     def select(self, model):
         expect(self.page.locator(f"#model option[value='{model}']")).to_have_count(1)
@@ -132,26 +134,26 @@ class Base(Parameters):
 
     def test_defaults_follow_the_model(self):
         self.select("demo")
-        self.assertEqual(self.shown(), ["9", "off", "3.0"])
+        self.expect_shown("9", "off", "3.0")
         self.select("pytorch/base")
-        self.assertEqual(self.shown(), ["28", "4.0", "6.0"])
+        self.expect_shown("28", "4.0", "6.0")
         self.select("demo")
-        self.assertEqual(self.shown(), ["9", "off", "3.0"])
+        self.expect_shown("9", "off", "3.0")
         self.page.fill("#steps", "12")
         self.select("pytorch/base")
-        self.assertEqual(self.shown(), ["12", "4.0", "6.0"])
+        self.expect_shown("12", "4.0", "6.0")
         self.page.reload()
         self.wait_until_loaded(self.page)
-        self.assertEqual(self.shown(), ["12", "4.0", "6.0"])
+        self.expect_shown("12", "4.0", "6.0")
         self.select("demo")
-        self.assertEqual(self.shown(), ["12", "off", "3.0"])
+        self.expect_shown("12", "off", "3.0")
 
     def test_settings_of_an_image(self):
         self.select("pytorch/base")
         self.generate_by_api(steps=28, shift=6)  # by the demo model
         self.page.click("#run >> text=Use these settings")
         self.assertEqual(self.page.input_value("#model"), "demo")
-        self.assertEqual(self.shown(), ["28", "off", "6.0"])
+        self.expect_shown("28", "off", "6.0")
 
 
 class More(Parameters):
