@@ -300,8 +300,8 @@ class PageCase(unittest.TestCase):
         expect(page.locator("#generate")).to_be_enabled()
 
     def start_long_job(self, page=None, **fields):
-        """Starts a job that takes seconds even on fast machines, and waits until it is shown."""
-        self.start(STAR, page, **{"width": 512, "height": 512, "steps": 20, **fields})
+        """Starts a job that is cancelled before it ends, unless fields say otherwise, and waits until it is shown."""
+        self.start(STAR, page, **{"width": 1024, "height": 1024, "steps": 20, **fields})
         expect((page or self.page).locator("#cancel")).to_be_visible()
 
     def new_model_job(self, action):

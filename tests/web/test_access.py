@@ -108,6 +108,7 @@ class Touch(PageCase):
             self.start_long_job(page)
             self.check(page, where + "running")
             page.click("#cancel")
+            expect(page.locator("#run")).to_have_text("Cancelled.")
             for view in "gallery", "models", "log":
                 page.click(f".tabs [href='#/{view}']")
                 expect(page.locator(f"#view-{view}")).to_be_visible()
@@ -156,7 +157,7 @@ class ForcedColours(PageCase):
 class Queue(PageCase):
     def test_second_job_does_not_hide_the_preview(self):
         page = self.page
-        self.start_long_job(width=768, height=768, seed=7)
+        self.start_long_job(seed=7)
         expect(page.locator("#frame .preview")).to_be_visible()
         page.fill("#prompt", RED)
         page.fill("#seed", "8")

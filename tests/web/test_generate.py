@@ -75,7 +75,7 @@ class Generate(PageCase):
         expect(other.locator("#strip img")).to_have_count(self.page.locator("#strip img").count())
 
     def test_progress_and_preview(self):
-        self.start_long_job()
+        self.start_long_job(width=512, height=512)
         bar = self.page.get_by_role("progressbar", name="Generation progress")
         expect(bar).to_be_visible()
         expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
@@ -97,7 +97,7 @@ class Generate(PageCase):
         expect(self.page.locator("#frame .placeholder")).to_be_visible()
 
     def test_reload_while_running(self):
-        self.start_long_job(seed=7)
+        self.start_long_job(width=640, height=640, seed=7)
         expect(self.page.locator("#frame .preview")).to_be_visible()
         self.page.reload()
         expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
@@ -106,7 +106,7 @@ class Generate(PageCase):
         expect(self.page.locator("#run")).to_contain_text("seed 7")
 
     def test_queue(self):
-        self.start_long_job(width=768, height=768)
+        self.start_long_job()
         self.page.fill("#prompt", RED)
         self.page.click("#generate")
         expect(self.page.locator("#status")).to_have_text("Running, 1 job queued")

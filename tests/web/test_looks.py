@@ -80,7 +80,7 @@ class Looks(PageCase):
 
     def test_running_error_and_result(self):
         for where, page in self.open_pages():
-            self.start_long_job(page, width=1024, height=1024)  # runs until it is cancelled below
+            self.start_long_job(page)
             expect(page.locator("#frame .preview")).to_be_visible()
             self.assert_accessible(page, f"{where} running")
             self.screenshot(page, f"{where}-running")

@@ -292,7 +292,7 @@ class Download(PageCase):
         expect(self.job).to_contain_text("Queued")
         expect(status).to_have_text("Downloading, 1 job queued")
         page.click(".tabs >> text=Generate")
-        self.start_long_job(width=640, height=640)
+        self.start_long_job(width=768, height=768)
         for _ in range(2):
             expect(run).to_contain_text(re.compile(r"Step \d+ of 20"))
             expect(status).to_have_text("Running and downloading, 1 job queued")

@@ -34,7 +34,7 @@ class Restart(Parameters):
         self.wait_until("count => Object.keys(JSON.parse(localStorage.getItem('zimage.pending') ?? '{}')).length === count", arg=count)
 
     def start_and_queue(self):
-        self.start_long_job(width=1024, height=1024, seed=7)
+        self.start_long_job(seed=7)
         self.page.fill("#prompt", RED)
         self.page.fill("#seed", "8")
         for name, value in ("width", 128), ("height", 128), ("steps", 3):
@@ -67,7 +67,7 @@ class Restart(Parameters):
         self.check_restart(kill=False)
 
     def test_message_when_it_is_stopped(self):
-        self.start_long_job(width=1024, height=1024)
+        self.start_long_job()
         self.server.stop()
         expect(self.page.locator("#run")).to_have_text("The server is being stopped. The image was not finished.")
         self.server.start()
@@ -78,8 +78,8 @@ class Restart(Parameters):
     def test_rest_of_several_images(self):
         """Of three images, those that were finished are kept, and the others get the same seeds as before."""
         self.page.fill("#count", "3")
-        self.start_long_job(width=384, height=384, steps=12, seed=100)
-        expect(self.page.locator("#run")).to_contain_text("Image 2 of 3")
+        self.start_long_job(width=512, height=512, steps=12, seed=100)
+        self.wait_until("document.querySelector('#run').textContent.includes('Image 2 of 3')")  # and kill it before the third
         self.restart(kill=True)
         expect(self.lost).to_contain_text(f"3 images, 1 of 3 finished: {STAR}")
         self.again("3 images")
@@ -89,10 +89,10 @@ class Restart(Parameters):
     def test_other_tabs_and_ended_jobs(self):
         """Jobs that ended, or were cancelled, are not lost. All tabs say the same."""
         self.generate(RED, seed=9)
-        self.start_long_job(width=1024, height=1024)
+        self.start_long_job()
         self.page.click("#cancel")
         expect(self.page.locator("#run")).to_have_text("Cancelled.")
-        self.start_long_job(width=1024, height=1024, seed=10)
+        self.start_long_job(seed=10)
         other = self.page.context.new_page()
         other.goto(self.server.url)
         expect(other.locator("#cancel")).to_be_visible()
@@ -104,7 +104,7 @@ class Restart(Parameters):
             expect(page.locator("#lost")).to_be_empty()
 
     def test_other_kinds_of_jobs(self):
-        self.start_long_job(width=1024, height=1024)
+        self.start_long_job()
         self.page.click(".tabs >> text=Models")
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
         expect(self.page.locator(".model-job").first).to_contain_text("Queued")
