@@ -144,7 +144,7 @@ class ForcedColours(PageCase):
         page.click("#lock-seed")
         expect(page.locator("#lock-seed")).to_have_attribute("aria-pressed", "true")
         page.mouse.move(0, 0)
-        page.wait_for_timeout(300)
+        self.wait_for_transitions(page)
         self.assertNotEqual(self.style(page, "#lock-seed", "backgroundColor"), before)
         self.start_long_job(page)
         self.assertNotEqual(self.style(page, ".progress-bar > i", "backgroundColor"), self.style(page, ".progress-bar", "backgroundColor"))

@@ -93,6 +93,7 @@ class Gallery(PageCase):
         folder = os.path.join(self.server.dir, "images")
         files = [name for _, _, names in os.walk(folder) for name in names if name.endswith(".png")]
         self.assertEqual(len(files), before - 1)
+        self.wait_until("!history.state?.dialog")  # a reload while the browser goes back would fail
         self.page.reload()
         expect(self.cards).to_have_count(before - 1)
 
@@ -182,7 +183,7 @@ class Gallery(PageCase):
         before = self.cards.count()
         self.delete(self.cards.first.get_attribute("data-id"))
         expect(self.cards).to_have_count(before - 1)
-        other.wait_for_timeout(500)  # the event arrives before the list
+        expect(other.locator("#strip img")).to_have_count(before - 1)  # the event arrives before the list
         held.release()
         expect(other.locator(".card button")).to_have_count(before - 1)
 

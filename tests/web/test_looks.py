@@ -24,7 +24,7 @@ class Looks(PageCase):
                 self.generate(prompt, seed=seed)
 
     def assert_accessible(self, page, where):
-        page.wait_for_timeout(400)  # until transitions have ended
+        self.wait_for_transitions(page)
         findings = Axe().run(page).response["violations"]
         bad = [f"{where}: {one['id']} ({one['impact']}): {node['html'][:160]}"
                for one in findings if one["impact"] in ("serious", "critical") for node in one["nodes"]]

@@ -100,6 +100,7 @@ class Models(PageCase):
         self.convert("demo", "mlx", "bf16", "kept")
         expect(self.model("kept")).to_be_visible()
         self.page.get_by_role("button", name="Use: kept", exact=True).click()
+        expect(self.page.locator("#view-generate")).to_be_visible()
         self.page.route("**/api/models", lambda route: route.abort())
         self.page.reload()
         self.page.fill("#prompt", STAR)
