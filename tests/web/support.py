@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 import unittest
-import urllib.request
 
 from playwright.sync_api import expect, sync_playwright
 
@@ -32,12 +31,6 @@ STAR = "a large yellow star on a purple background"
 expect.set_options(timeout=TIMEOUT_MS)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Server:
     """zimage serve, with temporary folders for models and images."""
 
@@ -47,24 +40,20 @@ class Server:
         self.models = os.path.join(self.dir, "models")
         os.makedirs(self.models)
         self.options = options
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/"
+        self.port = 0  # any free one, which it keeps after that
         self.start()
+        self.url = f"http://127.0.0.1:{self.port}/"
 
     def start(self):
         self.process = subprocess.Popen(
             [self.program, "serve", "--port", str(self.port), "--models", self.models,
              "--output", os.path.join(self.dir, "images"), *self.options],
-            cwd=self.dir, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(300):
-            try:
-                with urllib.request.urlopen(self.url + "api/health", timeout=5):
-                    return
-            except OSError:
-                if self.process.poll() is not None:
-                    raise RuntimeError(f"zimage serve ended with {self.process.returncode}")
-                time.sleep(0.05)
-        raise RuntimeError("zimage serve does not answer")
+            cwd=self.dir, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        with self.process.stdout as output:
+            address = output.readline().decode().strip()  # when it listens
+        if not address:
+            raise RuntimeError(f"zimage serve ended with {self.process.wait()}")
+        self.port = int(address.rsplit(":", 1)[1])
 
     def stop(self):
         self.process.terminate()
@@ -274,6 +263,15 @@ class PageCase(unittest.TestCase):
         expect(page.locator("#model option")).not_to_have_count(0)
         expect(page.locator("#strip:not([aria-busy])")).to_have_count(1)
 
+    def wait_until(self, expression, page=None, arg=None):
+        """Waits until a JavaScript expression, or function of arg, is true. Not as wait_for_function() does, which the page's
+        Content-Security-Policy lets look only once."""
+        page = page or self.page
+        deadline = time.monotonic() + TIMEOUT_MS / 1000
+        while not page.evaluate(expression, arg):
+            self.assertLess(time.monotonic(), deadline, expression)
+            page.wait_for_timeout(20)
+
     def generate(self, prompt=RED, page=None, **fields):
         """Fills the form, clicks Generate and waits for the image. fields: values by id"""
         page = page or self.page
@@ -293,16 +291,34 @@ class PageCase(unittest.TestCase):
         self.submit(page)
 
     def submit(self, page=None):
-        """Clicks Generate and waits until the page shows the job, or its image."""
+        """Clicks Generate and waits until the page shows the job, or its image, and has the server's response, which may come
+        after that."""
         page = page or self.page
         before = page.get_attribute("#run", "data-mode")
         page.click("#generate")
         expect(page.locator("#run")).not_to_have_attribute("data-mode", before)
+        expect(page.locator("#generate")).to_be_enabled()
 
     def start_long_job(self, page=None, **fields):
-        """Starts a job that takes seconds even on fast machines, and waits until it is shown."""
-        self.start(STAR, page, **{"width": 512, "height": 512, "steps": 20, **fields})
+        """Starts a job that is cancelled before it ends, unless fields say otherwise, and waits until it is shown."""
+        self.start(STAR, page, **{"width": 1024, "height": 1024, "steps": 20, **fields})
         expect((page or self.page).locator("#cancel")).to_be_visible()
+
+    def new_model_job(self, action):
+        """Calls action, which submits a job that works on models. -> the job in the list, which may have had equal ones"""
+        known = self.page.eval_on_selector_all(".model-job", "nodes => nodes.map(node => node.dataset.job)")
+        action()
+        new = self.page.locator(".model-job" + "".join(f":not([data-job='{job}'])" for job in known))
+        expect(new).to_have_count(1)
+        return self.page.locator(f"[data-job='{new.get_attribute('data-job')}']")
+
+    def wait_for_transitions(self, page):
+        """Waits until what moves or changes its colour now has done so, but for what always does."""
+        page.evaluate("""async () => {
+            const nextFrame = () => new Promise(requestAnimationFrame);
+            await nextFrame().then(nextFrame); // then the last click or key has had its effects
+            const moving = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
+            await Promise.allSettled(moving.map((one) => one.finished)); }""")
 
     def screenshot(self, page, name):
         os.makedirs(SCREENSHOTS, exist_ok=True)

@@ -1,5 +1,6 @@
 """Focus behind bars, targets for fingers, forced colours, a preview beside queued jobs, and axe where test_looks.py has not looked."""
 
+import re
 import unittest
 
 from support import PHONE, RED, STAR, ZIMAGE_MORE, PageCase, expect
@@ -107,8 +108,10 @@ class Touch(PageCase):
             self.start_long_job(page)
             self.check(page, where + "running")
             page.click("#cancel")
+            expect(page.locator("#run")).to_have_text("Cancelled.")
             for view in "gallery", "models", "log":
                 page.click(f".tabs [href='#/{view}']")
+                expect(page.locator(f"#view-{view}")).to_be_visible()
                 expect(page.locator(f"#view-{view} .skeleton")).to_have_count(0)
                 self.check(page, where + view)
                 self.assertTrue(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), where + view)
@@ -141,7 +144,7 @@ class ForcedColours(PageCase):
         page.click("#lock-seed")
         expect(page.locator("#lock-seed")).to_have_attribute("aria-pressed", "true")
         page.mouse.move(0, 0)
-        page.wait_for_timeout(300)
+        self.wait_for_transitions(page)
         self.assertNotEqual(self.style(page, "#lock-seed", "backgroundColor"), before)
         self.start_long_job(page)
         self.assertNotEqual(self.style(page, ".progress-bar > i", "backgroundColor"), self.style(page, ".progress-bar", "backgroundColor"))
@@ -154,7 +157,7 @@ class ForcedColours(PageCase):
 class Queue(PageCase):
     def test_second_job_does_not_hide_the_preview(self):
         page = self.page
-        self.start_long_job(width=768, height=768, seed=7)
+        self.start_long_job(seed=7)
         expect(page.locator("#frame .preview")).to_be_visible()
         page.fill("#prompt", RED)
         page.fill("#seed", "8")
@@ -167,9 +170,12 @@ class Queue(PageCase):
         expect(page.locator("#run")).to_contain_text("Queued, next in the queue")
         page.click("#strip .tile >> nth=0")
         expect(page.locator("#frame .preview")).to_be_visible()
+        before = page.get_attribute("#run", "data-mode")
         page.click("#cancel")
+        expect(page.locator("#run")).to_have_attribute("data-mode", re.compile(f"^job (?!{before[4:]}$)"))
         expect(page.locator("#run")).to_contain_text("of 20")  # the next one
         page.click("#cancel")
+        expect(page.locator("#run")).to_have_text("Cancelled.")
 
 
 class Axe(Looks):

@@ -54,6 +54,7 @@ class Gallery(PageCase):
         expect(self.cards.first).to_contain_text(RED)
         expect(self.page.locator("#gallery-count")).to_have_text("1 image found")
         self.page.fill("#search", "purple 12")
+        expect(self.cards.first).to_contain_text(STAR)
         expect(self.cards).to_have_count(1)
         self.page.fill("#search", "no such thing")
         expect(self.page.get_by_role("heading", name="No matching images")).to_be_visible()
@@ -92,6 +93,7 @@ class Gallery(PageCase):
         folder = os.path.join(self.server.dir, "images")
         files = [name for _, _, names in os.walk(folder) for name in names if name.endswith(".png")]
         self.assertEqual(len(files), before - 1)
+        self.wait_until("!history.state?.dialog")  # a reload while the browser goes back would fail
         self.page.reload()
         expect(self.cards).to_have_count(before - 1)
 
@@ -181,7 +183,7 @@ class Gallery(PageCase):
         before = self.cards.count()
         self.delete(self.cards.first.get_attribute("data-id"))
         expect(self.cards).to_have_count(before - 1)
-        other.wait_for_timeout(500)  # the event arrives before the list
+        expect(other.locator("#strip img")).to_have_count(before - 1)  # the event arrives before the list
         held.release()
         expect(other.locator(".card button")).to_have_count(before - 1)
 

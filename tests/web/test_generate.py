@@ -38,7 +38,7 @@ class Generate(PageCase):
         self.generate(RED, seed=42)
         image = self.page.locator("#frame .image")
         expect(image).to_have_attribute("alt", RED)
-        self.assertEqual(image.evaluate("node => [node.naturalWidth, node.naturalHeight]"), [128, 128])
+        self.assertEqual(image.evaluate("node => node.decode().then(() => [node.naturalWidth, node.naturalHeight])"), [128, 128])
         for word in RED, "demo-model", "128 × 128", "42":
             expect(self.page.locator("#result")).to_contain_text(word)
         name, data = self.download("PNG")
@@ -75,16 +75,16 @@ class Generate(PageCase):
         expect(other.locator("#strip img")).to_have_count(self.page.locator("#strip img").count())
 
     def test_progress_and_preview(self):
-        self.start_long_job()
+        self.start_long_job(width=512, height=512)
         bar = self.page.get_by_role("progressbar", name="Generation progress")
         expect(bar).to_be_visible()
         expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
         expect(self.page.locator("#run")).to_contain_text("left")
         expect(self.page.locator("#frame .preview")).to_be_visible()
         expect(self.page.locator("#status")).to_have_text("Running")
-        self.page.wait_for_function("document.querySelector('#frame .preview')?.naturalWidth > 0")
+        self.wait_until("document.querySelector('#frame .preview')?.naturalWidth > 0")
         before = int(bar.get_attribute("aria-valuenow"))
-        self.page.wait_for_function(
+        self.wait_until(
             "before => document.querySelector('#run .progress-bar')?.getAttribute('aria-valuenow') > before", arg=before)
         expect(self.page.locator("#run")).to_contain_text("Generated")
         expect(self.page.locator("#announcer")).to_have_text("1 image generated.")
@@ -97,7 +97,7 @@ class Generate(PageCase):
         expect(self.page.locator("#frame .placeholder")).to_be_visible()
 
     def test_reload_while_running(self):
-        self.start_long_job(seed=7)
+        self.start_long_job(width=640, height=640, seed=7)
         expect(self.page.locator("#frame .preview")).to_be_visible()
         self.page.reload()
         expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
@@ -106,7 +106,7 @@ class Generate(PageCase):
         expect(self.page.locator("#run")).to_contain_text("seed 7")
 
     def test_queue(self):
-        self.start_long_job(width=768, height=768)
+        self.start_long_job()
         self.page.fill("#prompt", RED)
         self.page.click("#generate")
         expect(self.page.locator("#status")).to_have_text("Running, 1 job queued")
@@ -238,7 +238,7 @@ class Generate(PageCase):
         self.page.click("#run >> text=Compare")
         dialog = self.page.get_by_role("dialog", name="Compare images")
         expect(dialog.locator(".differences")).to_contain_text("Seed")
-        self.page.wait_for_function("[...document.querySelectorAll('dialog figure img')].every(img => img.naturalWidth)")
+        self.wait_until("[...document.querySelectorAll('dialog figure img')].every(img => img.naturalWidth)")
         dialog.get_by_role("slider").focus()
         self.page.keyboard.press("Home")
         self.assertEqual(dialog.locator(".compare-pair").evaluate("node => node.style.getPropertyValue('--split')"), "0%")
@@ -252,9 +252,8 @@ class Generate(PageCase):
     def test_on_a_phone(self):
         page = self.open_page(viewport=PHONE, has_touch=True, is_mobile=True)
         self.generate(RED, page, seed=3)
+        self.wait_until("document.querySelector('#stage').getBoundingClientRect().top < innerHeight / 2", page)  # scrolled to the viewer
         self.assertTrue(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
-        stage = page.locator("#stage").bounding_box()
-        self.assertLess(stage["y"], PHONE["height"] / 2)  # scrolled to the viewer
         self.download("PNG", page)
 
 

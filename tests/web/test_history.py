@@ -59,7 +59,7 @@ class History(PageCase):
             self.open_image()
             close()
             expect(self.dialogs).to_have_count(0)
-            self.phone.wait_for_function("!history.state?.dialog")
+            self.wait_until("!history.state?.dialog", self.phone)
             self.phone.click(".tabs >> text=Models")
             expect(self.phone.locator("#view-models")).to_be_visible()
             self.phone.go_back()

@@ -24,7 +24,7 @@ class Looks(PageCase):
                 self.generate(prompt, seed=seed)
 
     def assert_accessible(self, page, where):
-        page.wait_for_timeout(400)  # until transitions have ended
+        self.wait_for_transitions(page)
         findings = Axe().run(page).response["violations"]
         bad = [f"{where}: {one['id']} ({one['impact']}): {node['html'][:160]}"
                for one in findings if one["impact"] in ("serious", "critical") for node in one["nodes"]]
@@ -44,7 +44,7 @@ class Looks(PageCase):
                 page.click(f".tabs [href='#/{view}']")
                 expect(page.locator(f"#view-{view}")).to_be_visible()
                 expect(page.locator(f"#view-{view} .skeleton")).to_have_count(0)
-                page.wait_for_function(LOADED)
+                self.wait_until(LOADED, page)
                 self.assert_accessible(page, f"{where} {view}")
                 self.assert_no_overflow(page, f"{where} {view}")
                 self.screenshot(page, f"{where}-{view}")
@@ -80,7 +80,7 @@ class Looks(PageCase):
 
     def test_running_error_and_result(self):
         for where, page in self.open_pages():
-            self.start_long_job(page, width=1024, height=1024)  # runs until it is cancelled below
+            self.start_long_job(page)
             expect(page.locator("#frame .preview")).to_be_visible()
             self.assert_accessible(page, f"{where} running")
             self.screenshot(page, f"{where}-running")

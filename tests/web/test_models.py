@@ -44,10 +44,19 @@ class Models(PageCase):
         self.page.keyboard.press("Escape")
         expect(self.page.get_by_role("button", name="Inspect: small", exact=True)).to_be_focused()
 
-    def test_verify(self):
-        self.page.get_by_role("button", name="Verify: demo", exact=True).click()
-        job = self.page.locator(".model-job").first
+    def verify(self):
+        """Verifies the demo model, waits until that is done and returns the job in the list."""
+        job = self.new_model_job(self.page.get_by_role("button", name="Verify: demo", exact=True).click)
         expect(job).to_contain_text("Verified demo")
+        return job
+
+    def verify_by_api(self):
+        """Submits a job that verifies the demo model. -> its id"""
+        return self.page.evaluate("""() => fetch('/api/jobs', { method: 'POST', headers: { 'Content-Type': 'application/json' },
+            body: JSON.stringify({ kind: 'verify', params: { model: 'demo' } }) }).then((answer) => answer.json())""")["id"]
+
+    def test_verify(self):
+        job = self.verify()
         expect(job.locator(".chip.good")).not_to_have_count(0)
         expect(job.locator(".chip.bad")).to_have_count(0)
 
@@ -65,7 +74,7 @@ class Models(PageCase):
     def test_convert_and_generate(self):
         _, name = self.convert("demo", "mlx", "fp16")
         self.assertEqual(name, "demo-mlx-fp16")
-        expect(self.page.locator(".model-job").first).to_contain_text("Converted demo")
+        expect(self.page.locator(".model-job").filter(has_text=f"Done: mlx/{name}")).to_contain_text("Converted demo")
         expect(self.model(name)).to_contain_text("MLX")
         self.page.get_by_role("button", name=f"Use: {name}", exact=True).click()
         expect(self.page.locator("#view-generate")).to_be_visible()
@@ -91,6 +100,7 @@ class Models(PageCase):
         self.convert("demo", "mlx", "bf16", "kept")
         expect(self.model("kept")).to_be_visible()
         self.page.get_by_role("button", name="Use: kept", exact=True).click()
+        expect(self.page.locator("#view-generate")).to_be_visible()
         self.page.route("**/api/models", lambda route: route.abort())
         self.page.reload()
         self.page.fill("#prompt", STAR)
@@ -148,27 +158,25 @@ class Models(PageCase):
         expect(self.page.locator(".model-job").first).to_contain_text("Imported flat")
         expect(self.model("flat")).to_contain_text("diffusers")
         expect(error).to_be_empty()
-        self.assertEqual(path.input_value(), "")
+        expect(path).to_have_value("")
         path.fill("flat")
         path.press("Enter")
         expect(self.page.locator(".model-job").first.get_by_role("alert")).to_contain_text("there already")
 
     def test_log(self):
-        self.page.get_by_role("button", name="Verify: demo", exact=True).click()
-        expect(self.page.locator(".model-job").first).to_contain_text("Verified demo")
+        self.verify()
         self.page.click(".tabs >> text=Log")
         expect(self.page.locator("#log .log-line")).not_to_have_count(0)
         before = self.page.locator("#log .log-line").count()
-        self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {model: 'demo'}})})")
-        self.page.wait_for_function("before => document.querySelectorAll('#log .log-line').length > before", arg=before)
+        self.verify_by_api()
+        self.wait_until("before => document.querySelectorAll('#log .log-line').length > before", arg=before)
 
     def test_log_line_while_the_log_is_requested(self):
         held = HeldRequest(self.page, "**/api/log")
         self.page.click(".tabs >> text=Log")
         held.wait()
-        self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {model: 'demo'}})})")
-        expect(self.page.locator("#status")).to_have_text("Running")
-        expect(self.page.locator("#status")).to_have_text("Ready")
+        job = self.verify_by_api()
+        expect(self.page.locator(f"[data-job='{job}']")).to_contain_text("Verified demo")
         held.release()
         lines = self.page.evaluate("fetch('/api/log').then(answer => answer.json())")["lines"]
         self.assertGreater(len(lines), len(held.response.json()["lines"]))
@@ -177,8 +185,7 @@ class Models(PageCase):
     def test_log_line_before_its_event(self):
         held = HeldEvents(self.page, "log")
         self.wait_until_loaded(self.page)
-        self.page.get_by_role("button", name="Verify: demo", exact=True).click()
-        expect(self.page.locator(".model-job").first).to_contain_text("Verified demo")
+        self.verify()
         self.page.click(".tabs >> text=Log")
         expect(self.page.locator("#log .log-line")).not_to_have_count(0)
         lines = self.page.locator("#log .log-line").count()
@@ -215,6 +222,7 @@ class Download(PageCase):
         return folder.name
 
     def setUp(self):
+        shutil.rmtree(os.path.join(self.server.models, "pytorch", "Z-Image-Turbo"), ignore_errors=True)
         super().setUp()
         files = {}
         for at, _, names in os.walk(SMALL):
@@ -251,10 +259,10 @@ class Download(PageCase):
         held = HeldRequest(self.page, "**/api/config", unsent=True)
         self.page.reload()
         self.wait_until_loaded(self.page)
-        self.go()
+        expect(self.listed("Z-Image-Turbo")).to_have_count(0)
+        expect(self.new_model_job(self.go)).to_contain_text("Downloaded Z-Image-Turbo")
         expect(self.listed("Z-Image-Turbo")).to_be_visible()
         held.release()
-        shutil.rmtree(os.path.join(self.server.models, "pytorch", "Z-Image-Turbo"))
 
     def test_cancel_and_resume(self):
         self.hub.rate = 100000
@@ -285,7 +293,7 @@ class Download(PageCase):
         expect(self.job).to_contain_text("Queued")
         expect(status).to_have_text("Downloading, 1 job queued")
         page.click(".tabs >> text=Generate")
-        self.start_long_job(width=640, height=640)
+        self.start_long_job(width=768, height=768)
         for _ in range(2):
             expect(run).to_contain_text(re.compile(r"Step \d+ of 20"))
             expect(status).to_have_text("Running and downloading, 1 job queued")

@@ -4,31 +4,38 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import unittest
 import urllib.request
 
-from support import DATA, RED, ZIMAGE_MORE, PageCase, expect
+from support import DATA, RED, TIMEOUT_MS, ZIMAGE_MORE, PageCase, expect
 
 SMALL = os.path.join(DATA, "golden", "model")
 
 
 class Parameters(PageCase):
     def rows(self):
-        with urllib.request.urlopen(self.server.url + "api/config") as answer:
-            return json.load(answer)["parameters"]
+        return self.get("api/config")["parameters"]
 
     def latest_job(self):
-        with urllib.request.urlopen(self.server.url + "api/jobs") as answer:
-            return json.load(answer)["jobs"][0]
+        return self.get("api/jobs")["jobs"][0]
+
+    def get(self, path):
+        with urllib.request.urlopen(self.server.url + path) as answer:
+            return json.load(answer)
 
     def generate_by_api(self, **params):
         """Generates an image through the API, and waits until the page shows it."""
         body = json.dumps({"kind": "generate", "params": dict(
             {"prompt": RED, "model": "demo", "width": 64, "height": 64, "seed": "9", "steps": 1}, **params)}).encode()
         with urllib.request.urlopen(urllib.request.Request(
-                self.server.url + "api/jobs", body, {"Content-Type": "application/json"})):
-            pass
-        expect(self.page.locator("#run")).to_contain_text("Generated")
+                self.server.url + "api/jobs", body, {"Content-Type": "application/json"})) as answer:
+            job = json.load(answer)["id"]
+        deadline = time.monotonic() + TIMEOUT_MS / 1000
+        while not (images := self.get(f"api/jobs/{job}")["images"]):
+            self.assertLess(time.monotonic(), deadline, self.get(f"api/jobs/{job}"))
+            self.page.wait_for_timeout(20)
+        expect(self.page.locator("#run")).to_have_attribute("data-mode", f"image {images[0]}")
         expect(self.page.locator("#status")).to_have_text("Ready")
 
     def slider(self, name):
@@ -75,7 +82,6 @@ class Controls(Parameters):
         self.wait_until_loaded(self.page)
         self.assertEqual(self.slider("steps"), {"min": "1", "max": "30", "step": "1", "value": "30"})
         self.generate_by_api(steps=5, shift=0.5, seed="10")
-        expect(self.page.locator("#run")).to_contain_text("seed 10")
         self.page.click("#run >> text=Use these settings")
         self.assertEqual(self.slider("steps"), {"min": "1", "max": "20", "step": "1", "value": "5"})
         self.assertEqual(self.slider("shift"), {"min": "0.5", "max": "10", "step": "0.1", "value": "0.5"})
@@ -95,7 +101,6 @@ class Controls(Parameters):
 
     def test_properties_of_an_image(self):
         self.generate_by_api(negative="green", guidance=2, schedule="mlx", seed="77", original="a circle")
-        expect(self.page.locator("#run")).to_contain_text("seed 77")
         facts = self.page.eval_on_selector_all(
             "#result .property", "nodes => nodes.map(node => [...node.children].map(child => child.textContent))")
         self.assertEqual(facts[:-1], [
@@ -118,8 +123,10 @@ class Base(Parameters):
         with open(config, "w", encoding="utf-8") as file:
             json.dump(dict(fields, shift=6), file)
 
-    def shown(self):
-        return [self.page.text_content(f"#{name}-value") for name in ("steps", "guidance", "shift")]
+    def expect_shown(self, *values):
+        """A model in the list may not be inspected yet: its defaults come with the next list."""
+        for name, value in zip(("steps", "guidance", "shift"), values, strict=True):
+            expect(self.page.locator(f"#{name}-value")).to_have_text(value)
 
     def select(self, model):
         expect(self.page.locator(f"#model option[value='{model}']")).to_have_count(1)
@@ -127,26 +134,26 @@ class Base(Parameters):
 
     def test_defaults_follow_the_model(self):
         self.select("demo")
-        self.assertEqual(self.shown(), ["9", "off", "3.0"])
+        self.expect_shown("9", "off", "3.0")
         self.select("pytorch/base")
-        self.assertEqual(self.shown(), ["28", "4.0", "6.0"])
+        self.expect_shown("28", "4.0", "6.0")
         self.select("demo")
-        self.assertEqual(self.shown(), ["9", "off", "3.0"])
+        self.expect_shown("9", "off", "3.0")
         self.page.fill("#steps", "12")
         self.select("pytorch/base")
-        self.assertEqual(self.shown(), ["12", "4.0", "6.0"])
+        self.expect_shown("12", "4.0", "6.0")
         self.page.reload()
         self.wait_until_loaded(self.page)
-        self.assertEqual(self.shown(), ["12", "4.0", "6.0"])
+        self.expect_shown("12", "4.0", "6.0")
         self.select("demo")
-        self.assertEqual(self.shown(), ["12", "off", "3.0"])
+        self.expect_shown("12", "off", "3.0")
 
     def test_settings_of_an_image(self):
         self.select("pytorch/base")
         self.generate_by_api(steps=28, shift=6)  # by the demo model
         self.page.click("#run >> text=Use these settings")
         self.assertEqual(self.page.input_value("#model"), "demo")
-        self.assertEqual(self.shown(), ["28", "off", "6.0"])
+        self.expect_shown("28", "off", "6.0")
 
 
 class More(Parameters):

@@ -24,17 +24,24 @@ class Restart(Parameters):
         self.console_errors.clear()
 
     def again(self, name):
+        before = self.page.get_attribute("#run", "data-mode")
         self.lost.get_by_role("button", name=f"Generate again: {name}").click()
-        expect(self.page.locator("#run")).to_contain_text("Generated")
+        expect(self.page.locator("#run")).not_to_have_attribute("data-mode", before)
+        self.wait_for_image()
+
+    def wait_for_pending(self, count):
+        """Until the page has the responses to so many submissions, without which it would not know the jobs after a restart."""
+        self.wait_until("count => Object.keys(JSON.parse(localStorage.getItem('zimage.pending') ?? '{}')).length === count", arg=count)
 
     def start_and_queue(self):
-        self.start_long_job(width=1024, height=1024, seed=7)
+        self.start_long_job(seed=7)
         self.page.fill("#prompt", RED)
         self.page.fill("#seed", "8")
         for name, value in ("width", 128), ("height", 128), ("steps", 3):
             self.page.fill(f"#{name}", str(value))
         self.page.click("#generate")
         expect(self.page.locator("#strip .ring")).to_have_count(2)
+        self.wait_for_pending(2)
 
     def check_restart(self, kill):
         self.start_and_queue()
@@ -60,7 +67,7 @@ class Restart(Parameters):
         self.check_restart(kill=False)
 
     def test_message_when_it_is_stopped(self):
-        self.start_long_job(width=1024, height=1024)
+        self.start_long_job()
         self.server.stop()
         expect(self.page.locator("#run")).to_have_text("The server is being stopped. The image was not finished.")
         self.server.start()
@@ -71,8 +78,8 @@ class Restart(Parameters):
     def test_rest_of_several_images(self):
         """Of three images, those that were finished are kept, and the others get the same seeds as before."""
         self.page.fill("#count", "3")
-        self.start_long_job(width=384, height=384, steps=12, seed=100)
-        expect(self.page.locator("#run")).to_contain_text("Image 2 of 3")
+        self.start_long_job(width=512, height=512, steps=12, seed=100)
+        self.wait_until("document.querySelector('#run').textContent.includes('Image 2 of 3')")  # and kill it before the third
         self.restart(kill=True)
         expect(self.lost).to_contain_text(f"3 images, 1 of 3 finished: {STAR}")
         self.again("3 images")
@@ -82,10 +89,10 @@ class Restart(Parameters):
     def test_other_tabs_and_ended_jobs(self):
         """Jobs that ended, or were cancelled, are not lost. All tabs say the same."""
         self.generate(RED, seed=9)
-        self.start_long_job(width=1024, height=1024)
+        self.start_long_job()
         self.page.click("#cancel")
         expect(self.page.locator("#run")).to_have_text("Cancelled.")
-        self.start_long_job(width=1024, height=1024, seed=10)
+        self.start_long_job(seed=10)
         other = self.page.context.new_page()
         other.goto(self.server.url)
         expect(other.locator("#cancel")).to_be_visible()
@@ -97,10 +104,11 @@ class Restart(Parameters):
             expect(page.locator("#lost")).to_be_empty()
 
     def test_other_kinds_of_jobs(self):
-        self.start_long_job(width=1024, height=1024)
+        self.start_long_job()
         self.page.click(".tabs >> text=Models")
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
         expect(self.page.locator(".model-job").first).to_contain_text("Queued")
+        self.wait_for_pending(2)
         self.restart(kill=True)
         self.lost.get_by_role("button", name="Start again: Verification: demo").click()
         expect(self.page.locator(".model-job").first).to_contain_text("Verified demo")

@@ -52,7 +52,7 @@ class Shared(Tabs):
             expect(page.locator("#status")).to_have_text("Ready")
 
     def test_tab_that_is_opened_while_a_job_runs(self):
-        self.start_long_job(width=768, height=768)
+        self.start_long_job()
         expect(self.page.locator("#frame .preview")).to_be_visible()
         page = self.page.context.new_page()
         page.goto(self.server.url)
