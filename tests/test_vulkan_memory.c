@@ -1,5 +1,7 @@
 /* The Vulkan backend with little device memory: weights that are resident, streamed or evicted give
- * the same bits, and too little memory is an error after which smaller requests work. */
+ * the same bits, and too little memory is an error after which smaller requests work.
+ *
+ * An argument, unified or staging, runs one half alone. */
 #include "harness.h"
 #include "quantized_model.h"
 
@@ -324,9 +326,10 @@ static void no_device(void)
     CHECK(!open_device(false, &error) && *error.text);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     zi_error error = {0};
+    const char *only = argc > 1 ? argv[1] : NULL;
     if (!open_device(false, &error)) {
         printf("SKIP the Vulkan backend: %s\n", error.text);
         RUN(no_device);
@@ -337,8 +340,8 @@ int main(void)
     snprintf(golden, sizeof golden, "%s", zi_test_data_path("golden/model"));
     snprintf(quantized, sizeof quantized, "%s", zi_test_quantized_model(golden));
     other_path = golden;
-    run_all(false, quantized);
+    if (!only || strcmp(only, "unified") == 0) run_all(false, quantized);
     other_path = quantized;
-    run_all(true, golden);
+    if (!only || strcmp(only, "staging") == 0) run_all(true, golden);
     return zi_test_result();
 }
