@@ -379,6 +379,7 @@ static bool run_generation(zi_generation_job *j, zi_image **out, zi_error *error
     zi_generation_begin_stage(j, ZI_STAGE_ENCODE, (guided ? 4 : 2) + (needs_preview_fit ? 1 : 0));
     if (!encode_prompt(j, &j->positive, error)) return false;
     if (guided && !encode_prompt(j, &j->negative, error)) return false;
+    zi_weights_set_idle(&j->model->text.weights);
     if ((needs_preview_fit && !fit_preview(j, error)) || !zi_generation_denoise(j, error))
         return false;
     zi_generation_begin_stage(j, ZI_STAGE_DECODE, 1);

@@ -242,6 +242,9 @@ struct zi_backend_ops {
      * it succeeds. */
     bool (*import)(zi_backend *, const void *data, size_t size, zi_buffer **, zi_error *);
     void (*release)(zi_buffer *);
+    /* An imported buffer will not be needed soon: a backend that is short of memory frees its copy
+     * of that one first. NULL: the backend has no use for that. */
+    void (*set_idle)(zi_buffer *);
 
     /* Sets *out only when it succeeds. */
     bool (*begin)(zi_backend *, bool fast, zi_exec **out, zi_error *);
@@ -307,6 +310,14 @@ bool zi_buffer_import(zi_backend *backend, const void *data, size_t size, zi_buf
 /* Frees a buffer, which no pending operation may use; of an imported one not the host memory. NULL:
  * does nothing. */
 void zi_buffer_release(zi_buffer *buffer);
+
+/* Says that an imported buffer will not be needed soon, so that others may take its place in the
+ * backend's memory; it can be used nevertheless. */
+static inline void zi_buffer_set_idle(zi_buffer *buffer)
+{
+    const zi_backend_ops *ops = buffer->backend->ops;
+    if (ops->set_idle) ops->set_idle(buffer);
+}
 
 /* ---- operations ---- */
 

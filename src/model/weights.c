@@ -98,6 +98,11 @@ bool zi_weights_random(zi_dtype type, const zi_random_format *format, size_t lar
     return true;
 }
 
+void zi_weights_set_idle(const zi_weights *weights)
+{
+    for (size_t i = 0; i < weights->buffer_count; i++) zi_buffer_set_idle(weights->buffers[i]);
+}
+
 void zi_weights_close(zi_weights *weights)
 {
     for (size_t i = 0; i < weights->buffer_count; i++) zi_buffer_release(weights->buffers[i]);

@@ -83,6 +83,10 @@ bool zi_weights_add_reference(zi_weights *weights, const zi_layout *reference,
  * backend stays. */
 void zi_weights_close(zi_weights *weights);
 
+/* Says that the weights will not be needed soon: a backend that is short of memory makes room in
+ * theirs first. They can be used nevertheless. */
+void zi_weights_set_idle(const zi_weights *weights);
+
 /* ---- modules ---- */
 
 typedef enum {

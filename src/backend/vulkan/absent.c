@@ -27,3 +27,15 @@ bool zi_vulkan_plausible(void)
 {
     return false;
 }
+
+void zi_vulkan_limit_memory(zi_backend *backend, uint64_t vram)
+{
+    (void)backend;
+    (void)vram;
+}
+
+void zi_vulkan_memory_report(zi_backend *backend, zi_vulkan_memory *out)
+{
+    (void)backend;
+    *out = (zi_vulkan_memory){0};
+}

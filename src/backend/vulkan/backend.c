@@ -81,7 +81,9 @@ static bool open_numbered(gpu_backend *gpu, const zi_vulkan_options *options, zi
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, summary->name,
                             "zimage cannot use this device: it lacks %s", summary->missing);
     snprintf(gpu->variant, sizeof gpu->variant, "vulkan %s, %s", summary->name, summary->driver);
-    return open_device(gpu, physical, error) && create_layout(gpu, error);
+    if (!open_device(gpu, physical, error) || !create_layout(gpu, error)) return false;
+    gpu_memory_limit(gpu, true);
+    return true;
 }
 
 /* Frees the backend; sessions and buffers must be gone. */
@@ -104,6 +106,7 @@ static const zi_backend_ops gpu_ops = {
     .name = "vulkan",
     .alloc = gpu_alloc,
     .import = gpu_import,
+    .set_idle = gpu_set_idle,
     .release = gpu_release,
     .begin = gpu_begin,
     .plan = gpu_plan,
@@ -135,6 +138,8 @@ bool zi_vulkan_backend_create(const zi_vulkan_options *options, zi_backend **out
     if (!gpu) return zi_error_no_memory(error, sizeof *gpu);
     gpu->base = (zi_backend){&gpu_ops, gpu->variant};
     gpu->options = *options;
+    gpu->vram = options->vram;
+    gpu->proved = UINT64_MAX;
     pthread_mutex_init(&gpu->queue_mutex, NULL);
     pthread_mutex_init(&gpu->memory_mutex, NULL);
     pthread_mutex_init(&gpu->pipeline_mutex, NULL);

@@ -6,7 +6,6 @@
 #include "backend/vulkan/internal.h"
 
 enum { TAPS = 9, TILE = 64, BLOCK_ROWS = 4 };
-static const size_t BAND_BYTES = 64u << 20; /* of a band's input */
 
 /* ---- parts ---- */
 
@@ -43,8 +42,8 @@ static void compute_coefficients(gpu_exec *exec, const zi_group_norm *norm, zi_v
         uint32_t channels, groups;
         float pixels, eps;
     } push = {.moments = gpu_address(moments),
-              .weight = gpu_vector(norm->weight),
-              .bias = gpu_vector(norm->bias),
+              .weight = gpu_vector(exec, norm->weight),
+              .bias = gpu_vector(exec, norm->bias),
               .coefficients = gpu_address(coefficients),
               .channels = (uint32_t)channels,
               .groups = (uint32_t)norm->groups,
@@ -75,7 +74,7 @@ static void order_weights(gpu_exec *exec, const zi_weight *w, size_t taps, zi_vi
         .groups = {(uint32_t)gpu_div_up(w->data.columns, 512), (uint32_t)w->data.rows, 1},
         .ranges = &range,
         .range_count = 1};
-    gpu_describe_weight(w, &push.w, constants);
+    gpu_describe_weight(exec, w, &push.w, constants);
     gpu_dispatch(exec, GPU_SHADER_conv_weights, constants, GPU_WEIGHT_CONSTANTS, &work);
 }
 
@@ -100,7 +99,7 @@ static void convolve(gpu_exec *exec, const product *p)
         uint32_t doubled, in, out, y_stride, add;
     } push = {.x = gpu_address(p->x),
               .w = gpu_address(p->w),
-              .bias = gpu_vector(p->bias),
+              .bias = gpu_vector(exec, p->bias),
               .y = gpu_address(y),
               .width = (uint32_t)p->y.width,
               .height = (uint32_t)p->y.view.rows,
@@ -135,10 +134,10 @@ typedef struct {
     zi_view raw;          /* [band, width * in]: what the shortcut reads */
 } workspace;
 
-static workspace take_workspace(const zi_conv3x3_args *a, zi_arena *arena)
+static workspace take_workspace(const gpu_exec *exec, const zi_conv3x3_args *a, zi_arena *arena)
 {
     size_t in = a->x.channels, out = a->y.channels, row = a->x.width * in;
-    size_t band = BAND_BYTES / (row * sizeof(float));
+    size_t band = exec->band_bytes / (row * sizeof(float));
     if (a->band) band = a->doubled ? a->band * BLOCK_ROWS / 2 : a->band * BLOCK_ROWS;
     if (band > a->x.view.rows) band = a->x.view.rows;
     if (band < 2) band = 2;
@@ -156,10 +155,9 @@ size_t gpu_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args)
 {
     zi_arena arena = zi_arena_measure();
     zi_conv3x3_args a = *args;
-    (void)exec;
     a.x.channels = a.weight->data.columns / TAPS;
     a.y.channels = a.weight->data.rows;
-    take_workspace(&a, &arena);
+    take_workspace((const gpu_exec *)exec, &a, &arena);
     return arena.overflow ? SIZE_MAX : arena.peak;
 }
 
@@ -214,7 +212,7 @@ void gpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
 {
     gpu_exec *exec = gpu_exec_of(base);
     zi_arena arena = zi_arena_within(a->workspace);
-    workspace w = take_workspace(a, &arena);
+    workspace w = take_workspace(exec, a, &arena);
     size_t H = a->x.view.rows;
     if (a->norm)
         compute_coefficients(exec, a->norm, a->moments, a->x.channels, H * a->x.width,

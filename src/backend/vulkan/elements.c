@@ -10,6 +10,7 @@ static uint32_t smaller_groups(size_t n)
 
 void gpu_norm(zi_exec *base, const zi_norm_args *a)
 {
+    gpu_exec *exec = gpu_exec_of(base);
     struct {
         uint64_t x, y, weight, scale, gate;
         uint32_t rows, D;
@@ -17,7 +18,7 @@ void gpu_norm(zi_exec *base, const zi_norm_args *a)
         uint32_t unused;
     } push = {.x = gpu_address(a->x),
               .y = gpu_address(a->y),
-              .weight = gpu_vector(a->weight),
+              .weight = gpu_vector(exec, a->weight),
               .scale = gpu_address(a->scale),
               .gate = gpu_address(a->gate),
               .rows = (uint32_t)a->x.rows,
@@ -29,7 +30,7 @@ void gpu_norm(zi_exec *base, const zi_norm_args *a)
     gpu_work work = {.push = &push, .push_size = sizeof push, .ranges = ranges, .range_count = 4};
     if (!a->x.rows) return;
     gpu_spread(a->x.rows, work.groups);
-    gpu_dispatch(gpu_exec_of(base), GPU_SHADER_norm, constants, 2, &work);
+    gpu_dispatch(exec, GPU_SHADER_norm, constants, 2, &work);
 }
 
 void gpu_rope(zi_exec *base, const zi_rope_args *a)
@@ -89,21 +90,23 @@ void gpu_elementwise(zi_exec *base, zi_elementwise_kind kind, zi_view x, zi_view
         gpu_dispatch(gpu_exec_of(base), GPU_SHADER_elementwise, &constant, 1, &work);
 }
 
-/* The stretch of memory from the first to the last element of a box. */
+/* The stretch of memory from the first to the last element of a box; an empty one for a weight. */
 static gpu_range box_range(zi_view view, const zi_permute_args *a, const size_t *strides,
                            bool write)
 {
     uint64_t begin = gpu_address(view), last = 0;
+    if (!begin) return (gpu_range){0};
     for (int d = 0; d < a->dims; d++) last += (a->extents[d] - 1) * strides[d];
     return (gpu_range){begin, begin + (last + 1) * sizeof(float), write};
 }
 
 void gpu_permute(zi_exec *base, const zi_permute_args *a)
 {
+    gpu_exec *exec = gpu_exec_of(base);
     struct {
         uint64_t from, to;
         uint32_t extents[5], from_strides[5], to_strides[5], count;
-    } push = {.from = gpu_address(a->from), .to = gpu_address(a->to)};
+    } push = {.from = gpu_weight(exec, a->from), .to = gpu_address(a->to)};
     size_t count = 1;
     int offset = ZI_PERMUTE_DIMS - a->dims;
     for (int d = 0; d < ZI_PERMUTE_DIMS; d++) {
@@ -119,7 +122,7 @@ void gpu_permute(zi_exec *base, const zi_permute_args *a)
                           box_range(a->to, a, a->to_strides, true)};
     gpu_work work = {.push = &push, .push_size = sizeof push, .ranges = ranges, .range_count = 2};
     gpu_spread(gpu_div_up(count, 256), work.groups);
-    gpu_dispatch(gpu_exec_of(base), GPU_SHADER_permute, NULL, 0, &work);
+    gpu_dispatch(exec, GPU_SHADER_permute, NULL, 0, &work);
 }
 
 /* ---- checks ---- */

@@ -14,6 +14,8 @@
     F(GetPhysicalDeviceProperties2)                                                                \
     F(GetPhysicalDeviceFeatures2)                                                                  \
     F(GetPhysicalDeviceMemoryProperties)                                                           \
+    F(GetPhysicalDeviceMemoryProperties2)                                                          \
+    F(EnumerateDeviceExtensionProperties)                                                          \
     F(GetPhysicalDeviceQueueFamilyProperties)                                                      \
     F(CreateDevice)                                                                                \
     F(GetDeviceProcAddr)
@@ -49,6 +51,7 @@
     F(QueueSubmit)                                                                                 \
     F(CreateSemaphore)                                                                             \
     F(DestroySemaphore)                                                                            \
+    F(GetSemaphoreCounterValue)                                                                    \
     F(WaitSemaphores)
 
 typedef struct {

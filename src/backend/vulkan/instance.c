@@ -221,15 +221,33 @@ static bool find_queue_family(const gpu_instance *instance, VkPhysicalDevice dev
     return found;
 }
 
-/* Bytes of the largest heap of the device's own. */
-static uint64_t device_memory(const VkPhysicalDeviceMemoryProperties *memory)
+/* Returns the largest heap of the device's own, and sets *bytes to its size. */
+static uint32_t device_heap(const VkPhysicalDeviceMemoryProperties *memory, uint64_t *bytes)
 {
-    uint64_t largest = 0;
+    uint32_t largest = 0;
+    *bytes = 0;
     for (uint32_t i = 0; i < memory->memoryHeapCount; i++)
         if (memory->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT &&
-            memory->memoryHeaps[i].size > largest)
-            largest = memory->memoryHeaps[i].size;
+            memory->memoryHeaps[i].size > *bytes) {
+            largest = i;
+            *bytes = memory->memoryHeaps[i].size;
+        }
     return largest;
+}
+
+/* Whether the driver has an extension of this name for the device. False, too, if memory is short.
+ */
+static bool has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name)
+{
+    uint32_t count = 0;
+    bool found = false;
+    instance->vk.EnumerateDeviceExtensionProperties(device, NULL, &count, NULL);
+    VkExtensionProperties *list = calloc(count ? count : 1, sizeof *list);
+    if (list) instance->vk.EnumerateDeviceExtensionProperties(device, NULL, &count, list);
+    for (uint32_t i = 0; list && i < count; i++)
+        found = found || !strcmp(list[i].extensionName, name);
+    free(list);
+    return found;
 }
 
 static zi_vulkan_kind kind_of(VkPhysicalDeviceType type)
@@ -280,7 +298,8 @@ void gpu_capabilities_read(const gpu_instance *instance, VkPhysicalDevice device
     out->properties = properties.properties;
     out->max_allocation = maintenance.maxMemoryAllocationSize;
     out->summary.kind = kind_of(out->properties.deviceType);
-    out->summary.memory = device_memory(&out->memory);
+    out->heap = device_heap(&out->memory, &out->summary.memory);
+    out->memory_budget = has_extension(instance, device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     snprintf(out->summary.name, sizeof out->summary.name, "%s", out->properties.deviceName);
     snprintf(out->summary.driver, sizeof out->summary.driver, "%s %s", driver.driverName,
              driver.driverInfo);

@@ -29,6 +29,8 @@ typedef struct {
     VkPhysicalDeviceMemoryProperties memory;
     VkDeviceSize max_allocation;
     uint32_t queue_family; /* one that computes */
+    uint32_t heap;         /* the largest one of the device's own */
+    bool memory_budget;    /* the driver says how much of it may be used */
     zi_vulkan_device summary;
 } gpu_capabilities;
 

@@ -10,11 +10,13 @@
 #include "backend/vulkan/shaders.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum { GPU_MAX_PUSH = 128 }; /* bytes of push constants that every device has */
 
 typedef struct gpu_pipeline gpu_pipeline;
-typedef struct gpu_block gpu_block;
+typedef struct gpu_group gpu_group;
+typedef struct gpu_exec gpu_exec;
 
 typedef struct {
     zi_backend base;
@@ -27,10 +29,19 @@ typedef struct {
     char variant[800];
     zi_vulkan_options options;
     pthread_mutex_t queue_mutex;    /* for submissions */
-    pthread_mutex_t memory_mutex;   /* for blocks */
+    pthread_mutex_t memory_mutex;   /* for weights, and for memory that must fit the limit */
     pthread_mutex_t pipeline_mutex; /* for pipelines */
-    gpu_block *blocks;              /* memory that weights share */
     gpu_pipeline *pipelines;
+    /* Device memory, in bytes. */
+    _Atomic uint64_t vram;        /* the limit that was given; 0: none */
+    _Atomic uint64_t limit;       /* what all of it together may take, as known last */
+    _Atomic uint64_t proved;      /* of which the driver refused more; UINT64_MAX: nothing yet */
+    _Atomic uint64_t used;        /* all that is allocated */
+    _Atomic uint64_t session;     /* sessions' own buffers, a part of it */
+    _Atomic uint64_t serial;      /* number of the latest allocation */
+    _Atomic uint64_t submissions; /* of all sessions */
+    gpu_group *groups;            /* of weights, the latest first */
+    uint64_t clock;               /* counts uses of weights */
 } gpu_backend;
 
 static inline gpu_backend *gpu_of(zi_backend *backend)
@@ -51,6 +62,8 @@ typedef struct {
     VkDeviceAddress address;
     VkDeviceSize size;
     unsigned char *host; /* NULL: not mapped */
+    uint64_t serial;     /* no other memory has it, also later, when handle and address return */
+    bool counted;        /* in gpu_backend.used */
 } gpu_memory;
 
 typedef enum {
@@ -60,36 +73,114 @@ typedef enum {
     GPU_CACHED_MEMORY   /* mapped, for copies from the device */
 } gpu_memory_kind;
 
-/* Allocates memory for any use. False, with *error set and *out unchanged. */
+/* Allocates memory for any use, without regard to the limit. False, with *error set and *out
+ * unchanged. */
 bool gpu_memory_alloc(gpu_backend *gpu, gpu_memory_kind kind, VkDeviceSize size, gpu_memory *out,
                       zi_error *error) ZI_CHECKED;
 void gpu_memory_free(gpu_backend *gpu, gpu_memory *memory);
 
-typedef struct {
+/* What device memory may take: the limit that was given, or what the driver says. It is asked only
+ * if `refresh`. */
+uint64_t gpu_memory_limit(gpu_backend *gpu, bool refresh);
+
+/* The size of pieces for this limit, of weights or of a convolution's input: 64 MB, or less where
+ * memory is short. */
+static inline uint64_t gpu_share(uint64_t limit)
+{
+    const uint64_t most = 64u << 20;
+    return limit / 64 < most ? limit / 64 : most;
+}
+
+/* A buffer of a session, with memory of its own; or a weight in host memory, see weights.c. */
+typedef struct gpu_buffer gpu_buffer;
+struct gpu_buffer {
     zi_buffer base;
-    VkBuffer handle;
-    VkDeviceAddress address;
-    VkDeviceSize offset; /* in the VkBuffer */
-    gpu_memory memory;   /* of its own; or none, and a place in a block */
-    gpu_block *block;
-} gpu_buffer;
+    gpu_memory memory;     /* of a session's; zeros for weights, which have no fixed address */
+    const void *data;      /* of a weight */
+    gpu_group *group;      /* of a weight; NULL: it is none */
+    VkDeviceSize place;    /* in the group's memory */
+    gpu_buffer *next;      /* in the group */
+    uint64_t last, before; /* when it was used last, and in the submission before that; 0: never */
+    const gpu_exec *user;  /* who used it last, */
+    uint64_t number;       /* and in which submission */
+    bool idle;             /* not needed soon */
+    bool streamed;         /* for its last use it was copied for one submission alone */
+};
 
 /* As zi_backend_ops has them. */
 bool gpu_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error);
-bool gpu_import(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
-                zi_error *error);
 void gpu_release(zi_buffer *buffer);
 
-/* The device address of a view; 0: it has no buffer. */
+/* The device address of a view in a session's buffer; 0: it has no buffer, or is a weight. */
 static inline uint64_t gpu_address(zi_view view)
 {
-    return view.buffer ? ((gpu_buffer *)view.buffer)->address + view.offset : 0;
+    const gpu_buffer *buffer = (const gpu_buffer *)view.buffer;
+    return buffer && buffer->memory.address ? buffer->memory.address + view.offset : 0;
 }
 
-static inline uint64_t gpu_vector(const zi_weight *weight)
+/* ---- staging.c ---- */
+
+/* A stretch of memory, which it borrows. */
+typedef struct {
+    gpu_memory memory;
+    VkDeviceSize offset;
+} gpu_place;
+
+/* Memory that one of the submissions that are under way takes piece by piece. */
+typedef struct {
+    gpu_memory_kind kind;
+    gpu_memory *chunks;
+    size_t count, chunk; /* chunk: the one in use, */
+    VkDeviceSize used;   /* with so many bytes taken */
+    VkDeviceSize total;  /* bytes taken of all chunks */
+} gpu_staging;
+
+/* Takes `size` bytes at a multiple of `alignment` (a power of two). False: no chunk has them. */
+bool gpu_staging_take(gpu_staging *staging, VkDeviceSize size, VkDeviceSize alignment,
+                      gpu_place *out);
+/* Adds a chunk of this size. False, with *error set. */
+bool gpu_staging_grow(gpu_backend *gpu, gpu_staging *staging, VkDeviceSize size,
+                      zi_error *error) ZI_CHECKED;
+/* Makes all of it free again. idle: no pending submission uses it; then several chunks are
+ * replaced by one as large as what was taken. */
+void gpu_staging_reset(gpu_backend *gpu, gpu_staging *staging, bool idle);
+/* Frees all chunks, which no pending submission uses. */
+void gpu_staging_free(gpu_backend *gpu, gpu_staging *staging);
+
+/* ---- weights.c ---- */
+
+/* As zi_backend_ops has them. */
+bool gpu_import(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
+                zi_error *error);
+void gpu_set_idle(zi_buffer *buffer);
+
+/* Takes a weight out of its group. */
+void gpu_weight_release(gpu_backend *gpu, gpu_buffer *buffer);
+
+/* Returns the device address of a view of a weight, or of a session's buffer, for the submission
+ * that is recorded; copies the weight to the device if need be. 0: the view has no buffer, or there
+ * is too little memory, which is kept in the session. */
+uint64_t gpu_weight(gpu_exec *exec, zi_view view);
+
+static inline uint64_t gpu_vector(gpu_exec *exec, const zi_weight *weight)
 {
-    return weight ? gpu_address(weight->data) : 0;
+    return weight ? gpu_weight(exec, weight->data) : 0;
 }
+
+/* Makes weights leave the device until `size` more bytes fit the limit: those that are not needed
+ * soon first, then those that were used longest ago; waits for submissions that use them. The
+ * caller holds memory_mutex. False: they do not fit. */
+bool gpu_make_room(gpu_backend *gpu, uint64_t size) ZI_CHECKED;
+
+/* Makes weights leave the device if the limit has become smaller than what is used. */
+void gpu_fit_limit(gpu_backend *gpu);
+
+/* Bytes of weights on the device, and of those that pending submissions use. The caller holds
+ * memory_mutex. */
+uint64_t gpu_resident_bytes(gpu_backend *gpu, uint64_t *pinned);
+
+/* Forgets a session that ends, and whose submissions have ended. */
+void gpu_weights_forget(gpu_exec *exec);
 
 /* ---- pipelines.c ---- */
 
@@ -128,12 +219,11 @@ typedef struct {
     uint64_t last; /* number of the latest submission that used it */
 } gpu_recording;
 
-/* Host memory whose contents commands copy to the device, for one of the submissions that are under
- * way. */
+/* A weight that was copied to the device for one submission alone. */
 typedef struct {
-    gpu_memory *chunks;
-    size_t count, chunk, used; /* chunk: the one in use, with `used` bytes taken */
-} gpu_staging;
+    const gpu_buffer *weight;
+    uint64_t address;
+} gpu_streamed;
 
 enum {
     GPU_SLOTS = 3,        /* submissions: two under way and one that is recorded */
@@ -145,7 +235,7 @@ enum {
 
 /* A session. Operations append commands to a log; submitting turns the log into a command buffer,
  * or finds one that was made of the same log before. */
-typedef struct {
+struct gpu_exec {
     zi_exec base;
     gpu_backend *gpu;
     zi_error failure; /* sticky */
@@ -155,8 +245,12 @@ typedef struct {
     size_t range_count;
     VkCommandPool pool;
     VkSemaphore timeline;
-    uint64_t submitted; /* the number of submissions */
-    gpu_staging staging[GPU_SLOTS];
+    _Atomic uint64_t submitted;     /* the number of submissions */
+    gpu_staging staging[GPU_SLOTS]; /* host memory, from which commands copy */
+    gpu_staging streams[GPU_SLOTS]; /* device memory for weights that leave it again */
+    gpu_streamed *streamed;         /* those of the submission that is recorded */
+    size_t streamed_count, streamed_capacity;
+    VkDeviceSize band_bytes;   /* of the input of a convolution's band */
     gpu_recording *recordings; /* [GPU_RECORDINGS] */
     size_t recording_count;
     gpu_memory flags; /* a uint32_t for each check: not 0 if it failed */
@@ -164,7 +258,7 @@ typedef struct {
     char (*checks)[256]; /* [GPU_MAX_CHECKS] names */
     size_t check_count;
     zi_view rotated, partials; /* scratch memory */
-} gpu_exec;
+};
 
 static inline gpu_exec *gpu_exec_of(zi_exec *exec)
 {
@@ -186,10 +280,20 @@ void gpu_dispatch(gpu_exec *exec, gpu_shader shader, const uint32_t *constants,
                   size_t constant_count, const gpu_work *work);
 
 /* Copies bytes to memory that commands recorded next can read, and returns where that is: the
- * device address, or 0 when memory is short (kept in the session). memory: if not NULL, the buffer
- * and the offset in it. */
-uint64_t gpu_stage(gpu_exec *exec, const void *data, size_t size, VkBuffer *buffer,
-                   VkDeviceSize *offset);
+ * device address, or 0 when memory is short (kept in the session). place: if not NULL, the same. */
+uint64_t gpu_stage(gpu_exec *exec, const void *data, size_t size, gpu_place *place);
+
+/* Appends a copy to memory that no pending submission uses: it begins without waiting for earlier
+ * submissions, before all other commands of this one. */
+void gpu_upload(gpu_exec *exec, const gpu_place *from, const gpu_place *to, size_t size);
+
+/* The number of the latest submission of a session that has ended. From any thread, while the
+ * session is open. */
+uint64_t gpu_finished(const gpu_exec *exec);
+
+/* Waits until a submission has ended. False: the device failed. From any thread, while the session
+ * is open. */
+bool gpu_wait_finished(const gpu_exec *exec, uint64_t number);
 
 bool gpu_begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error);
 void gpu_end(zi_exec *exec);
@@ -234,14 +338,14 @@ void gpu_check_moments(zi_exec *exec, zi_view moments, size_t channels, const ch
 
 double gpu_peak(zi_backend *backend, bool fast);
 
-/* The rows of a weight from its device memory: push constants and specialization constants that
- * shaders/weights.glsl has. */
+/* The rows of a weight from its device memory, where it is for the submission that is recorded:
+ * push constants and specialization constants that shaders/weights.glsl has. */
 typedef struct {
     uint64_t data, scales, biases, factors;
     uint32_t rows, columns, row_bytes, groups, first_row, unused;
 } gpu_weight_push;
 enum { GPU_WEIGHT_CONSTANTS = 6 };
-void gpu_describe_weight(const zi_weight *w, gpu_weight_push *push,
+void gpu_describe_weight(gpu_exec *exec, const zi_weight *w, gpu_weight_push *push,
                          uint32_t constants[GPU_WEIGHT_CONSTANTS]);
 
 #endif

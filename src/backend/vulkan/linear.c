@@ -1,6 +1,8 @@
 /* Products with weights, and rows of weights. */
 #include "backend/vulkan/internal.h"
 
+#include <stdlib.h>
+
 enum {
     FEW = 8,           /* rows of x up to which the weight is read once for every four of them */
     ROTATED_ROWS = 256 /* rows of x that are rotated at a time */
@@ -13,18 +15,26 @@ _Static_assert(ZI_F32 == 0 && ZI_F16 == 1 && ZI_BF16 == 2 && ZI_F8_E4M3 == 4 && 
                    ZI_IQ4_NL == 26 && ZI_IQ4_XS == 27 && ZI_CODES_E4M3 == 3,
                "weights.glsl numbers them otherwise");
 
-void gpu_describe_weight(const zi_weight *w, gpu_weight_push *push,
-                         uint32_t constants[GPU_WEIGHT_CONSTANTS])
+/* Fails, in the session, if the shaders' arithmetic of 31 bits cannot reach all of a weight: they
+ * count the elements of plain floats and the bytes of all else. */
+static void check_reach(gpu_exec *exec, const zi_weight *w, size_t row_bytes)
+{
+    bool floats = !w->bits && zi_dtype_block(w->data.type) == 1 && zi_dtype_size(w->data.type) > 1;
+    size_t reach = w->data.rows * (floats ? w->data.columns : row_bytes);
+    if (reach > INT32_MAX && !exec->failure.code)
+        zi_error_set(&exec->failure, ZI_ERROR_UNSUPPORTED, w->name,
+                     "this tensor is too large for the Vulkan backend, which takes up to 2 GB");
+}
+
+/* Sets how a weight lies in memory, but not where. */
+static void describe_layout(const zi_weight *w, gpu_weight_push *push,
+                            uint32_t constants[GPU_WEIGHT_CONSTANTS])
 {
     size_t columns = w->padded_columns ? w->padded_columns : w->data.columns;
     size_t bytes = w->bits ? columns * (size_t)w->bits / 8 : zi_dtype_bytes(w->data.type, columns);
     uint32_t flags = (w->biases.buffer ? HAS_BIASES : 0) | (w->swizzled ? SWIZZLED : 0);
     if (w->factors.buffer) flags |= w->factors.columns > 1 ? ROW_FACTORS : ONE_FACTOR;
-    *push = (gpu_weight_push){.data = gpu_address(w->data),
-                              .scales = gpu_address(w->scales),
-                              .biases = gpu_address(w->biases),
-                              .factors = gpu_address(w->factors),
-                              .rows = (uint32_t)w->data.rows,
+    *push = (gpu_weight_push){.rows = (uint32_t)w->data.rows,
                               .columns = (uint32_t)w->data.columns,
                               .row_bytes = (uint32_t)bytes,
                               .groups = w->bits ? (uint32_t)(columns / w->group) : 0,
@@ -35,6 +45,17 @@ void gpu_describe_weight(const zi_weight *w, gpu_weight_push *push,
     constants[3] = w->bits ? (uint32_t)w->group : 32;
     constants[4] = (uint32_t)w->scales.type;
     constants[5] = flags;
+}
+
+void gpu_describe_weight(gpu_exec *exec, const zi_weight *w, gpu_weight_push *push,
+                         uint32_t constants[GPU_WEIGHT_CONSTANTS])
+{
+    describe_layout(w, push, constants);
+    check_reach(exec, w, push->row_bytes);
+    push->data = gpu_weight(exec, w->data);
+    push->scales = gpu_weight(exec, w->scales);
+    push->biases = gpu_weight(exec, w->biases);
+    push->factors = gpu_weight(exec, w->factors);
 }
 
 /* ---- products ---- */
@@ -50,14 +71,16 @@ static void multiply(gpu_exec *exec, zi_view x, const zi_weight *w, const zi_wei
                      zi_view y)
 {
     uint32_t constants[GPU_WEIGHT_CONSTANTS];
-    linear_push push = {
-        .x = gpu_address(x), .bias = gpu_vector(bias), .y = gpu_address(y), .T = (uint32_t)x.rows};
+    linear_push push = {.x = gpu_address(x),
+                        .bias = gpu_vector(exec, bias),
+                        .y = gpu_address(y),
+                        .T = (uint32_t)x.rows};
     gpu_range ranges[] = {gpu_reads(x), gpu_writes(y)};
     gpu_work work = {.push = &push,
                      .push_size = offsetof(linear_push, unused),
                      .ranges = ranges,
                      .range_count = 2};
-    gpu_describe_weight(w, &push.w, constants);
+    gpu_describe_weight(exec, w, &push.w, constants);
     bool few = x.rows <= FEW;
     if (few) {
         gpu_spread(w->data.rows, work.groups);
@@ -104,19 +127,59 @@ void gpu_linear(zi_exec *base, zi_view x, const zi_weight *w, const zi_weight *b
 
 /* ---- rows ---- */
 
-void gpu_embed(zi_exec *base, const zi_weight *w, const int32_t *rows, size_t n, zi_view y)
+/* Copies rows of a weight, which is imported, from host memory for the submission that is recorded;
+ * row_bytes: of one of them. Returns their device address; 0: there are none, or memory is short,
+ * which is kept in the session. */
+static uint64_t gather(gpu_exec *exec, zi_view from, size_t row_bytes, const int32_t *rows,
+                       size_t n)
 {
-    gpu_exec *exec = gpu_exec_of(base);
+    const gpu_buffer *buffer = (const gpu_buffer *)from.buffer;
+    if (!buffer || exec->failure.code) return 0;
+    unsigned char *copy = malloc(n * row_bytes);
+    if (!copy) {
+        zi_error_no_memory(&exec->failure, n * row_bytes);
+        return 0;
+    }
+    const unsigned char *data = (const unsigned char *)buffer->data + from.offset;
+    for (size_t i = 0; i < n; i++)
+        memcpy(copy + i * row_bytes, data + (size_t)rows[i] * row_bytes, row_bytes);
+    uint64_t address = gpu_stage(exec, copy, n * row_bytes, NULL);
+    free(copy);
+    return address;
+}
+
+/* Replaces a weight's addresses by those of a copy of some of its rows, and numbers [n] by those of
+ * the rows in the copy. So a table of embeddings needs no device memory. */
+static void gather_rows(gpu_exec *exec, const zi_weight *w, int32_t *rows, size_t n,
+                        gpu_weight_push *push)
+{
+    size_t scales = push->groups * zi_dtype_size(w->scales.type);
+    push->data = gather(exec, w->data, push->row_bytes, rows, n);
+    push->scales = gather(exec, w->scales, scales, rows, n);
+    push->biases = gather(exec, w->biases, scales, rows, n);
+    if (!w->bits && w->factors.columns > 1)
+        push->factors = gather(exec, w->factors, sizeof(float), rows, n);
+    else
+        push->factors = gpu_weight(exec, w->factors);
+    for (size_t i = 0; i < n; i++) rows[i] = (int32_t)i;
+}
+
+/* As zi_embed, with row numbers that may be changed. */
+static void embed(gpu_exec *exec, const zi_weight *w, int32_t *rows, size_t n, zi_view y)
+{
     uint32_t constants[GPU_WEIGHT_CONSTANTS];
     struct {
         gpu_weight_push w;
         uint64_t rows, y;
         uint32_t n, unused;
     } push = {.y = gpu_address(y), .n = (uint32_t)n};
-    if (!n) return;
-    push.rows = gpu_stage(exec, rows, n * sizeof *rows, NULL, NULL);
+    describe_layout(w, &push.w, constants);
+    if (w->swizzled) /* a row's scales are not in one place */
+        gpu_describe_weight(exec, w, &push.w, constants);
+    else
+        gather_rows(exec, w, rows, n, &push.w);
+    push.rows = gpu_stage(exec, rows, n * sizeof *rows, NULL);
     if (!push.rows) return;
-    gpu_describe_weight(w, &push.w, constants);
     gpu_range range = gpu_writes(y);
     gpu_work work = {.push = &push,
                      .push_size = sizeof push,
@@ -125,6 +188,20 @@ void gpu_embed(zi_exec *base, const zi_weight *w, const int32_t *rows, size_t n,
                      .range_count = 1};
     gpu_dispatch(exec, GPU_SHADER_embed, constants, GPU_WEIGHT_CONSTANTS, &work);
     if (w->rotation) rotate(exec, y, y, w->rotation);
+}
+
+void gpu_embed(zi_exec *base, const zi_weight *w, const int32_t *rows, size_t n, zi_view y)
+{
+    gpu_exec *exec = gpu_exec_of(base);
+    if (!n) return;
+    int32_t *numbers = malloc(n * sizeof *numbers);
+    if (numbers) {
+        memcpy(numbers, rows, n * sizeof *numbers);
+        embed(exec, w, numbers, n, y);
+    } else if (!exec->failure.code) {
+        zi_error_no_memory(&exec->failure, n * sizeof *numbers);
+    }
+    free(numbers);
 }
 
 /* ---- scratch memory ---- */

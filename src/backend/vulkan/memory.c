@@ -1,20 +1,52 @@
-/* Device memory: buffers of sessions have an allocation of their own; weights, which are many,
- * share blocks, since drivers allow only some thousand allocations. */
+/* Device memory: allocations, the limit that all of them share, and the buffers of sessions. */
 #include "backend/vulkan/internal.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ALIGNMENT = 256 };
-static const VkDeviceSize BLOCK = 256u << 20; /* bytes of memory that weights share */
-static const size_t UPLOAD = 16u << 20;       /* bytes that are copied to the device at a time */
+/* Shaders count the elements of a buffer with 31 bits. */
+static const VkDeviceSize MAX_BUFFER = (VkDeviceSize)1 << 33;
 
-struct gpu_block {
-    gpu_memory memory;
-    VkDeviceSize used;
-    size_t buffers; /* those that lie in it */
-    gpu_block *next;
-};
+/* ---- the limit ---- */
+
+/* What the driver says that this process may take; without VK_EXT_memory_budget, the memory's size
+ * less a reserve for others. */
+static uint64_t ask_driver(gpu_backend *gpu)
+{
+    const uint64_t least = 64u << 20, most = 1u << 30;
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
+    uint32_t heap = gpu->capabilities.heap;
+    uint64_t size = gpu->capabilities.memory.memoryHeaps[heap].size, reserve = size / 8;
+    if (!gpu->capabilities.memory_budget) {
+        reserve = reserve < least ? least : reserve > most ? most : reserve;
+        return size > reserve ? size - reserve : 0;
+    }
+    gpu->vk.GetPhysicalDeviceMemoryProperties2(gpu->instance.devices[gpu->options.device],
+                                               &properties);
+    /* The budget is for the process, which has other memory, too: of the driver, of other
+     * backends. */
+    uint64_t used = gpu->used, usage = budget.heapUsage[heap];
+    uint64_t other = (usage > used ? usage - used : 0) + least;
+    return budget.heapBudget[heap] > other ? budget.heapBudget[heap] - other : 0;
+}
+
+uint64_t gpu_memory_limit(gpu_backend *gpu, bool refresh)
+{
+    if (refresh) gpu->limit = gpu->vram ? gpu->vram : ask_driver(gpu);
+    uint64_t limit = gpu->limit, proved = gpu->proved;
+    return proved < limit ? proved : limit;
+}
+
+void zi_vulkan_limit_memory(zi_backend *backend, uint64_t vram)
+{
+    gpu_backend *gpu = gpu_of(backend);
+    gpu->vram = vram;
+    gpu_fit_limit(gpu);
+}
 
 /* ---- allocations ---- */
 
@@ -77,8 +109,9 @@ static bool bind_memory(gpu_backend *gpu, gpu_memory_kind kind, gpu_memory *m, z
     if (result == VK_SUCCESS && map)
         result = vk->MapMemory(gpu->device, m->memory, 0, VK_WHOLE_SIZE, 0, (void **)&m->host);
     if (result != VK_SUCCESS) {
-        char what[64];
-        snprintf(what, sizeof what, "%.0f MB of memory could not be had", (double)m->size / 1e6);
+        char what[80], size[32];
+        snprintf(what, sizeof what, "%s of memory could not be had",
+                 zi_format_bytes(m->size, size));
         return gpu_error(gpu, error, result, what);
     }
     m->address = vk->GetBufferDeviceAddress(
@@ -86,6 +119,19 @@ static bool bind_memory(gpu_backend *gpu, gpu_memory_kind kind, gpu_memory *m, z
         &(VkBufferDeviceAddressInfo){.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
                                      .buffer = m->handle});
     return true;
+}
+
+/* Fails if the driver, or the shaders' arithmetic, cannot take memory of this size as one. */
+static bool check_size(const gpu_backend *gpu, VkDeviceSize size, zi_error *error)
+{
+    char needed[32], allowed[32];
+    VkDeviceSize max = gpu->capabilities.max_allocation;
+    if (max > MAX_BUFFER) max = MAX_BUFFER;
+    return size <= max ||
+           zi_error_set(error, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name,
+                        "%s of device memory are needed in one piece, but at most %s can be had "
+                        "there; choose a smaller image",
+                        zi_format_bytes(size, needed), zi_format_bytes(max, allowed));
 }
 
 bool gpu_memory_alloc(gpu_backend *gpu, gpu_memory_kind kind, VkDeviceSize size, gpu_memory *out,
@@ -97,13 +143,13 @@ bool gpu_memory_alloc(gpu_backend *gpu, gpu_memory_kind kind, VkDeviceSize size,
         .size = m.size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                  VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT};
-    if (size > gpu->capabilities.max_allocation)
-        return zi_error_set(error, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name,
-                            "%.0f MB are needed at once, but the driver allows at most %.0f MB",
-                            (double)size / 1e6, (double)gpu->capabilities.max_allocation / 1e6);
+    if (!check_size(gpu, size, error)) return false;
     VkResult result = gpu->vk.CreateBuffer(gpu->device, &info, NULL, &m.handle);
     if (result != VK_SUCCESS) return gpu_error(gpu, error, result, "a buffer could not be made");
     if (bind_memory(gpu, kind, &m, error)) {
+        m.serial = ++gpu->serial;
+        m.counted = kind == GPU_DEVICE_MEMORY || kind == GPU_VISIBLE_MEMORY;
+        if (m.counted) gpu->used += m.size;
         *out = m;
         return true;
     }
@@ -113,6 +159,7 @@ bool gpu_memory_alloc(gpu_backend *gpu, gpu_memory_kind kind, VkDeviceSize size,
 
 void gpu_memory_free(gpu_backend *gpu, gpu_memory *memory)
 {
+    if (memory->counted) gpu->used -= memory->size;
     gpu->vk.DestroyBuffer(gpu->device, memory->handle, NULL);
     gpu->vk.FreeMemory(gpu->device, memory->memory, NULL);
     *memory = (gpu_memory){0};
@@ -120,102 +167,52 @@ void gpu_memory_free(gpu_backend *gpu, gpu_memory *memory)
 
 /* ---- buffers of sessions ---- */
 
+/* Fails with what is needed and what there is. The caller holds memory_mutex. */
+static bool refuse(gpu_backend *gpu, uint64_t size, zi_error *error)
+{
+    char needed[32], left[32], all[32];
+    uint64_t limit = gpu_memory_limit(gpu, false), pinned;
+    uint64_t taken = gpu->used - gpu_resident_bytes(gpu, &pinned) + pinned;
+    return zi_error_set(error, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name,
+                        "too little device memory: this needs %s, and %s of %s are free; choose a "
+                        "smaller image",
+                        zi_format_bytes(size, needed),
+                        zi_format_bytes(limit > taken ? limit - taken : 0, left),
+                        zi_format_bytes(limit, all));
+}
+
+/* Allocates a session's buffer; weights make room for it. The caller holds memory_mutex. */
+static bool allocate(gpu_backend *gpu, uint64_t size, gpu_memory *out, zi_error *error)
+{
+    zi_error why;
+    if (!check_size(gpu, size, error)) return false;
+    gpu->proved = UINT64_MAX;
+    gpu_memory_limit(gpu, true);
+    while (gpu_make_room(gpu, size)) {
+        if (gpu_memory_alloc(gpu, GPU_DEVICE_MEMORY, size, out, &why)) return true;
+        if (why.code != ZI_ERROR_NO_MEMORY) {
+            if (error) *error = why;
+            return false;
+        }
+        gpu->proved = gpu->used + size - 1; /* so some weight must go, or there is no room */
+    }
+    return refuse(gpu, size, error);
+}
+
 bool gpu_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error)
 {
     gpu_backend *gpu = gpu_of(backend);
     gpu_buffer *buffer = calloc(1, sizeof *buffer);
     if (!buffer) return zi_error_no_memory(error, sizeof *buffer);
-    if (!gpu_memory_alloc(gpu, GPU_DEVICE_MEMORY, size, &buffer->memory, error)) {
-        free(buffer);
-        return false;
-    }
-    buffer->base = (zi_buffer){.backend = backend, .size = size};
-    buffer->handle = buffer->memory.handle;
-    buffer->address = buffer->memory.address;
-    *out = &buffer->base;
-    return true;
-}
-
-/* ---- weights ---- */
-
-/* Takes a place of `size` bytes in a block, a new one if need be, for the buffer. The caller holds
- * memory_mutex. */
-static bool take_place(gpu_backend *gpu, size_t size, gpu_buffer *buffer, zi_error *error)
-{
-    VkDeviceSize needed = ((size ? size : 1) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    gpu_block *block = gpu->blocks;
-    while (block && block->memory.size - block->used < needed) block = block->next;
-    if (!block) {
-        block = calloc(1, sizeof *block);
-        if (!block) return zi_error_no_memory(error, sizeof *block);
-        if (!gpu_memory_alloc(gpu, GPU_VISIBLE_MEMORY, needed > BLOCK ? needed : BLOCK,
-                              &block->memory, error)) {
-            free(block);
-            return false;
-        }
-        block->next = gpu->blocks;
-        gpu->blocks = block;
-    }
-    buffer->block = block;
-    buffer->handle = block->memory.handle;
-    buffer->offset = block->used;
-    buffer->address = block->memory.address + block->used;
-    block->used += needed;
-    block->buffers++;
-    return true;
-}
-
-/* Gives a place in a block back; memory is freed when nothing lies in it any more. The caller holds
- * memory_mutex. */
-static void leave_place(gpu_backend *gpu, gpu_block *block)
-{
-    if (--block->buffers) return;
-    gpu_block **at = &gpu->blocks;
-    while (*at != block) at = &(*at)->next;
-    *at = block->next;
-    gpu_memory_free(gpu, &block->memory);
-    free(block);
-}
-
-/* Copies host memory to a place that the host does not see, through a session of its own. */
-static bool upload(gpu_backend *gpu, gpu_buffer *buffer, const void *data, size_t size,
-                   zi_error *error)
-{
-    zi_exec *exec;
-    bool ok = gpu_begin(&gpu->base, false, &exec, error);
-    if (!ok) return false;
-    for (size_t at = 0; ok && at < size; at += UPLOAD) {
-        size_t n = size - at < UPLOAD ? size - at : UPLOAD;
-        zi_view to = {&buffer->base, at, ZI_U8, 1, n, n};
-        gpu_write(exec, to, (const char *)data + at);
-        ok = gpu_submit(exec, error);
-    }
-    ok = ok && gpu_wait(exec, error);
-    gpu_end(exec);
-    return ok;
-}
-
-bool gpu_import(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
-                zi_error *error)
-{
-    gpu_backend *gpu = gpu_of(backend);
-    gpu_buffer *buffer = calloc(1, sizeof *buffer);
-    if (!buffer) return zi_error_no_memory(error, sizeof *buffer);
-    buffer->base = (zi_buffer){.backend = backend, .size = size};
     pthread_mutex_lock(&gpu->memory_mutex);
-    bool ok = take_place(gpu, size, buffer, error);
+    bool ok = allocate(gpu, size, &buffer->memory, error);
     pthread_mutex_unlock(&gpu->memory_mutex);
     if (!ok) {
         free(buffer);
         return false;
     }
-    unsigned char *host = buffer->block->memory.host;
-    if (host)
-        memcpy(host + buffer->offset, data, size);
-    else if (!upload(gpu, buffer, data, size, error)) {
-        gpu_release(&buffer->base);
-        return false;
-    }
+    gpu->session += buffer->memory.size;
+    buffer->base = (zi_buffer){.backend = backend, .size = size};
     *out = &buffer->base;
     return true;
 }
@@ -224,11 +221,10 @@ void gpu_release(zi_buffer *base)
 {
     gpu_backend *gpu = gpu_of(base->backend);
     gpu_buffer *buffer = (gpu_buffer *)base;
-    if (buffer->block) {
-        pthread_mutex_lock(&gpu->memory_mutex);
-        leave_place(gpu, buffer->block);
-        pthread_mutex_unlock(&gpu->memory_mutex);
+    if (buffer->group) {
+        gpu_weight_release(gpu, buffer);
     } else {
+        gpu->session -= buffer->memory.size;
         gpu_memory_free(gpu, &buffer->memory);
     }
     free(buffer);

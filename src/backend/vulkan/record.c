@@ -7,7 +7,12 @@
 
 /* ---- the log ---- */
 
-typedef enum { DISPATCH, COPY, BARRIER } command_kind;
+typedef enum {
+    DISPATCH,
+    COPY,
+    UPLOAD, /* a copy that comes before all that waits */
+    BARRIER
+} command_kind;
 
 /* What all entries begin with; padding is zero, so that logs can be compared. */
 typedef struct {
@@ -24,6 +29,9 @@ typedef struct {
 typedef struct {
     command head;
     VkBuffer from, to;
+    /* A recording is invalid once a buffer of it is gone, though another one may have its handle.
+     */
+    uint64_t from_serial, to_serial;
     VkBufferCopy region;
 } copy;
 
@@ -107,9 +115,10 @@ void gpu_dispatch(gpu_exec *exec, gpu_shader shader, const uint32_t *constants,
     append(exec, DISPATCH, &d, sizeof d);
 }
 
-/* Appends a copy between buffers; if it goes on where the command before, a copy, ends, makes that
- * one longer. */
-static void append_copy(gpu_exec *exec, VkBuffer from, VkBuffer to, VkBufferCopy region)
+/* Appends a copy between buffers (kind COPY or UPLOAD); if it goes on where the command before, a
+ * copy of this kind, ends, makes that one longer. */
+static void append_copy(gpu_exec *exec, command_kind kind, const gpu_memory *from,
+                        const gpu_memory *to, VkBufferCopy region)
 {
     copy c;
     if (exec->log_size >= sizeof c) {
@@ -117,8 +126,8 @@ static void append_copy(gpu_exec *exec, VkBuffer from, VkBuffer to, VkBufferCopy
         unsigned char *at = exec->log + exec->log_size - sizeof c;
         memcpy(&last, at, sizeof last);
         memcpy(&c, at, sizeof c);
-        if (last.kind == COPY && last.size == sizeof c && c.from == from && c.to == to &&
-            c.region.srcOffset + c.region.size == region.srcOffset &&
+        if (last.kind == kind && last.size == sizeof c && c.from_serial == from->serial &&
+            c.to_serial == to->serial && c.region.srcOffset + c.region.size == region.srcOffset &&
             c.region.dstOffset + c.region.size == region.dstOffset) {
             c.region.size += region.size;
             memcpy(at, &c, sizeof c);
@@ -126,51 +135,37 @@ static void append_copy(gpu_exec *exec, VkBuffer from, VkBuffer to, VkBufferCopy
         }
     }
     memset(&c, 0, sizeof c);
-    c.from = from;
-    c.to = to;
+    c.from = from->handle;
+    c.to = to->handle;
+    c.from_serial = from->serial;
+    c.to_serial = to->serial;
     c.region = region;
-    append(exec, COPY, &c, sizeof c);
+    append(exec, kind, &c, sizeof c);
+}
+
+void gpu_upload(gpu_exec *exec, const gpu_place *from, const gpu_place *to, size_t size)
+{
+    append_copy(exec, UPLOAD, &from->memory, &to->memory,
+                (VkBufferCopy){from->offset, to->offset, size});
 }
 
 /* ---- host memory for writes ---- */
 
 static const size_t CHUNK = 1u << 20;
 
-/* Makes the staging memory's current chunk one with room for `size` bytes. False, with *error set:
- * memory is short. */
-static bool make_room(gpu_backend *gpu, gpu_staging *staging, size_t size, zi_error *error)
-{
-    while (staging->chunk < staging->count &&
-           staging->chunks[staging->chunk].size - staging->used < size) {
-        staging->chunk++;
-        staging->used = 0;
-    }
-    if (staging->chunk < staging->count) return true;
-    gpu_memory *grown = realloc(staging->chunks, (staging->count + 1) * sizeof *grown);
-    if (!grown) return zi_error_no_memory(error, sizeof *grown);
-    staging->chunks = grown;
-    if (!gpu_memory_alloc(gpu, GPU_HOST_MEMORY, size > CHUNK ? size : CHUNK, &grown[staging->count],
-                          error))
-        return false;
-    staging->count++;
-    return true;
-}
-
-uint64_t gpu_stage(gpu_exec *exec, const void *data, size_t size, VkBuffer *buffer,
-                   VkDeviceSize *offset)
+uint64_t gpu_stage(gpu_exec *exec, const void *data, size_t size, gpu_place *place)
 {
     gpu_staging *staging = &exec->staging[exec->submitted % GPU_SLOTS];
+    zi_error *error = exec->failure.code ? NULL : &exec->failure;
     size_t taken = (size + 15) / 16 * 16;
-    if (!make_room(exec->gpu, staging, taken, exec->failure.code ? NULL : &exec->failure)) return 0;
-    gpu_memory *chunk = &staging->chunks[staging->chunk];
-    size_t at = staging->used;
-    memcpy(chunk->host + at, data, size);
-    staging->used += taken;
-    if (buffer) {
-        *buffer = chunk->handle;
-        *offset = at;
-    }
-    return chunk->address + at;
+    gpu_place at;
+    if (!gpu_staging_take(staging, taken, 16, &at) &&
+        (!gpu_staging_grow(exec->gpu, staging, taken > CHUNK ? taken : CHUNK, error) ||
+         !gpu_staging_take(staging, taken, 16, &at)))
+        return 0;
+    memcpy(at.memory.host + at.offset, data, size);
+    if (place) *place = at;
+    return at.memory.address + at.offset;
 }
 
 void gpu_write(zi_exec *base, zi_view to, const void *from)
@@ -180,15 +175,13 @@ void gpu_write(zi_exec *base, zi_view to, const void *from)
     size_t bytes = to.columns * zi_dtype_size(to.type), stride = to.stride * zi_dtype_size(to.type);
     size_t rows = zi_view_contiguous(to) ? 1 : to.rows;
     if (rows == 1) bytes *= to.rows;
-    VkBuffer staged;
-    VkDeviceSize offset;
-    if (!bytes || !to.rows || !gpu_stage(exec, from, bytes * rows, &staged, &offset)) return;
+    gpu_place staged;
+    if (!bytes || !to.rows || !gpu_stage(exec, from, bytes * rows, &staged)) return;
     gpu_range range = gpu_writes(to);
     order(exec, &range, 1);
     for (size_t row = 0; row < rows; row++)
-        append_copy(
-            exec, staged, buffer->handle,
-            (VkBufferCopy){offset + row * bytes, buffer->offset + to.offset + row * stride, bytes});
+        append_copy(exec, COPY, &staged.memory, &buffer->memory,
+                    (VkBufferCopy){staged.offset + row * bytes, to.offset + row * stride, bytes});
 }
 
 /* ---- command buffers ---- */
@@ -226,7 +219,30 @@ static void record_dispatch(gpu_exec *exec, VkCommandBuffer commands, const disp
     vk->CmdDispatch(commands, d->groups[0], d->groups[1], d->groups[2]);
 }
 
-/* Records the session's log. Begins with a barrier, for what earlier submissions wrote. */
+/* Records the log's uploads alone, or all its other commands. */
+static void record_commands(gpu_exec *exec, VkCommandBuffer commands, bool uploads)
+{
+    const gpu_functions *vk = &exec->gpu->vk;
+    command head;
+    for (size_t at = 0; at < exec->log_size; at += head.size) {
+        dispatch d;
+        copy c;
+        memcpy(&head, exec->log + at, sizeof head);
+        if (uploads != (head.kind == UPLOAD)) continue;
+        if (head.kind == DISPATCH) {
+            memcpy(&d, exec->log + at, sizeof d);
+            record_dispatch(exec, commands, &d);
+        } else if (head.kind == BARRIER) {
+            record_barrier(exec, commands);
+        } else {
+            memcpy(&c, exec->log + at, sizeof c);
+            vk->CmdCopyBuffer(commands, c.from, c.to, 1, &c.region);
+        }
+    }
+}
+
+/* Records the session's log. After the uploads, which overlap with what was submitted before, comes
+ * a barrier, for what they and earlier submissions wrote. */
 static VkResult record_log(gpu_exec *exec, VkCommandBuffer commands)
 {
     const gpu_functions *vk = &exec->gpu->vk;
@@ -235,34 +251,34 @@ static VkResult record_log(gpu_exec *exec, VkCommandBuffer commands)
                                      .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
     VkResult result = vk->BeginCommandBuffer(commands, &info);
     if (result != VK_SUCCESS) return result;
+    record_commands(exec, commands, true);
     record_barrier(exec, commands);
-    command head;
-    for (size_t at = 0; at < exec->log_size; at += head.size) {
-        dispatch d;
-        copy c;
-        memcpy(&head, exec->log + at, sizeof head);
-        if (head.kind == DISPATCH) {
-            memcpy(&d, exec->log + at, sizeof d);
-            record_dispatch(exec, commands, &d);
-        } else if (head.kind == COPY) {
-            memcpy(&c, exec->log + at, sizeof c);
-            vk->CmdCopyBuffer(commands, c.from, c.to, 1, &c.region);
-        } else {
-            record_barrier(exec, commands);
-        }
-    }
+    record_commands(exec, commands, false);
     record_host_barrier(exec, commands);
     return vk->EndCommandBuffer(commands);
 }
 
-/* Sets *done to the number of the latest submission that has ended. */
-static bool has_ended(const gpu_exec *exec, uint64_t number)
+uint64_t gpu_finished(const gpu_exec *exec)
+{
+    uint64_t number = 0;
+    return exec->gpu->vk.GetSemaphoreCounterValue(exec->gpu->device, exec->timeline, &number) ==
+                   VK_SUCCESS
+               ? number
+               : 0;
+}
+
+static VkResult wait_number(const gpu_exec *exec, uint64_t number)
 {
     VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
                                 .semaphoreCount = 1,
                                 .pSemaphores = &exec->timeline,
                                 .pValues = &number};
-    return exec->gpu->vk.WaitSemaphores(exec->gpu->device, &info, 0) == VK_SUCCESS;
+    return exec->gpu->vk.WaitSemaphores(exec->gpu->device, &info, UINT64_MAX);
+}
+
+bool gpu_wait_finished(const gpu_exec *exec, uint64_t number)
+{
+    return wait_number(exec, number) == VK_SUCCESS;
 }
 
 /* Returns the recording to use for a new log: one that has never been used, else the one that was
@@ -273,7 +289,7 @@ static gpu_recording *choose_recording(gpu_exec *exec)
     gpu_recording *oldest = exec->recordings;
     for (size_t i = 1; i < exec->recording_count; i++)
         if (exec->recordings[i].last < oldest->last) oldest = &exec->recordings[i];
-    return has_ended(exec, oldest->last) ? oldest : NULL;
+    return gpu_finished(exec) >= oldest->last ? oldest : NULL;
 }
 
 /* Makes a recording of the session's log. NULL, with the session's error set: it cannot be made. */
@@ -331,11 +347,7 @@ static void look_at_checks(gpu_exec *exec)
  * session; *error is set, if error is not NULL. */
 static bool wait_for(gpu_exec *exec, uint64_t number, zi_error *error)
 {
-    VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-                                .semaphoreCount = 1,
-                                .pSemaphores = &exec->timeline,
-                                .pValues = &number};
-    VkResult result = exec->gpu->vk.WaitSemaphores(exec->gpu->device, &info, UINT64_MAX);
+    VkResult result = wait_number(exec, number);
     if (result != VK_SUCCESS && exec->failure.code == ZI_OK)
         gpu_error(exec->gpu, &exec->failure, result, "computing failed");
     look_at_checks(exec);
@@ -376,24 +388,34 @@ static void submit_log(gpu_exec *exec)
         gpu_recording *r = find_recording(exec);
         if (r) submit_recording(exec, r);
     }
-    exec->log_size = exec->range_count = 0;
-    gpu_staging *next = &exec->staging[exec->submitted % GPU_SLOTS];
-    next->chunk = next->used = 0;
+    exec->log_size = exec->range_count = exec->streamed_count = 0;
+}
+
+/* Waits until a submission has ended, with which the memory of the next one is free, and looks at
+ * whether the memory still fits the limit. Ends as wait_for. */
+static bool finish_submitting(gpu_exec *exec, uint64_t number, zi_error *error)
+{
+    enum { OFTEN = 16 };
+    size_t slot = exec->submitted % GPU_SLOTS;
+    bool ok = wait_for(exec, number, error);
+    gpu_staging_reset(exec->gpu, &exec->staging[slot], ok);
+    gpu_staging_reset(exec->gpu, &exec->streams[slot], ok);
+    if (++exec->gpu->submissions % OFTEN == 0) gpu_fit_limit(exec->gpu);
+    return ok;
 }
 
 bool gpu_submit(zi_exec *base, zi_error *error)
 {
     gpu_exec *exec = gpu_exec_of(base);
     submit_log(exec);
-    /* With that, the staging memory of the next submission is free, too. */
-    return wait_for(exec, exec->submitted > 1 ? exec->submitted - 2 : 0, error);
+    return finish_submitting(exec, exec->submitted > 1 ? exec->submitted - 2 : 0, error);
 }
 
 bool gpu_wait(zi_exec *base, zi_error *error)
 {
     gpu_exec *exec = gpu_exec_of(base);
     submit_log(exec);
-    return wait_for(exec, exec->submitted, error);
+    return finish_submitting(exec, exec->submitted, error);
 }
 
 /* Makes exec->readback at least this large. */
@@ -413,8 +435,8 @@ bool gpu_read(zi_exec *base, zi_view from, void *to, zi_error *error)
     if (!gpu_wait(base, error)) return false;
     if (range.begin == range.end) return true;
     if (!make_readback(exec, range.end - range.begin, error)) return false;
-    append_copy(exec, buffer->handle, exec->readback.handle,
-                (VkBufferCopy){buffer->offset + from.offset, 0, range.end - range.begin});
+    append_copy(exec, COPY, &buffer->memory, &exec->readback,
+                (VkBufferCopy){from.offset, 0, range.end - range.begin});
     if (!gpu_wait(base, error)) return false;
     for (size_t row = 0; row < from.rows; row++)
         memcpy((char *)to + row * bytes, exec->readback.host + row * from.stride * element, bytes);
@@ -454,6 +476,11 @@ bool gpu_begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error)
     if (!exec) return zi_error_no_memory(error, sizeof *exec);
     exec->base = (zi_exec){backend->ops, backend, fast};
     exec->gpu = gpu_of(backend);
+    for (size_t i = 0; i < GPU_SLOTS; i++) {
+        exec->staging[i].kind = GPU_HOST_MEMORY;
+        exec->streams[i].kind = GPU_VISIBLE_MEMORY;
+    }
+    exec->band_bytes = gpu_share(gpu_memory_limit(exec->gpu, true));
     if (!create_parts(exec, error)) {
         gpu_end(&exec->base);
         return false;
@@ -467,10 +494,10 @@ void gpu_end(zi_exec *base)
     gpu_exec *exec = gpu_exec_of(base);
     gpu_backend *gpu = exec->gpu;
     if (exec->submitted) wait_for(exec, exec->submitted, NULL);
+    gpu_weights_forget(exec);
     for (size_t i = 0; i < GPU_SLOTS; i++) {
-        for (size_t j = 0; j < exec->staging[i].count; j++)
-            gpu_memory_free(gpu, &exec->staging[i].chunks[j]);
-        free(exec->staging[i].chunks);
+        gpu_staging_free(gpu, &exec->staging[i]);
+        gpu_staging_free(gpu, &exec->streams[i]);
     }
     for (size_t i = 0; i < exec->recording_count; i++) free(exec->recordings[i].log);
     gpu_memory_free(gpu, &exec->readback);
@@ -479,6 +506,7 @@ void gpu_end(zi_exec *base)
     gpu->vk.DestroyCommandPool(gpu->device, exec->pool, NULL);
     free(exec->recordings);
     free(exec->checks);
+    free(exec->streamed);
     free(exec->log);
     free(exec);
 }

@@ -33,6 +33,7 @@ bool zi_vulkan_plausible(void);
 
 typedef struct {
     size_t device;   /* its number in zi_vulkan_list */
+    uint64_t vram;   /* bytes of device memory to use at most; 0: what the driver allows */
     bool staging;    /* for tests: copy weights as if device memory were not visible to the host */
     bool validation; /* for tests: with the validation layer, whose messages go to messages */
     void (*messages)(void *user, const char *text); /* from any thread */
@@ -43,5 +44,23 @@ typedef struct {
  * of that number, or it lacks something (ZI_ERROR_UNSUPPORTED). */
 bool zi_vulkan_backend_create(const zi_vulkan_options *options, zi_backend **out,
                               zi_error *error) ZI_CHECKED;
+
+/* Sets another limit of device memory, as in zi_vulkan_options; also while sessions compute. */
+void zi_vulkan_limit_memory(zi_backend *backend, uint64_t vram);
+
+/* Where the weights are, in bytes. */
+typedef struct {
+    uint64_t limit;    /* of device memory */
+    uint64_t sessions; /* of it, what images are computed in */
+    uint64_t weights;  /* in all */
+    uint64_t resident; /* those that are in device memory */
+    uint64_t streamed; /* those that were used last from a copy for one use, as in every step */
+    uint64_t buffers;  /* device memory for such copies */
+    char text[256];    /* the same in words */
+} zi_vulkan_memory;
+
+/* Says what was chosen so far: weights come to the device when they are used first. backend: of
+ * zi_vulkan_backend_create. */
+void zi_vulkan_memory_report(zi_backend *backend, zi_vulkan_memory *out);
 
 #endif

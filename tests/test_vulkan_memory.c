@@ -1,0 +1,347 @@
+/* The Vulkan backend with little device memory: weights that are resident, streamed or evicted give
+ * the same bits, and too little memory is an error after which smaller requests work.
+ *
+ * An argument, unified or staging, runs one half alone. */
+#include "harness.h"
+#include "quantized_model.h"
+
+#include "backend/vulkan/vulkan.h"
+#include "engine.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIDE = 32, STEPS = 4 };
+
+/* A step from which on there is another limit of device memory. */
+typedef struct {
+    int step;
+    uint64_t vram;
+} change;
+
+/* An image, what it is drawn with, and what was seen of the memory meanwhile. */
+typedef struct {
+    zi_engine *engine;
+    zi_model *model;
+    int side;
+    change changes[2];
+    size_t change_count;
+    bool shared; /* others use the memory, too */
+    zi_image *image;
+    zi_error error;
+    zi_vulkan_memory peak, steps[STEPS]; /* steps: when each one ended */
+} drawing;
+
+static zi_backend *gpu;
+
+/* ---- the device ---- */
+
+static void fail_for(void *user, const char *text)
+{
+    (void)user;
+    CHECK_MSG(false, "validation layer: %s", text);
+}
+
+/* Opens the device. staging: copy as if its memory were not visible, and watch with the validation
+ * layer, if it is there. False: there is none. */
+static bool open_device(bool staging, zi_error *error)
+{
+    zi_vulkan_options options = {.staging = staging, .validation = staging, .messages = fail_for};
+    static zi_vulkan_options kept[2]; /* messages come as long as the instance lives */
+    kept[staging] = options;
+    if (zi_vulkan_backend_create(&kept[staging], &gpu, error)) return true;
+    kept[staging].validation = false;
+    return zi_vulkan_backend_create(&kept[staging], &gpu, error);
+}
+
+static void close_device(void)
+{
+    zi_vulkan_memory memory;
+    zi_vulkan_memory_report(gpu, &memory);
+    CHECK_MSG(memory.sessions + memory.resident + memory.buffers + memory.weights == 0,
+              "not released: %s", memory.text);
+    gpu->ops->destroy(gpu);
+    gpu = NULL;
+}
+
+/* An engine with an empty cache of embeddings on the device. */
+static zi_engine *open_engine(void)
+{
+    zi_engine *engine = NULL;
+    zi_error error = {0};
+    if (!CHECK_OK(zi_engine_create(NULL, &engine, &error), error)) exit(1);
+    engine->backend->ops->destroy(engine->backend);
+    engine->backend = gpu;
+    return engine;
+}
+
+static void close_engine(zi_engine *engine)
+{
+    engine->backend = NULL;
+    zi_engine_free(engine);
+}
+
+static zi_model *load(zi_engine *engine, const char *path)
+{
+    zi_model *model = NULL;
+    zi_error error = {0};
+    zi_model_options options = {.path = path};
+    if (!CHECK_OK(zi_model_load(engine, &options, &model, &error), error)) exit(1);
+    return model;
+}
+
+/* ---- images ---- */
+
+static uint64_t used(const zi_vulkan_memory *memory)
+{
+    return memory->sessions + memory->resident + memory->buffers;
+}
+
+static bool watch(void *user, const zi_progress *progress)
+{
+    drawing *d = user;
+    zi_vulkan_memory memory;
+    for (size_t i = 0; i < d->change_count; i++)
+        if (progress->stage == ZI_STAGE_STEP && progress->step == d->changes[i].step)
+            zi_vulkan_limit_memory(gpu, d->changes[i].vram);
+    zi_vulkan_memory_report(gpu, &memory);
+    if (!d->change_count && !d->shared)
+        CHECK_MSG(used(&memory) <= memory.limit, "too much: %s", memory.text);
+    if (used(&memory) > used(&d->peak)) d->peak = memory;
+    if (progress->stage == ZI_STAGE_STEP && progress->step < STEPS)
+        d->steps[progress->step] = memory;
+    return true;
+}
+
+/* Draws an image, or sets d->error. */
+static bool draw(drawing *d)
+{
+    zi_request request = zi_request_default();
+    request.prompt = "a red fox in the snow";
+    request.width = request.height = d->side;
+    request.steps = STEPS;
+    request.seed = 7;
+    request.compute = ZI_COMPUTE_EXACT;
+    request.progress = watch;
+    request.user = d;
+    return zi_generate(d->model, &request, &d->image, &d->error);
+}
+
+static bool same_image(const zi_image *a, const zi_image *b)
+{
+    return a && b && a->width == b->width && a->height == b->height &&
+           !memcmp(a->pixels, b->pixels, 3 * (size_t)a->width * (size_t)a->height);
+}
+
+/* Draws an image with a model that is loaded for it, within a limit (0: none). */
+static drawing draw_new(const char *path, int side, uint64_t vram)
+{
+    drawing d = {.engine = open_engine(), .side = side};
+    zi_vulkan_limit_memory(gpu, vram);
+    d.model = load(d.engine, path);
+    if (draw(&d)) CHECK_MSG(d.image != NULL, "no image");
+    zi_model_free(d.model);
+    close_engine(d.engine);
+    return d;
+}
+
+/* ---- limits ---- */
+
+static const char *model_path, *other_path;
+static drawing whole; /* the image without a limit */
+
+static void without_limit(void)
+{
+    whole = draw_new(model_path, SIDE, 0);
+    CHECK_OK(whole.image != NULL, whole.error);
+}
+
+/* Checks an image within a limit, or the error. Returns whether it was drawn. */
+static bool check_limit(uint64_t vram)
+{
+    drawing d = draw_new(model_path, SIDE, vram);
+    zi_vulkan_memory after;
+    zi_vulkan_memory_report(gpu, &after);
+    CHECK_MSG(used(&after) == 0, "limit %zu: left behind: %s", (size_t)vram, after.text);
+    printf("     %zu KB: %s\n", (size_t)vram >> 10,
+           d.image ? d.steps[STEPS - 1].text : d.error.text);
+    if (!d.image) {
+        CHECK_ERROR(d.error, ZI_ERROR_NO_MEMORY, NULL);
+        CHECK_MSG(strstr(d.error.text, "too little device memory") != NULL, "%s", d.error.text);
+        return false;
+    }
+    CHECK_MSG(same_image(d.image, whole.image), "limit %zu: other bits", (size_t)vram);
+    if (vram < used(&whole.peak)) CHECK(used(&d.peak) < used(&whole.peak));
+    zi_image_free(d.image);
+    return true;
+}
+
+/* From all that is needed to nothing. */
+static void every_limit(void)
+{
+    uint64_t base = whole.peak.sessions, weights = whole.peak.weights;
+    CHECK(whole.steps[STEPS - 1].streamed == 0);
+    bool drawn = true;
+    int images = 0;
+    for (int quarter = 4; drawn && quarter > 0; quarter--, images += drawn)
+        drawn = check_limit(base + weights * (uint64_t)quarter / 4);
+    CHECK_MSG(images >= 2, "half of the weights are too little");
+    for (uint64_t part = 8; drawn; part *= 2) drawn = check_limit(base + weights / part);
+    CHECK(!check_limit(base / 2));
+    drawing large = draw_new(model_path, 8 * SIDE, base + weights), small;
+    CHECK_ERROR(large.error, ZI_ERROR_NO_MEMORY, NULL);
+    small = draw_new(model_path, SIDE, base + weights);
+    CHECK(same_image(whole.image, small.image));
+    zi_image_free(small.image);
+}
+
+/* ---- what stays ---- */
+
+/* In each step the same weights stay, and only the others are copied; the text encoder leaves for
+ * the transformer. */
+static void the_same_weights_stay(void)
+{
+    uint64_t base = whole.peak.sessions, weights = whole.peak.weights;
+    drawing d = draw_new(model_path, SIDE, base + weights / 2);
+    CHECK(same_image(whole.image, d.image));
+    for (int i = STEPS - 2; i < STEPS; i++)
+        CHECK_MSG(d.steps[i].resident && d.steps[i].resident == d.steps[1].resident &&
+                      d.steps[i].streamed && d.steps[i].streamed == d.steps[1].streamed &&
+                      d.steps[i].streamed < weights / 2,
+                  "step %d: %s", i, d.steps[i].text);
+    zi_image_free(d.image);
+    /* All of the transformer fits, but not with the text encoder. */
+    d = draw_new(model_path, SIDE, base + weights * 3 / 4);
+    CHECK(same_image(whole.image, d.image));
+    CHECK_MSG(d.steps[STEPS - 1].streamed == 0 && d.steps[STEPS - 1].resident < weights, "%s",
+              d.steps[STEPS - 1].text);
+    zi_image_free(d.image);
+}
+
+/* The limit shrinks and grows while an image is drawn: weights leave and return. */
+static void a_limit_that_changes(void)
+{
+    uint64_t base = whole.peak.sessions, weights = whole.peak.weights;
+    drawing d = {.engine = open_engine(), .side = SIDE};
+    d.changes[d.change_count++] = (change){1, base + weights / 2};
+    d.changes[d.change_count++] = (change){2, base + 2 * weights};
+    zi_vulkan_limit_memory(gpu, base + 2 * weights);
+    d.model = load(d.engine, model_path);
+    CHECK_OK(draw(&d), d.error);
+    CHECK(same_image(whole.image, d.image));
+    CHECK_MSG(d.steps[1].resident < d.steps[0].resident && d.steps[1].streamed > 0, "%s",
+              d.steps[1].text);
+    CHECK_MSG(d.steps[3].resident > d.steps[1].resident && d.steps[3].streamed == 0, "%s",
+              d.steps[3].text);
+    zi_image_free(d.image);
+    zi_model_free(d.model);
+    close_engine(d.engine);
+}
+
+/* ---- several models and sessions ---- */
+
+static void *draw_in_thread(void *user)
+{
+    draw(user);
+    return NULL;
+}
+
+/* Models push each other out, and come back, with sessions one after the other, then at once. */
+static void two_models(void)
+{
+    const char *paths[2] = {model_path, other_path};
+    drawing alone[2], d[2] = {{0}};
+    pthread_t threads[2];
+    uint64_t base = 0, weights = 0;
+    zi_engine *engine = open_engine();
+    for (int i = 0; i < 2; i++) {
+        alone[i] = draw_new(paths[i], SIDE, 0);
+        base += alone[i].peak.sessions;
+        weights += alone[i].peak.weights;
+        d[i] = (drawing){.engine = engine, .side = SIDE, .shared = true};
+    }
+    zi_vulkan_limit_memory(gpu, base + weights * 2 / 3);
+    for (int i = 0; i < 2; i++) d[i].model = load(engine, paths[i]);
+    for (int round = 0; round < 4; round++) {
+        bool together = round >= 2;
+        for (int i = 0; i < 2; i++) {
+            if (!together) draw(&d[i]);
+            if (together) CHECK(pthread_create(&threads[i], NULL, draw_in_thread, &d[i]) == 0);
+        }
+        for (int i = 0; i < 2; i++) {
+            if (together) pthread_join(threads[i], NULL);
+            CHECK_OK(d[i].image != NULL, d[i].error);
+            CHECK_MSG(same_image(alone[i].image, d[i].image), "round %d, model %d", round, i);
+            zi_image_free(d[i].image);
+            d[i].image = NULL;
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        zi_model_free(d[i].model);
+        zi_image_free(alone[i].image);
+    }
+    close_engine(engine);
+}
+
+/* ---- allocations ---- */
+
+static void more_than_the_driver_allows(void)
+{
+    zi_buffer *buffer = NULL;
+    zi_error error = {0};
+    zi_vulkan_limit_memory(gpu, (uint64_t)1 << 45);
+    CHECK(!zi_buffer_alloc(gpu, (size_t)1 << 40, &buffer, &error) && !buffer);
+    CHECK_ERROR(error, ZI_ERROR_NO_MEMORY, NULL);
+    CHECK_MSG(strstr(error.text, "in one piece") != NULL, "%s", error.text);
+    zi_vulkan_limit_memory(gpu, 1 << 20);
+    CHECK(!zi_buffer_alloc(gpu, 2 << 20, &buffer, &error) && !buffer);
+    CHECK_MSG(strstr(error.text, "needs 2.0 MiB") || strstr(error.text, "needs 2"), "%s",
+              error.text);
+    CHECK_OK(zi_buffer_alloc(gpu, 1 << 19, &buffer, &error), error);
+    zi_buffer_release(buffer);
+    zi_vulkan_limit_memory(gpu, 0);
+}
+
+static void run_all(bool staging, const char *path)
+{
+    zi_error error = {0};
+    if (!CHECK_OK(open_device(staging, &error), error)) return;
+    model_path = path;
+    printf("%s:\n", staging ? "f32, through staging buffers" : "8 bits, unified memory");
+    RUN(without_limit);
+    RUN(every_limit);
+    if (staging) RUN(the_same_weights_stay);
+    if (staging) RUN(a_limit_that_changes);
+    if (staging) RUN(more_than_the_driver_allows);
+    RUN(two_models);
+    zi_image_free(whole.image);
+    RUN(close_device);
+}
+
+/* Without a device there is an error that says why. */
+static void no_device(void)
+{
+    zi_error error = {0};
+    CHECK(!open_device(false, &error) && *error.text);
+}
+
+int main(int argc, char **argv)
+{
+    zi_error error = {0};
+    const char *only = argc > 1 ? argv[1] : NULL;
+    if (!open_device(false, &error)) {
+        printf("SKIP the Vulkan backend: %s\n", error.text);
+        RUN(no_device);
+        return zi_test_result();
+    }
+    RUN(close_device);
+    char golden[512], quantized[512];
+    snprintf(golden, sizeof golden, "%s", zi_test_data_path("golden/model"));
+    snprintf(quantized, sizeof quantized, "%s", zi_test_quantized_model(golden));
+    other_path = golden;
+    if (!only || strcmp(only, "unified") == 0) run_all(false, quantized);
+    other_path = quantized;
+    if (!only || strcmp(only, "staging") == 0) run_all(true, golden);
+    return zi_test_result();
+}
