@@ -13,6 +13,7 @@ ALLOWED = {
     "kernels": {"base"},
     "backend": {"base"},
     "backend/cpu": {"base", "kernels", "backend"},
+    "backend/vulkan": {"base", "kernels", "backend", "backend/cpu"},
     "model": {"base", "io", "backend"},
     "inspect": {"base", "io", "model"},
     "convert": {"base", "io", "model"},

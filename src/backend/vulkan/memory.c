@@ -12,7 +12,7 @@ static const size_t UPLOAD = 16u << 20;       /* bytes that are copied to the de
 struct gpu_block {
     gpu_memory memory;
     VkDeviceSize used;
-    size_t buffers; /* those that lie in it */
+    gpu_buffer *buffers; /* those that lie in it */
     gpu_block *next;
 };
 
@@ -113,6 +113,7 @@ bool gpu_memory_alloc(gpu_backend *gpu, gpu_memory_kind kind, VkDeviceSize size,
 
 void gpu_memory_free(gpu_backend *gpu, gpu_memory *memory)
 {
+    if (!memory->handle) return; /* there is none, perhaps no device either */
     gpu->vk.DestroyBuffer(gpu->device, memory->handle, NULL);
     gpu->vk.FreeMemory(gpu->device, memory->memory, NULL);
     *memory = (gpu_memory){0};
@@ -125,7 +126,12 @@ bool gpu_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *erro
     gpu_backend *gpu = gpu_of(backend);
     gpu_buffer *buffer = calloc(1, sizeof *buffer);
     if (!buffer) return zi_error_no_memory(error, sizeof *buffer);
+    if (!gpu_enter(gpu, error)) {
+        free(buffer);
+        return false;
+    }
     if (!gpu_memory_alloc(gpu, GPU_DEVICE_MEMORY, size, &buffer->memory, error)) {
+        gpu_leave(gpu);
         free(buffer);
         return false;
     }
@@ -160,16 +166,21 @@ static bool take_place(gpu_backend *gpu, size_t size, gpu_buffer *buffer, zi_err
     buffer->handle = block->memory.handle;
     buffer->offset = block->used;
     buffer->address = block->memory.address + block->used;
+    buffer->next = block->buffers;
     block->used += needed;
-    block->buffers++;
+    block->buffers = buffer;
     return true;
 }
 
 /* Gives a place in a block back; memory is freed when nothing lies in it any more. The caller holds
  * memory_mutex. */
-static void leave_place(gpu_backend *gpu, gpu_block *block)
+static void leave_place(gpu_backend *gpu, gpu_buffer *buffer)
 {
-    if (--block->buffers) return;
+    gpu_block *block = buffer->block;
+    gpu_buffer **place = &block->buffers;
+    while (*place != buffer) place = &(*place)->next;
+    *place = buffer->next;
+    if (block->buffers) return;
     gpu_block **at = &gpu->blocks;
     while (*at != block) at = &(*at)->next;
     *at = block->next;
@@ -195,6 +206,24 @@ static bool upload(gpu_backend *gpu, gpu_buffer *buffer, const void *data, size_
     return ok;
 }
 
+/* Copies what was imported to the buffer's place. */
+static bool fill(gpu_backend *gpu, gpu_buffer *buffer, zi_error *error)
+{
+    unsigned char *host = buffer->block->memory.host;
+    if (!host) return upload(gpu, buffer, buffer->source, buffer->base.size, error);
+    memcpy(host + buffer->offset, buffer->source, buffer->base.size);
+    return true;
+}
+
+/* gpu_import while the device cannot be opened anew. */
+static bool import(gpu_backend *gpu, gpu_buffer *buffer, zi_error *error)
+{
+    pthread_mutex_lock(&gpu->memory_mutex);
+    bool ok = take_place(gpu, buffer->base.size, buffer, error);
+    pthread_mutex_unlock(&gpu->memory_mutex);
+    return ok && fill(gpu, buffer, error);
+}
+
 bool gpu_import(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
                 zi_error *error)
 {
@@ -202,22 +231,39 @@ bool gpu_import(zi_backend *backend, const void *data, size_t size, zi_buffer **
     gpu_buffer *buffer = calloc(1, sizeof *buffer);
     if (!buffer) return zi_error_no_memory(error, sizeof *buffer);
     buffer->base = (zi_buffer){.backend = backend, .size = size};
-    pthread_mutex_lock(&gpu->memory_mutex);
-    bool ok = take_place(gpu, size, buffer, error);
-    pthread_mutex_unlock(&gpu->memory_mutex);
-    if (!ok) {
-        free(buffer);
-        return false;
-    }
-    unsigned char *host = buffer->block->memory.host;
-    if (host)
-        memcpy(host + buffer->offset, data, size);
-    else if (!upload(gpu, buffer, data, size, error)) {
+    buffer->source = data;
+    bool entered = gpu_enter(gpu, error), ok = entered && import(gpu, buffer, error);
+    if (ok)
+        *out = &buffer->base;
+    else if (buffer->block)
         gpu_release(&buffer->base);
-        return false;
+    else
+        free(buffer);
+    if (entered) gpu_leave(gpu);
+    return ok;
+}
+
+void gpu_weights_drop(gpu_backend *gpu)
+{
+    for (gpu_block *block = gpu->blocks; block; block = block->next) {
+        VkDeviceSize size = block->memory.size;
+        gpu_memory_free(gpu, &block->memory);
+        block->memory.size = size;
     }
-    *out = &buffer->base;
-    return true;
+}
+
+bool gpu_weights_restore(gpu_backend *gpu, zi_error *error)
+{
+    bool ok = true;
+    for (gpu_block *block = gpu->blocks; ok && block; block = block->next) {
+        ok = gpu_memory_alloc(gpu, GPU_VISIBLE_MEMORY, block->memory.size, &block->memory, error);
+        for (gpu_buffer *b = block->buffers; ok && b; b = b->next) {
+            b->handle = block->memory.handle;
+            b->address = block->memory.address + b->offset;
+            ok = fill(gpu, b, error);
+        }
+    }
+    return ok;
 }
 
 void gpu_release(zi_buffer *base)
@@ -226,10 +272,11 @@ void gpu_release(zi_buffer *base)
     gpu_buffer *buffer = (gpu_buffer *)base;
     if (buffer->block) {
         pthread_mutex_lock(&gpu->memory_mutex);
-        leave_place(gpu, buffer->block);
+        leave_place(gpu, buffer);
         pthread_mutex_unlock(&gpu->memory_mutex);
     } else {
         gpu_memory_free(gpu, &buffer->memory);
+        gpu_leave(gpu);
     }
     free(buffer);
 }

@@ -1,35 +1,16 @@
 /* Sessions: operations append commands to a log; a submission turns the log into a command buffer.
  * Where an earlier submission had the same log, its command buffer is submitted again: so the
  * layers of a step are recorded once, though model code knows nothing of it. */
-#include "backend/vulkan/internal.h"
+#include "backend/vulkan/log.h"
+#include "base/machine.h"
 
 #include <stdlib.h>
 
 /* ---- the log ---- */
 
-typedef enum { DISPATCH, COPY, BARRIER } command_kind;
-
-/* What all entries begin with; padding is zero, so that logs can be compared. */
-typedef struct {
-    uint32_t kind, size; /* size: of the whole entry */
-} command;
-
-typedef struct {
-    command head;
-    const gpu_pipeline *pipeline;
-    uint32_t groups[3], push_size;
-    unsigned char push[GPU_MAX_PUSH];
-} dispatch;
-
-typedef struct {
-    command head;
-    VkBuffer from, to;
-    VkBufferCopy region;
-} copy;
-
 /* Appends an entry, which begins with a command whose size it sets. False, with the session's error
  * set: memory is short. */
-static bool append(gpu_exec *exec, command_kind kind, void *entry, size_t size)
+static bool append(gpu_exec *exec, gpu_command_kind kind, void *entry, size_t size)
 {
     if (exec->log_size + size > exec->log_capacity) {
         size_t capacity = 2 * exec->log_capacity + 65536;
@@ -39,9 +20,10 @@ static bool append(gpu_exec *exec, command_kind kind, void *entry, size_t size)
         exec->log = log;
         exec->log_capacity = capacity;
     }
-    *(command *)entry = (command){(uint32_t)kind, (uint32_t)size};
+    *(gpu_command *)entry = (gpu_command){(uint32_t)kind, (uint32_t)size};
     memcpy(exec->log + exec->log_size, entry, size);
     exec->log_size += size;
+    exec->log_cost += gpu_command_cost(exec->log + exec->log_size - size);
     return true;
 }
 
@@ -80,8 +62,8 @@ static void order(gpu_exec *exec, const gpu_range *ranges, size_t count)
         for (size_t j = 0; !needed && j < exec->range_count; j++)
             needed = conflict(&ranges[i], &exec->ranges[j]);
     if (needed) {
-        command barrier;
-        append(exec, BARRIER, &barrier, sizeof barrier);
+        gpu_command barrier;
+        append(exec, GPU_BARRIER, &barrier, sizeof barrier);
         exec->range_count = 0;
     }
     for (size_t i = 0; i < count; i++)
@@ -90,38 +72,60 @@ static void order(gpu_exec *exec, const gpu_range *ranges, size_t count)
 
 /* ---- commands ---- */
 
+bool gpu_usable(gpu_exec *exec, gpu_shader shader, const uint32_t *constants, size_t constant_count)
+{
+    zi_error *error = exec->failure.code ? NULL : &exec->failure;
+    const gpu_pipeline *p = gpu_pipeline_find(exec->gpu, shader, constants, constant_count, error);
+    return !p || !p->wrong;
+}
+
+/* Fills *error for a pipeline that is wrong, where none can take its place. */
+static void refuse(gpu_backend *gpu, gpu_shader shader, zi_error *error)
+{
+    const zi_vulkan_device *device = &gpu->capabilities.summary;
+    zi_error_set(error, ZI_ERROR_UNSUPPORTED, device->name,
+                 "the shader %s computes wrong values with the driver %s; another version of the "
+                 "driver may be right",
+                 gpu_shaders[shader].name, device->driver);
+}
+
 void gpu_dispatch(gpu_exec *exec, gpu_shader shader, const uint32_t *constants,
                   size_t constant_count, const gpu_work *work)
 {
     zi_error *error = exec->failure.code ? NULL : &exec->failure;
     const gpu_pipeline *pipeline =
         gpu_pipeline_find(exec->gpu, shader, constants, constant_count, error);
-    if (!pipeline) return;
-    dispatch d;
+    if (pipeline && pipeline->wrong) refuse(exec->gpu, shader, error);
+    if (!pipeline || pipeline->wrong) return;
+    gpu_dispatch_command d;
     memset(&d, 0, sizeof d);
     d.pipeline = pipeline;
     d.push_size = (uint32_t)work->push_size;
+    d.cost = work->cost;
+    d.axis = (uint32_t)work->axis;
     memcpy(d.groups, work->groups, sizeof d.groups);
     memcpy(d.push, work->push, work->push_size);
     order(exec, work->ranges, work->range_count);
-    append(exec, DISPATCH, &d, sizeof d);
+    append(exec, GPU_DISPATCH, &d, sizeof d);
 }
 
 /* Appends a copy between buffers; if it goes on where the command before, a copy, ends, makes that
  * one longer. */
 static void append_copy(gpu_exec *exec, VkBuffer from, VkBuffer to, VkBufferCopy region)
 {
-    copy c;
+    gpu_copy_command c;
     if (exec->log_size >= sizeof c) {
-        command last;
+        gpu_command last;
         unsigned char *at = exec->log + exec->log_size - sizeof c;
         memcpy(&last, at, sizeof last);
         memcpy(&c, at, sizeof c);
-        if (last.kind == COPY && last.size == sizeof c && c.from == from && c.to == to &&
+        if (last.kind == GPU_COPY && last.size == sizeof c && c.from == from && c.to == to &&
             c.region.srcOffset + c.region.size == region.srcOffset &&
             c.region.dstOffset + c.region.size == region.dstOffset) {
             c.region.size += region.size;
+            exec->log_cost -= gpu_command_cost(at);
             memcpy(at, &c, sizeof c);
+            exec->log_cost += gpu_command_cost(at);
             return;
         }
     }
@@ -129,7 +133,7 @@ static void append_copy(gpu_exec *exec, VkBuffer from, VkBuffer to, VkBufferCopy
     c.from = from;
     c.to = to;
     c.region = region;
-    append(exec, COPY, &c, sizeof c);
+    append(exec, GPU_COPY, &c, sizeof c);
 }
 
 /* ---- host memory for writes ---- */
@@ -217,17 +221,18 @@ static void record_host_barrier(gpu_exec *exec, VkCommandBuffer commands)
         VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
-static void record_dispatch(gpu_exec *exec, VkCommandBuffer commands, const dispatch *d)
+static void record_dispatch(gpu_exec *exec, VkCommandBuffer commands, const gpu_dispatch_command *d)
 {
     const gpu_functions *vk = &exec->gpu->vk;
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, d->pipeline->handle);
     vk->CmdPushConstants(commands, exec->gpu->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, d->push_size,
                          d->push);
-    vk->CmdDispatch(commands, d->groups[0], d->groups[1], d->groups[2]);
+    vk->CmdDispatchBase(commands, d->base[0], d->base[1], d->base[2], d->groups[0], d->groups[1],
+                        d->groups[2]);
 }
 
-/* Records the session's log. Begins with a barrier, for what earlier submissions wrote. */
-static VkResult record_log(gpu_exec *exec, VkCommandBuffer commands)
+/* Records a piece of a log. Begins with a barrier, for what earlier submissions wrote. */
+static VkResult record_piece(gpu_exec *exec, const gpu_piece *piece, VkCommandBuffer commands)
 {
     const gpu_functions *vk = &exec->gpu->vk;
     /* It may be submitted again before its last submission has ended. */
@@ -236,16 +241,16 @@ static VkResult record_log(gpu_exec *exec, VkCommandBuffer commands)
     VkResult result = vk->BeginCommandBuffer(commands, &info);
     if (result != VK_SUCCESS) return result;
     record_barrier(exec, commands);
-    command head;
-    for (size_t at = 0; at < exec->log_size; at += head.size) {
-        dispatch d;
-        copy c;
-        memcpy(&head, exec->log + at, sizeof head);
-        if (head.kind == DISPATCH) {
-            memcpy(&d, exec->log + at, sizeof d);
+    gpu_command head;
+    for (size_t at = 0; at < piece->size; at += head.size) {
+        gpu_dispatch_command d;
+        gpu_copy_command c;
+        memcpy(&head, piece->log + at, sizeof head);
+        if (head.kind == GPU_DISPATCH) {
+            memcpy(&d, piece->log + at, sizeof d);
             record_dispatch(exec, commands, &d);
-        } else if (head.kind == COPY) {
-            memcpy(&c, exec->log + at, sizeof c);
+        } else if (head.kind == GPU_COPY) {
+            memcpy(&c, piece->log + at, sizeof c);
             vk->CmdCopyBuffer(commands, c.from, c.to, 1, &c.region);
         } else {
             record_barrier(exec, commands);
@@ -255,34 +260,37 @@ static VkResult record_log(gpu_exec *exec, VkCommandBuffer commands)
     return vk->EndCommandBuffer(commands);
 }
 
-/* Sets *done to the number of the latest submission that has ended. */
-static bool has_ended(const gpu_exec *exec, uint64_t number)
+/* Waits until a semaphore has this value: forever, or not at all. */
+static VkResult wait_value(gpu_exec *exec, VkSemaphore semaphore, uint64_t value, bool forever)
 {
     VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
                                 .semaphoreCount = 1,
-                                .pSemaphores = &exec->timeline,
-                                .pValues = &number};
-    return exec->gpu->vk.WaitSemaphores(exec->gpu->device, &info, 0) == VK_SUCCESS;
+                                .pSemaphores = &semaphore,
+                                .pValues = &value};
+    return exec->gpu->vk.WaitSemaphores(exec->gpu->device, &info, forever ? UINT64_MAX : 0);
 }
 
-/* Returns the recording to use for a new log: one that has never been used, else the one that was
- * used longest ago, whose submission has ended. */
+/* Returns the recording to use for a new piece: one that has never been used, else the one that was
+ * used longest ago, whose piece ends now at the latest. NULL: the session has failed. */
 static gpu_recording *choose_recording(gpu_exec *exec)
 {
     if (exec->recording_count < GPU_RECORDINGS) return &exec->recordings[exec->recording_count++];
     gpu_recording *oldest = exec->recordings;
     for (size_t i = 1; i < exec->recording_count; i++)
         if (exec->recordings[i].last < oldest->last) oldest = &exec->recordings[i];
-    return has_ended(exec, oldest->last) ? oldest : NULL;
+    VkResult result = wait_value(exec, exec->counter, oldest->last, true);
+    if (result == VK_SUCCESS) return oldest;
+    gpu_error(exec->gpu, &exec->failure, result, "computing failed");
+    return NULL;
 }
 
-/* Makes a recording of the session's log. NULL, with the session's error set: it cannot be made. */
-static gpu_recording *make_recording(gpu_exec *exec)
+/* Makes a recording of a piece. NULL, with the session's error set: it cannot be made. */
+static gpu_recording *make_recording(gpu_exec *exec, const gpu_piece *piece)
 {
     gpu_backend *gpu = exec->gpu;
     gpu_recording *r = choose_recording(exec);
     if (!r) return NULL;
-    unsigned char *log = malloc(exec->log_size);
+    unsigned char *log = malloc(piece->size);
     VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                         .commandPool = exec->pool,
                                         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
@@ -291,29 +299,29 @@ static gpu_recording *make_recording(gpu_exec *exec)
     r->log = log;
     r->size = 0;
     if (!log) {
-        zi_error_no_memory(&exec->failure, exec->log_size);
+        zi_error_no_memory(&exec->failure, piece->size);
         return NULL;
     }
     VkResult result =
         r->commands ? VK_SUCCESS : gpu->vk.AllocateCommandBuffers(gpu->device, &info, &r->commands);
-    if (result == VK_SUCCESS) result = record_log(exec, r->commands);
+    if (result == VK_SUCCESS) result = record_piece(exec, piece, r->commands);
     if (result != VK_SUCCESS) {
         gpu_error(gpu, &exec->failure, result, "commands could not be recorded");
         return NULL;
     }
-    memcpy(log, exec->log, exec->log_size);
-    r->size = exec->log_size;
+    memcpy(log, piece->log, piece->size);
+    r->size = piece->size;
     return r;
 }
 
-/* Finds the recording of the session's log, or makes it. */
-static gpu_recording *find_recording(gpu_exec *exec)
+/* Finds the recording of a piece, or makes it. */
+static gpu_recording *find_recording(gpu_exec *exec, const gpu_piece *piece)
 {
     for (size_t i = 0; i < exec->recording_count; i++) {
         gpu_recording *r = &exec->recordings[i];
-        if (r->size == exec->log_size && !memcmp(r->log, exec->log, r->size)) return r;
+        if (r->size == piece->size && !memcmp(r->log, piece->log, r->size)) return r;
     }
-    return make_recording(exec);
+    return make_recording(exec, piece);
 }
 
 /* ---- submissions ---- */
@@ -331,11 +339,7 @@ static void look_at_checks(gpu_exec *exec)
  * session; *error is set, if error is not NULL. */
 static bool wait_for(gpu_exec *exec, uint64_t number, zi_error *error)
 {
-    VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-                                .semaphoreCount = 1,
-                                .pSemaphores = &exec->timeline,
-                                .pValues = &number};
-    VkResult result = exec->gpu->vk.WaitSemaphores(exec->gpu->device, &info, UINT64_MAX);
+    VkResult result = wait_value(exec, exec->timeline, number, true);
     if (result != VK_SUCCESS && exec->failure.code == ZI_OK)
         gpu_error(exec->gpu, &exec->failure, result, "computing failed");
     look_at_checks(exec);
@@ -344,38 +348,65 @@ static bool wait_for(gpu_exec *exec, uint64_t number, zi_error *error)
     return false;
 }
 
-/* Submits a recording as number exec->submitted + 1. */
-static void submit_recording(gpu_exec *exec, gpu_recording *r)
+/* Waits until at most one piece is unfinished, and notes how long the others took. False, with the
+ * session's error set: computing failed. */
+static bool keep_pace(gpu_exec *exec)
+{
+    while (exec->noted + 1 < exec->pieces) {
+        const gpu_pending *p = &exec->pending[(exec->noted + 1) % GPU_PIECES];
+        VkResult result = wait_value(exec, exec->counter, exec->noted + 1, false);
+        bool exact = result == VK_TIMEOUT;
+        if (exact) result = wait_value(exec, exec->counter, exec->noted + 1, true);
+        if (result != VK_SUCCESS)
+            return gpu_error(exec->gpu, &exec->failure, result, "computing failed");
+        double now = zi_monotonic_seconds();
+        gpu_pace_note(exec->gpu, p->cost, now - (p->begun > exec->ended ? p->begun : exec->ended),
+                      exact);
+        exec->ended = now;
+        exec->noted++;
+    }
+    return true;
+}
+
+/* Submits a recording, as piece number exec->pieces + 1; the last one of its submission, whose
+ * number is exec->submitted + 1, ends that. */
+static bool submit_recording(gpu_exec *exec, gpu_recording *r, uint64_t cost, bool last)
 {
     gpu_backend *gpu = exec->gpu;
-    uint64_t number = exec->submitted + 1;
+    const uint64_t numbers[] = {exec->pieces + 1, exec->submitted + 1};
+    const VkSemaphore semaphores[] = {exec->counter, exec->timeline};
     VkTimelineSemaphoreSubmitInfo timeline = {.sType =
                                                   VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-                                              .signalSemaphoreValueCount = 1,
-                                              .pSignalSemaphoreValues = &number};
+                                              .signalSemaphoreValueCount = last ? 2 : 1,
+                                              .pSignalSemaphoreValues = numbers};
     VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                          .pNext = &timeline,
                          .commandBufferCount = 1,
                          .pCommandBuffers = &r->commands,
-                         .signalSemaphoreCount = 1,
-                         .pSignalSemaphores = &exec->timeline};
+                         .signalSemaphoreCount = last ? 2 : 1,
+                         .pSignalSemaphores = semaphores};
     pthread_mutex_lock(&gpu->queue_mutex);
     VkResult result = gpu->vk.QueueSubmit(gpu->queue, 1, &info, VK_NULL_HANDLE);
     pthread_mutex_unlock(&gpu->queue_mutex);
-    if (result != VK_SUCCESS) {
-        gpu_error(gpu, &exec->failure, result, "commands could not be submitted");
-        return;
-    }
-    r->last = exec->submitted = number;
+    if (result != VK_SUCCESS)
+        return gpu_error(gpu, &exec->failure, result, "commands could not be submitted");
+    r->last = ++exec->pieces;
+    exec->submitted += last;
+    exec->pending[r->last % GPU_PIECES] = (gpu_pending){cost, zi_monotonic_seconds()};
+    return true;
 }
 
-/* Submits the log, if it is not empty, and empties it. */
+/* Submits the log in pieces, and empties it; the session may fail at that. */
 static void submit_log(gpu_exec *exec)
 {
-    if (exec->log_size && exec->failure.code == ZI_OK) {
-        gpu_recording *r = find_recording(exec);
-        if (r) submit_recording(exec, r);
+    gpu_cut cut = {0};
+    gpu_piece piece;
+    while (exec->failure.code == ZI_OK && gpu_next_piece(exec, &cut, &piece)) {
+        gpu_recording *r = find_recording(exec, &piece);
+        if (!r || !keep_pace(exec)) break;
+        submit_recording(exec, r, piece.cost, cut.at == exec->log_size);
     }
+    exec->log_cost = 0;
     exec->log_size = exec->range_count = 0;
     gpu_staging *next = &exec->staging[exec->submitted % GPU_SLOTS];
     next->chunk = next->used = 0;
@@ -440,6 +471,8 @@ static bool create_parts(gpu_exec *exec, zi_error *error)
     VkResult result = gpu->vk.CreateCommandPool(gpu->device, &pool, NULL, &exec->pool);
     if (result == VK_SUCCESS)
         result = gpu->vk.CreateSemaphore(gpu->device, &semaphore, NULL, &exec->timeline);
+    if (result == VK_SUCCESS)
+        result = gpu->vk.CreateSemaphore(gpu->device, &semaphore, NULL, &exec->counter);
     if (result != VK_SUCCESS) return gpu_error(gpu, error, result, "a session could not be opened");
     if (!gpu_memory_alloc(gpu, GPU_HOST_MEMORY, GPU_MAX_CHECKS * sizeof(uint32_t), &exec->flags,
                           error))
@@ -454,6 +487,10 @@ bool gpu_begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error)
     if (!exec) return zi_error_no_memory(error, sizeof *exec);
     exec->base = (zi_exec){backend->ops, backend, fast};
     exec->gpu = gpu_of(backend);
+    if (!gpu_enter(exec->gpu, error)) {
+        free(exec);
+        return false;
+    }
     if (!create_parts(exec, error)) {
         gpu_end(&exec->base);
         return false;
@@ -462,11 +499,21 @@ bool gpu_begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error)
     return true;
 }
 
+/* Returns when the device does nothing for the session any more, also after a failure. */
+static void settle(gpu_exec *exec)
+{
+    gpu_backend *gpu = exec->gpu;
+    if (!exec->pieces || wait_value(exec, exec->counter, exec->pieces, true) == VK_SUCCESS) return;
+    pthread_mutex_lock(&gpu->queue_mutex);
+    gpu->vk.DeviceWaitIdle(gpu->device);
+    pthread_mutex_unlock(&gpu->queue_mutex);
+}
+
 void gpu_end(zi_exec *base)
 {
     gpu_exec *exec = gpu_exec_of(base);
     gpu_backend *gpu = exec->gpu;
-    if (exec->submitted) wait_for(exec, exec->submitted, NULL);
+    settle(exec);
     for (size_t i = 0; i < GPU_SLOTS; i++) {
         for (size_t j = 0; j < exec->staging[i].count; j++)
             gpu_memory_free(gpu, &exec->staging[i].chunks[j]);
@@ -476,9 +523,12 @@ void gpu_end(zi_exec *base)
     gpu_memory_free(gpu, &exec->readback);
     gpu_memory_free(gpu, &exec->flags);
     gpu->vk.DestroySemaphore(gpu->device, exec->timeline, NULL);
+    gpu->vk.DestroySemaphore(gpu->device, exec->counter, NULL);
     gpu->vk.DestroyCommandPool(gpu->device, exec->pool, NULL);
     free(exec->recordings);
     free(exec->checks);
+    free(exec->piece);
     free(exec->log);
     free(exec);
+    gpu_leave(gpu);
 }
