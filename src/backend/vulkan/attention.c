@@ -2,16 +2,32 @@
 
 #include <math.h>
 
-/* Rows of q that a workgroup computes: so many that they fit into shared memory. */
-static uint32_t queries_of(size_t dim)
+enum { LANES = 8 };
+
+/* Sets the constants for this many rows of q in a workgroup. */
+static void set_constants(uint32_t queries, size_t dim, uint32_t constants[3])
 {
-    return dim <= 256 ? 16 : dim <= 512 ? 8 : 4;
+    constants[0] = LANES * queries;
+    constants[1] = (uint32_t)dim;
+    constants[2] = (uint32_t)gpu_div_up(dim, LANES);
+}
+
+/* Returns how many rows of q a workgroup computes, and sets the constants for it: as many as fit
+ * into shared memory, or fewer if the device computes wrong values so. */
+static uint32_t choose_queries(gpu_exec *exec, size_t dim, uint32_t constants[3])
+{
+    uint32_t most = dim <= 256 ? 16 : dim <= 512 ? 8 : 4, queries = most;
+    if (exec->forced) queries = exec->forced->constants[0] / LANES;
+    set_constants(queries, dim, constants);
+    while (!exec->forced && queries > 1 && !gpu_usable(exec, GPU_SHADER_attention, constants, 3))
+        set_constants(queries /= 2, dim, constants);
+    return queries;
 }
 
 void gpu_attention(zi_exec *base, const zi_attention_args *a)
 {
-    enum { LANES = 8 };
-    uint32_t queries = queries_of(a->dim);
+    gpu_exec *exec = gpu_exec_of(base);
+    uint32_t constants[3], queries;
     struct {
         uint64_t q, k, v, out;
         uint32_t T, S, heads, kv_heads, causal;
@@ -26,13 +42,15 @@ void gpu_attention(zi_exec *base, const zi_attention_args *a)
               .kv_heads = (uint32_t)a->kv_heads,
               .causal = a->causal,
               .scale = (float)(1 / sqrt((double)a->dim))};
-    const uint32_t constants[] = {LANES * queries, (uint32_t)a->dim,
-                                  (uint32_t)gpu_div_up(a->dim, LANES)};
+    if (!a->q.rows) return;
+    queries = choose_queries(exec, a->dim, constants);
     gpu_range ranges[] = {gpu_reads(a->q), gpu_reads(a->k), gpu_reads(a->v), gpu_writes(a->out)};
     gpu_work work = {.push = &push,
                      .push_size = sizeof push,
                      .groups = {(uint32_t)a->heads, (uint32_t)gpu_div_up(a->q.rows, queries), 1},
                      .ranges = ranges,
-                     .range_count = 4};
-    if (a->q.rows) gpu_dispatch(gpu_exec_of(base), GPU_SHADER_attention, constants, 3, &work);
+                     .range_count = 4,
+                     .cost = (uint64_t)queries * a->k.rows * 2 * a->dim,
+                     .axis = 2};
+    gpu_dispatch(exec, GPU_SHADER_attention, constants, 3, &work);
 }

@@ -1,18 +1,21 @@
 /* The backend itself: the opened device and the table of operations. */
 #include "backend/vulkan/internal.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-bool gpu_error(const gpu_backend *gpu, zi_error *error, VkResult result, const char *what)
+bool gpu_error(gpu_backend *gpu, zi_error *error, VkResult result, const char *what)
 {
     const char *name = gpu->capabilities.summary.name;
     if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY)
         return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "%s; there is too little memory",
                             what);
-    if (result == VK_ERROR_DEVICE_LOST)
+    if (result == VK_ERROR_DEVICE_LOST) {
+        atomic_store(&gpu->lost, true);
         return zi_error_set(error, ZI_ERROR_IO, name,
                             "%s: the driver has reset the device; try again", what);
+    }
     return zi_error_set(error, ZI_ERROR_IO, name, "%s (Vulkan error %d)", what, (int)result);
 }
 
@@ -25,6 +28,7 @@ static bool find_functions(gpu_backend *gpu, zi_error *error)
     if (!gpu->vk.name) missing = "vk" #name;
     GPU_DEVICE_FUNCTIONS(FIND)
 #undef FIND
+    if (gpu->options.intercept) gpu->options.intercept(gpu->options.user, &gpu->vk);
     return !missing || zi_error_set(error, ZI_ERROR_UNSUPPORTED, gpu->capabilities.summary.name,
                                     "its driver has no %s", missing);
 }
@@ -49,7 +53,11 @@ static bool open_device(gpu_backend *gpu, VkPhysicalDevice physical, zi_error *e
     gpu->vk = gpu->instance.vk;
     VkResult result = gpu->vk.CreateDevice(physical, &info, NULL, &gpu->device);
     if (result != VK_SUCCESS)
-        return gpu_error(gpu, error, result, "the device could not be opened");
+        return gpu_error(gpu, error, result,
+                         result == VK_ERROR_INITIALIZATION_FAILED ||
+                                 result == VK_ERROR_TOO_MANY_OBJECTS
+                             ? "the device could not be opened; does another program use it?"
+                             : "the device could not be opened");
     if (!find_functions(gpu, error)) return false;
     gpu->vk.GetDeviceQueue(gpu->device, gpu->capabilities.queue_family, 0, &gpu->queue);
     return true;
@@ -67,9 +75,10 @@ static bool create_layout(gpu_backend *gpu, zi_error *error)
            gpu_error(gpu, error, result, "a pipeline layout could not be made");
 }
 
-/* Opens the device number options->device of the instance. */
-static bool open_numbered(gpu_backend *gpu, const zi_vulkan_options *options, zi_error *error)
+/* Opens the device number options.device of the instance. */
+static bool open_numbered(gpu_backend *gpu, zi_error *error)
 {
+    const zi_vulkan_options *options = &gpu->options;
     if (options->device >= gpu->instance.count)
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, "device",
                             "there is no Vulkan device %zu; there are %u, numbered from 0",
@@ -80,26 +89,57 @@ static bool open_numbered(gpu_backend *gpu, const zi_vulkan_options *options, zi
     if (*summary->missing)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, summary->name,
                             "zimage cannot use this device: it lacks %s", summary->missing);
-    snprintf(gpu->variant, sizeof gpu->variant, "vulkan %s, %s", summary->name, summary->driver);
+    if (!*gpu->variant) /* others may be reading it when the device is opened anew */
+        snprintf(gpu->variant, sizeof gpu->variant, "vulkan %s, %s", summary->name,
+                 summary->driver);
     if (!open_device(gpu, physical, error) || !create_layout(gpu, error)) return false;
+    gpu->proved = UINT64_MAX;
     gpu_memory_limit(gpu, true);
     return true;
+}
+
+bool gpu_open(gpu_backend *gpu, zi_error *error)
+{
+    if (!gpu_instance_open(&gpu->options, &gpu->instance, error) || !open_numbered(gpu, error))
+        return false;
+    gpu_cache_open(gpu);
+    return true;
+}
+
+void gpu_close(gpu_backend *gpu)
+{
+    if (gpu->layout) {
+        gpu_cache_close(gpu);
+        gpu_pipelines_free(gpu);
+        gpu->vk.DestroyPipelineLayout(gpu->device, gpu->layout, NULL);
+    }
+    if (gpu->device && gpu->vk.DestroyDevice) gpu->vk.DestroyDevice(gpu->device, NULL);
+    gpu->layout = VK_NULL_HANDLE;
+    gpu->device = VK_NULL_HANDLE;
+    gpu_instance_close(&gpu->instance);
 }
 
 /* Frees the backend; sessions and buffers must be gone. */
 static void destroy(zi_backend *backend)
 {
     gpu_backend *gpu = gpu_of(backend);
-    if (gpu->device && gpu->vk.DestroyPipelineLayout) {
-        gpu_pipelines_free(gpu);
-        gpu->vk.DestroyPipelineLayout(gpu->device, gpu->layout, NULL);
-    }
-    if (gpu->device && gpu->vk.DestroyDevice) gpu->vk.DestroyDevice(gpu->device, NULL);
-    gpu_instance_close(&gpu->instance);
+    gpu_close(gpu);
     pthread_mutex_destroy(&gpu->queue_mutex);
     pthread_mutex_destroy(&gpu->memory_mutex);
     pthread_mutex_destroy(&gpu->pipeline_mutex);
+    pthread_mutex_destroy(&gpu->state_mutex);
+    free(gpu->cache.folder);
     free(gpu);
+}
+
+/* Initializes a mutex that a thread may lock again. */
+static void init_recursive(pthread_mutex_t *mutex)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
 }
 
 static const zi_backend_ops gpu_ops = {
@@ -139,12 +179,14 @@ bool zi_vulkan_backend_create(const zi_vulkan_options *options, zi_backend **out
     gpu->base = (zi_backend){&gpu_ops, gpu->variant};
     gpu->options = *options;
     gpu->vram = options->vram;
-    gpu->proved = UINT64_MAX;
     pthread_mutex_init(&gpu->queue_mutex, NULL);
     pthread_mutex_init(&gpu->memory_mutex, NULL);
-    pthread_mutex_init(&gpu->pipeline_mutex, NULL);
-    if (!gpu_instance_open(&gpu->options, &gpu->instance, error) ||
-        !open_numbered(gpu, options, error)) {
+    init_recursive(&gpu->pipeline_mutex);
+    init_recursive(&gpu->state_mutex);
+    gpu_pace_init(gpu);
+    if (options->cache) gpu->cache.folder = strdup(options->cache);
+    bool copied = gpu->cache.folder || !options->cache || zi_error_no_memory(error, PATH_MAX);
+    if (!copied || !gpu_open(gpu, error)) {
         destroy(&gpu->base);
         return false;
     }

@@ -9,10 +9,8 @@ enum { TAPS = 9, TILE = 64, BLOCK_ROWS = 4 };
 
 /* ---- parts ---- */
 
-/* y [rows, columns], without gaps, = rows of a feature map of this stride, with coefficients (0:
- * none) and SiLU where asked for. */
-static void copy_map(gpu_exec *exec, zi_view x, size_t channels, zi_view coefficients,
-                     bool activate, zi_view y)
+void gpu_copy_map(gpu_exec *exec, zi_view x, size_t channels, zi_view coefficients, bool activate,
+                  zi_view y)
 {
     struct {
         uint64_t x, y, coefficients;
@@ -33,9 +31,8 @@ static void copy_map(gpu_exec *exec, zi_view x, size_t channels, zi_view coeffic
     if (x.rows) gpu_dispatch(exec, GPU_SHADER_copy_map, &constant, 1, &work);
 }
 
-/* coefficients [2, channels] = those of the norm of a map with these moments. */
-static void compute_coefficients(gpu_exec *exec, const zi_group_norm *norm, zi_view moments,
-                                 size_t channels, size_t pixels, zi_view coefficients)
+void gpu_compute_coefficients(gpu_exec *exec, const zi_group_norm *norm, zi_view moments,
+                              size_t channels, size_t pixels, zi_view coefficients)
 {
     struct {
         uint64_t moments, weight, bias, coefficients;
@@ -58,8 +55,7 @@ static void compute_coefficients(gpu_exec *exec, const zi_group_norm *norm, zi_v
     gpu_dispatch(exec, GPU_SHADER_group_norm_coefficients, NULL, 0, &work);
 }
 
-/* to [out, taps, in] = the weight as f32. */
-static void order_weights(gpu_exec *exec, const zi_weight *w, size_t taps, zi_view to)
+void gpu_order_weights(gpu_exec *exec, const zi_weight *w, size_t taps, zi_view to)
 {
     uint32_t constants[GPU_WEIGHT_CONSTANTS];
     struct {
@@ -118,7 +114,9 @@ static void convolve(gpu_exec *exec, const product *p)
                      .groups = {(uint32_t)gpu_div_up(p->rows * p->y.width, TILE),
                                 (uint32_t)gpu_div_up(p->y.channels, TILE), 1},
                      .ranges = ranges,
-                     .range_count = 3};
+                     .range_count = 3,
+                     .cost = (uint64_t)TILE * TILE * p->taps * p->in,
+                     .axis = 1};
     gpu_dispatch(exec, GPU_SHADER_conv, &constant, 1, &work);
 }
 
@@ -169,11 +167,11 @@ static void load_band(gpu_exec *exec, const zi_conv3x3_args *a, const workspace 
     size_t from = first ? first + 1 : 0, to = end < a->x.view.rows ? end + 1 : end;
     zi_view coefficients = a->norm ? w->coefficients : (zi_view){0};
     if (first)
-        copy_map(exec, zi_view_rows(w->rows, w->band, 2), a->x.channels, (zi_view){0}, false,
-                 zi_view_rows(w->rows, 0, 2));
+        gpu_copy_map(exec, zi_view_rows(w->rows, w->band, 2), a->x.channels, (zi_view){0}, false,
+                     zi_view_rows(w->rows, 0, 2));
     if (to > from)
-        copy_map(exec, zi_view_rows(a->x.view, from, to - from), a->x.channels, coefficients,
-                 a->norm != NULL, zi_view_rows(w->rows, from + 1 - first, to - from));
+        gpu_copy_map(exec, zi_view_rows(a->x.view, from, to - from), a->x.channels, coefficients,
+                     a->norm != NULL, zi_view_rows(w->rows, from + 1 - first, to - from));
 }
 
 /* Computes the results of rows [first, end) of x. */
@@ -194,8 +192,8 @@ static void run_band(gpu_exec *exec, const zi_conv3x3_args *a, const workspace *
                  .add = a->add};
     load_band(exec, a, w, first, end);
     if (a->shortcut)
-        copy_map(exec, zi_view_rows(a->x.view, first, end - first), a->x.channels, (zi_view){0},
-                 false, zi_view_rows(w->raw, 0, end - first));
+        gpu_copy_map(exec, zi_view_rows(a->x.view, first, end - first), a->x.channels, (zi_view){0},
+                     false, zi_view_rows(w->raw, 0, end - first));
     convolve(exec, &p);
     if (!a->shortcut) return;
     p.x = w->raw;
@@ -215,16 +213,32 @@ void gpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
     workspace w = take_workspace(exec, a, &arena);
     size_t H = a->x.view.rows;
     if (a->norm)
-        compute_coefficients(exec, a->norm, a->moments, a->x.channels, H * a->x.width,
-                             w.coefficients);
-    order_weights(exec, a->weight, TAPS, w.weights);
-    if (a->shortcut) order_weights(exec, a->shortcut, 1, w.side_weights);
+        gpu_compute_coefficients(exec, a->norm, a->moments, a->x.channels, H * a->x.width,
+                                 w.coefficients);
+    gpu_order_weights(exec, a->weight, TAPS, w.weights);
+    if (a->shortcut) gpu_order_weights(exec, a->shortcut, 1, w.side_weights);
     for (size_t first = 0; first < H; first += w.band)
         run_band(exec, a, &w, first, first + w.band < H ? first + w.band : H);
     if (a->moments.buffer) gpu_moments(base, &a->y, a->moments);
 }
 
 /* ---- group norms ---- */
+
+void gpu_sum_moments(gpu_exec *exec, zi_view partials, size_t parts, size_t channels,
+                     zi_view moments)
+{
+    struct {
+        uint64_t partials, moments;
+        uint32_t parts, channels;
+    } push = {gpu_address(partials), gpu_address(moments), (uint32_t)parts, (uint32_t)channels};
+    gpu_range ranges[] = {gpu_reads(partials), gpu_writes(moments)};
+    gpu_work work = {.push = &push,
+                     .push_size = sizeof push,
+                     .groups = {(uint32_t)gpu_div_up(channels, 32), 1, 1},
+                     .ranges = ranges,
+                     .range_count = 2};
+    gpu_dispatch(exec, GPU_SHADER_moments_sum, NULL, 0, &work);
+}
 
 void gpu_moments(zi_exec *base, const zi_feature_map *map, zi_view moments)
 {
@@ -241,10 +255,6 @@ void gpu_moments(zi_exec *base, const zi_feature_map *map, zi_view moments)
               .channels = (uint32_t)map->channels,
               .stride = (uint32_t)map->view.stride,
               .rows = (uint32_t)rows};
-    struct {
-        uint64_t partials, moments;
-        uint32_t parts, channels;
-    } sum = {push.partials, gpu_address(moments), (uint32_t)parts, push.channels};
     gpu_range ranges[] = {gpu_reads(map->view), gpu_writes(exec->partials)};
     gpu_work work = {.push = &push,
                      .push_size = sizeof push,
@@ -252,13 +262,7 @@ void gpu_moments(zi_exec *base, const zi_feature_map *map, zi_view moments)
                      .ranges = ranges,
                      .range_count = 2};
     gpu_dispatch(exec, GPU_SHADER_moments, NULL, 0, &work);
-    gpu_range sum_ranges[] = {gpu_reads(exec->partials), gpu_writes(moments)};
-    gpu_work sum_work = {.push = &sum,
-                         .push_size = sizeof sum,
-                         .groups = {(uint32_t)gpu_div_up(map->channels, 32), 1, 1},
-                         .ranges = sum_ranges,
-                         .range_count = 2};
-    gpu_dispatch(exec, GPU_SHADER_moments_sum, NULL, 0, &sum_work);
+    gpu_sum_moments(exec, exec->partials, parts, map->channels, moments);
 }
 
 void gpu_group_norm(zi_exec *base, const zi_group_norm *norm, zi_view moments,
@@ -268,8 +272,8 @@ void gpu_group_norm(zi_exec *base, const zi_group_norm *norm, zi_view moments,
     /* The sums of parts are not needed any more when the coefficients are computed. */
     zi_view coefficients =
         zi_view_reshape(zi_view_columns(exec->partials, 0, 2 * map->channels), 2, map->channels);
-    compute_coefficients(exec, norm, moments, map->channels, map->view.rows * map->width,
-                         coefficients);
-    copy_map(exec, map->view, map->channels, coefficients, false,
-             zi_view_reshape(y, map->view.rows, map->width * map->channels));
+    gpu_compute_coefficients(exec, norm, moments, map->channels, map->view.rows * map->width,
+                             coefficients);
+    gpu_copy_map(exec, map->view, map->channels, coefficients, false,
+                 zi_view_reshape(y, map->view.rows, map->width * map->channels));
 }

@@ -24,7 +24,11 @@ void gpu_norm(zi_exec *base, const zi_norm_args *a)
               .rows = (uint32_t)a->x.rows,
               .D = (uint32_t)a->x.columns,
               .eps = a->eps};
-    const uint32_t constants[] = {a->x.columns > 256 ? 256 : 64, (uint32_t)a->kind};
+    uint32_t constants[] = {a->x.columns > 256 ? 256 : 64, (uint32_t)a->kind};
+    if (exec->forced)
+        constants[0] = exec->forced->constants[0];
+    else if (!gpu_usable(exec, GPU_SHADER_norm, constants, 2))
+        constants[0] = constants[0] == 64 ? 256 : 64;
     gpu_range ranges[] = {gpu_reads(a->x), gpu_reads(a->scale), gpu_reads(a->gate),
                           gpu_writes(a->y)};
     gpu_work work = {.push = &push, .push_size = sizeof push, .ranges = ranges, .range_count = 4};

@@ -36,6 +36,9 @@
     F(DestroyShaderModule)                                                                         \
     F(CreatePipelineLayout)                                                                        \
     F(DestroyPipelineLayout)                                                                       \
+    F(CreatePipelineCache)                                                                         \
+    F(DestroyPipelineCache)                                                                        \
+    F(GetPipelineCacheData)                                                                        \
     F(CreateComputePipelines)                                                                      \
     F(DestroyPipeline)                                                                             \
     F(CreateCommandPool)                                                                           \
@@ -45,7 +48,7 @@
     F(EndCommandBuffer)                                                                            \
     F(CmdBindPipeline)                                                                             \
     F(CmdPushConstants)                                                                            \
-    F(CmdDispatch)                                                                                 \
+    F(CmdDispatchBase)                                                                             \
     F(CmdCopyBuffer)                                                                               \
     F(CmdPipelineBarrier)                                                                          \
     F(QueueSubmit)                                                                                 \
@@ -54,7 +57,7 @@
     F(GetSemaphoreCounterValue)                                                                    \
     F(WaitSemaphores)
 
-typedef struct {
+typedef struct gpu_functions {
 #define GPU_MEMBER(name) PFN_vk##name name;
     GPU_LOADER_FUNCTIONS(GPU_MEMBER)
     GPU_INSTANCE_FUNCTIONS(GPU_MEMBER)

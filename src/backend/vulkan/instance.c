@@ -18,8 +18,14 @@ static void *open_library(void)
     return library;
 }
 
+/* Lets the options' function replace functions that were found. */
+static void intercept(gpu_instance *instance, const zi_vulkan_options *options)
+{
+    if (options && options->intercept) options->intercept(options->user, &instance->vk);
+}
+
 /* Finds the loader's entry points in instance->library. False, with *error set: it is no loader. */
-static bool find_loader(gpu_instance *instance, zi_error *error)
+static bool find_loader(gpu_instance *instance, const zi_vulkan_options *options, zi_error *error)
 {
     /* POSIX lets dlsym's result be used as a function, ISO C does not: so it is copied. */
     void *symbol = dlsym(instance->library, "vkGetInstanceProcAddr");
@@ -27,6 +33,7 @@ static bool find_loader(gpu_instance *instance, zi_error *error)
     if (instance->get)
         instance->vk.CreateInstance =
             (PFN_vkCreateInstance)instance->get(VK_NULL_HANDLE, "vkCreateInstance");
+    intercept(instance, options);
     if (instance->vk.CreateInstance) return true;
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
                         "the Vulkan loader of this system has no vkCreateInstance");
@@ -48,7 +55,8 @@ bool zi_vulkan_plausible(void)
 /* ---- the instance ---- */
 
 /* Finds the instance's functions. False, with *error set: one is missing. */
-static bool find_functions(gpu_instance *instance, zi_error *error)
+static bool find_functions(gpu_instance *instance, const zi_vulkan_options *options,
+                           zi_error *error)
 {
     const char *missing = NULL;
 #define FIND(name)                                                                                 \
@@ -56,6 +64,7 @@ static bool find_functions(gpu_instance *instance, zi_error *error)
     if (!instance->vk.name) missing = "vk" #name;
     GPU_INSTANCE_FUNCTIONS(FIND)
 #undef FIND
+    intercept(instance, options);
     return !missing || zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
                                     "the Vulkan loader of this system has no %s", missing);
 }
@@ -90,6 +99,26 @@ static void set_messenger(gpu_instance *instance, const zi_vulkan_options *optio
     if (create) create(instance->handle, &info, NULL, &instance->messenger);
 }
 
+/* Fills *error for an instance that could not be made or gives no devices. Returns false. */
+static bool fail(zi_error *error, VkResult result)
+{
+    switch (result) {
+    case VK_SUCCESS:
+    case VK_ERROR_INCOMPATIBLE_DRIVER: /* the loader has found no driver */
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
+                            "there is no Vulkan device here; is the GPU's driver installed?");
+    case VK_ERROR_OUT_OF_HOST_MEMORY:
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+        return zi_error_set(error, ZI_ERROR_NO_MEMORY, NULL,
+                            "Vulkan could not be started; there is too little memory");
+    case VK_ERROR_LAYER_NOT_PRESENT:
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL, "Vulkan has no validation layer here");
+    default:
+        return zi_error_set(error, ZI_ERROR_IO, NULL, "Vulkan could not be started (error %d)",
+                            (int)result);
+    }
+}
+
 /* Makes the instance. False, with *error set: the driver or the layer refused. */
 static bool create_instance(gpu_instance *instance, const zi_vulkan_options *options,
                             zi_error *error)
@@ -107,13 +136,8 @@ static bool create_instance(gpu_instance *instance, const zi_vulkan_options *opt
         info.ppEnabledExtensionNames = extensions;
     }
     VkResult result = instance->vk.CreateInstance(&info, NULL, &instance->handle);
-    if (result != VK_SUCCESS)
-        return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
-                            result == VK_ERROR_LAYER_NOT_PRESENT
-                                ? "Vulkan has no validation layer here"
-                                : "Vulkan could not be started (error %d)",
-                            (int)result);
-    if (!find_functions(instance, error)) return false;
+    if (result != VK_SUCCESS) return fail(error, result);
+    if (!find_functions(instance, options, error)) return false;
     if (options && options->validation) set_messenger(instance, options);
     return true;
 }
@@ -123,13 +147,13 @@ static bool find_devices(gpu_instance *instance, zi_error *error)
 {
     VkResult result =
         instance->vk.EnumeratePhysicalDevices(instance->handle, &instance->count, NULL);
-    if (result != VK_SUCCESS || !instance->count)
-        return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
-                            "there is no Vulkan device here; is the GPU's driver installed?");
+    if (result != VK_SUCCESS || !instance->count) return fail(error, result);
     instance->devices = calloc(instance->count, sizeof *instance->devices);
     if (!instance->devices) return zi_error_no_memory(error, instance->count * sizeof(void *));
-    instance->vk.EnumeratePhysicalDevices(instance->handle, &instance->count, instance->devices);
-    return true;
+    result = instance->vk.EnumeratePhysicalDevices(instance->handle, &instance->count,
+                                                   instance->devices);
+    /* VK_INCOMPLETE: one has come since. */
+    return result == VK_SUCCESS || result == VK_INCOMPLETE || fail(error, result);
 }
 
 bool gpu_instance_open(const zi_vulkan_options *options, gpu_instance *out, zi_error *error)
@@ -139,7 +163,7 @@ bool gpu_instance_open(const zi_vulkan_options *options, gpu_instance *out, zi_e
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
                             "there is no Vulkan loader (libvulkan) on this system; it comes with "
                             "the GPU's driver or as the package libvulkan1");
-    if (find_loader(&instance, error) && create_instance(&instance, options, error) &&
+    if (find_loader(&instance, options, error) && create_instance(&instance, options, error) &&
         find_devices(&instance, error)) {
         *out = instance;
         return true;

@@ -16,7 +16,8 @@ typedef struct {
 } gpu_instance;
 
 /* Opens the loader, makes an instance and finds its devices, at least one. options: of them, only
- * what is for the validation layer counts; NULL: no such layer. Ends as zi_vulkan_list. */
+ * what is for the validation layer and interception counts; NULL: neither. Ends as zi_vulkan_list.
+ */
 bool gpu_instance_open(const zi_vulkan_options *options, gpu_instance *out,
                        zi_error *error) ZI_CHECKED;
 

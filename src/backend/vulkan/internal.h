@@ -18,6 +18,26 @@ typedef struct gpu_pipeline gpu_pipeline;
 typedef struct gpu_group gpu_group;
 typedef struct gpu_exec gpu_exec;
 
+/* What is kept on disk of a device and its driver, and results of self-checks: see cache.c. */
+typedef struct {
+    char *folder; /* NULL: nothing is kept on disk */
+    uint64_t key; /* of the device and its driver */
+    VkPipelineCache pipelines;
+    bool changed; /* since it was saved */
+    double saved; /* when; 0: never */
+    struct gpu_checked {
+        uint64_t key; /* of a shader's code with its constants */
+        bool right;
+    } * checked;
+    size_t checked_count;
+} gpu_cache;
+
+/* How much work a submission may be: see pieces.c. */
+typedef struct {
+    uint64_t budget;
+    unsigned calm, patience;
+} gpu_pace;
+
 typedef struct {
     zi_backend base;
     gpu_instance instance;
@@ -28,9 +48,16 @@ typedef struct {
     VkPipelineLayout layout;
     char variant[800];
     zi_vulkan_options options;
-    pthread_mutex_t queue_mutex;    /* for submissions */
+    pthread_mutex_t queue_mutex;    /* for submissions and the pace */
     pthread_mutex_t memory_mutex;   /* for weights, and for memory that must fit the limit */
-    pthread_mutex_t pipeline_mutex; /* for pipelines */
+    pthread_mutex_t pipeline_mutex; /* for pipelines and the cache; recursive; to be locked before
+                                       memory_mutex */
+    pthread_mutex_t state_mutex;    /* for users and reopening; recursive; likewise */
+    size_t users;                   /* sessions and their buffers */
+    atomic_bool lost;               /* the driver has reset the device */
+    gpu_cache cache;
+    gpu_pace pace;
+    unsigned checks; /* self-checks that are under way, one within the other */
     gpu_pipeline *pipelines;
     /* Device memory, in bytes. */
     _Atomic uint64_t vram;        /* the limit that was given; 0: none */
@@ -51,7 +78,42 @@ static inline gpu_backend *gpu_of(zi_backend *backend)
 
 /* Fills *error, if it is not NULL, for a Vulkan call that failed; `what` it was to do. Returns
  * false. */
-bool gpu_error(const gpu_backend *gpu, zi_error *error, VkResult result, const char *what);
+bool gpu_error(gpu_backend *gpu, zi_error *error, VkResult result, const char *what);
+
+/* Opens the instance and the device, and what the cache knows of it. False, with *error set: to be
+ * closed, too. */
+bool gpu_open(gpu_backend *gpu, zi_error *error) ZI_CHECKED;
+
+/* Saves the cache, and frees pipelines, device and instance, as far as there are any. */
+void gpu_close(gpu_backend *gpu);
+
+/* ---- reopen.c ---- */
+
+/* Counts a user of the device: a session or its buffer. A device that was lost is first opened
+ * anew, if it has no user any more. False, with *error set: it has, or could not be opened. */
+bool gpu_enter(gpu_backend *gpu, zi_error *error) ZI_CHECKED;
+void gpu_leave(gpu_backend *gpu);
+
+/* ---- cache.c ---- */
+
+/* Makes gpu->cache what the folder has for the open device, or empty. */
+void gpu_cache_open(gpu_backend *gpu);
+
+/* Saves the cache if it has changed and that is due: at most once a minute. The caller holds
+ * pipeline_mutex. */
+void gpu_cache_save(gpu_backend *gpu);
+
+/* Saves and empties the cache, but not its folder. */
+void gpu_cache_close(gpu_backend *gpu);
+
+/* The key of a shader with its constants [GPU_MAX_CONSTANTS] in results of self-checks. */
+uint64_t gpu_cache_key(gpu_shader shader, const uint32_t *constants);
+
+/* Finds the result of a self-check; NULL: there is none. The caller holds pipeline_mutex. */
+const struct gpu_checked *gpu_cache_find(const gpu_backend *gpu, uint64_t key);
+
+/* Adds the result of a self-check; without memory it does nothing. */
+void gpu_cache_add(gpu_backend *gpu, uint64_t key, bool right);
 
 /* ---- memory.c ---- */
 
@@ -182,6 +244,9 @@ uint64_t gpu_resident_bytes(gpu_backend *gpu, uint64_t *pinned);
 /* Forgets a session that ends, and whose submissions have ended. */
 void gpu_weights_forget(gpu_exec *exec);
 
+/* Makes all weights leave a device that no session uses. */
+void gpu_weights_drop(gpu_backend *gpu);
+
 /* ---- pipelines.c ---- */
 
 /* A compute pipeline, a shader with its specialization constants. */
@@ -190,14 +255,44 @@ struct gpu_pipeline {
     VkPipeline handle;
     gpu_shader shader;
     uint32_t constants[GPU_MAX_CONSTANTS];
+    bool checked; /* or being checked */
+    bool wrong;   /* failed its self-check: not to be used */
     gpu_pipeline *next;
 };
 
 /* Returns the pipeline of a shader with these constants (as many as it has), which the backend
- * keeps, and makes it first if need be; NULL, with *error set: it cannot be made. */
+ * keeps; if need be, makes it first, and checks it. It may be wrong, see gpu_pipeline. NULL, with
+ * *error set: it cannot be made. */
 const gpu_pipeline *gpu_pipeline_find(gpu_backend *gpu, gpu_shader shader,
                                       const uint32_t *constants, size_t count, zi_error *error);
 void gpu_pipelines_free(gpu_backend *gpu);
+
+/* ---- selfcheck.c ---- */
+
+/* Compares what a pipeline computes with a reference, unless the result is known, and sets
+ * pipeline->wrong. The caller holds pipeline_mutex. False, with *error set: the check could not be
+ * made. */
+bool gpu_self_check(gpu_backend *gpu, gpu_pipeline *pipeline, zi_error *error) ZI_CHECKED;
+
+/* ---- pieces.c ---- */
+
+/* A part of a session's log that is submitted at once. */
+typedef struct {
+    const unsigned char *log;
+    size_t size;
+    uint64_t cost;
+} gpu_piece;
+
+/* Where in its log, and in the dispatch there, a session is. */
+typedef struct {
+    size_t at;
+    uint32_t group;
+} gpu_cut;
+
+void gpu_pace_init(gpu_backend *gpu);
+
+/* Lets the time that a piece took say how large others may be; exact: else it was no longer. */
+void gpu_pace_note(gpu_backend *gpu, uint64_t cost, double seconds, bool exact);
 
 /* ---- record.c ---- */
 
@@ -216,7 +311,7 @@ typedef struct {
     unsigned char *log;
     size_t size;
     VkCommandBuffer commands;
-    uint64_t last; /* number of the latest submission that used it */
+    uint64_t last; /* number of the latest piece that used it */
 } gpu_recording;
 
 /* A weight that was copied to the device for one submission alone. */
@@ -225,8 +320,15 @@ typedef struct {
     uint64_t address;
 } gpu_streamed;
 
+/* A piece that was submitted. */
+typedef struct {
+    uint64_t cost;
+    double begun;
+} gpu_pending;
+
 enum {
     GPU_SLOTS = 3,        /* submissions: two under way and one that is recorded */
+    GPU_PIECES = 4,       /* pieces of submissions of which the times are kept */
     GPU_MAX_RANGES = 32,  /* kept since the last barrier */
     GPU_RECORDINGS = 512, /* kept for being submitted again */
     GPU_MAX_CHECKS = 256, /* names of checks */
@@ -245,7 +347,16 @@ struct gpu_exec {
     size_t range_count;
     VkCommandPool pool;
     VkSemaphore timeline;
-    _Atomic uint64_t submitted;     /* the number of submissions */
+    _Atomic uint64_t submitted; /* the number of submissions */
+    unsigned char *piece;       /* [piece_capacity]: a part of the log */
+    size_t piece_capacity;
+    uint64_t log_cost;      /* of the whole log */
+    VkSemaphore counter;    /* of pieces */
+    uint64_t pieces, noted; /* pieces that were submitted; whose times are noted */
+    double ended;           /* when the last one of these had ended */
+    gpu_pending pending[GPU_PIECES];
+    const gpu_pipeline *forced; /* in a self-check: what operations are to use, where they have a
+                                   choice; NULL: they choose */
     gpu_staging staging[GPU_SLOTS]; /* host memory, from which commands copy */
     gpu_staging streams[GPU_SLOTS]; /* device memory for weights that leave it again */
     gpu_streamed *streamed;         /* those of the submission that is recorded */
@@ -272,12 +383,20 @@ typedef struct {
     uint32_t groups[3];
     const gpu_range *ranges; /* of what sessions write to; weights need none */
     size_t range_count;
+    uint64_t cost; /* of a workgroup: multiplications, or what takes as long; 0: some */
+    int axis;      /* 1 to 3: its groups may be computed apart along x, y, z; 0: they may not, as
+                      where gl_NumWorkGroups of this axis counts */
 } gpu_work;
 
 /* Appends a dispatch, after a barrier if it needs results of what came before. Errors are kept in
  * the session. */
 void gpu_dispatch(gpu_exec *exec, gpu_shader shader, const uint32_t *constants,
                   size_t constant_count, const gpu_work *work);
+
+/* Whether the pipeline of a shader with these constants can be used: it is not wrong. True also if
+ * it cannot be made, which is kept in the session. */
+bool gpu_usable(gpu_exec *exec, gpu_shader shader, const uint32_t *constants,
+                size_t constant_count);
 
 /* Copies bytes to memory that commands recorded next can read, and returns where that is: the
  * device address, or 0 when memory is short (kept in the session). place: if not NULL, the same. */
@@ -286,6 +405,9 @@ uint64_t gpu_stage(gpu_exec *exec, const void *data, size_t size, gpu_place *pla
 /* Appends a copy to memory that no pending submission uses: it begins without waiting for earlier
  * submissions, before all other commands of this one. */
 void gpu_upload(gpu_exec *exec, const gpu_place *from, const gpu_place *to, size_t size);
+
+/* Waits until a semaphore has this value: forever, or not at all. */
+VkResult gpu_wait_value(const gpu_exec *exec, VkSemaphore semaphore, uint64_t value, bool forever);
 
 /* The number of the latest submission of a session that has ended. From any thread, while the
  * session is open. */
@@ -333,6 +455,28 @@ size_t gpu_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args);
 void gpu_moments(zi_exec *exec, const zi_feature_map *map, zi_view moments);
 void gpu_group_norm(zi_exec *exec, const zi_group_norm *norm, zi_view moments,
                     const zi_feature_map *map, zi_view y);
+/* ---- parts of operations, which are checked apart ---- */
+
+/* y [rows, columns], without gaps, = rows of a feature map of this stride, with coefficients (0:
+ * none) and SiLU where asked for. */
+void gpu_copy_map(gpu_exec *exec, zi_view x, size_t channels, zi_view coefficients, bool activate,
+                  zi_view y);
+
+/* coefficients [2, channels] = those of the norm of a map with these moments. */
+void gpu_compute_coefficients(gpu_exec *exec, const zi_group_norm *norm, zi_view moments,
+                              size_t channels, size_t pixels, zi_view coefficients);
+
+/* to [out, taps, in] = the weight as f32. */
+void gpu_order_weights(gpu_exec *exec, const zi_weight *w, size_t taps, zi_view to);
+
+/* moments [channels, 2] = those of `parts` parts [parts, 3, channels]. */
+void gpu_sum_moments(gpu_exec *exec, zi_view partials, size_t parts, size_t channels,
+                     zi_view moments);
+
+/* Runs the loop of gpu_peak in workgroups of 256 invocations. Writes 0.75 to `out` if the factor is
+ * 1/32 and there is one round. */
+void gpu_run_loop(gpu_exec *exec, gpu_range out, uint32_t groups, uint32_t rounds, float factor);
+
 void gpu_check_finite(zi_exec *exec, zi_view x, const char *name);
 void gpu_check_moments(zi_exec *exec, zi_view moments, size_t channels, const char *name);
 

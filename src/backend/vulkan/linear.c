@@ -66,6 +66,15 @@ typedef struct {
     uint32_t T, unused;
 } linear_push;
 
+/* Whether a product of so many rows is computed by linear_few: for a few rows, or if linear
+ * computes wrong values on this device. */
+static bool wants_few(gpu_exec *exec, size_t rows, const uint32_t *constants)
+{
+    if (exec->forced) return exec->forced->shader == GPU_SHADER_linear_few;
+    gpu_shader wanted = rows <= FEW ? GPU_SHADER_linear_few : GPU_SHADER_linear;
+    return (rows <= FEW) == gpu_usable(exec, wanted, constants, GPU_WEIGHT_CONSTANTS);
+}
+
 /* y = x w^T + bias; w is not rotated, or x is rotated likewise. */
 static void multiply(gpu_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias,
                      zi_view y)
@@ -81,11 +90,15 @@ static void multiply(gpu_exec *exec, zi_view x, const zi_weight *w, const zi_wei
                      .ranges = ranges,
                      .range_count = 2};
     gpu_describe_weight(exec, w, &push.w, constants);
-    bool few = x.rows <= FEW;
+    bool few = wants_few(exec, x.rows, constants);
     if (few) {
         gpu_spread(w->data.rows, work.groups);
         work.groups[2] = (uint32_t)gpu_div_up(x.rows, 4);
+        work.cost = 4 * w->data.columns;
+        work.axis = 3;
     } else {
+        work.cost = 64 * 64 * w->data.columns;
+        work.axis = 2;
         work.groups[0] = (uint32_t)gpu_div_up(w->data.rows, 64);
         work.groups[1] = (uint32_t)gpu_div_up(x.rows, 64);
         work.groups[2] = 1;
@@ -174,7 +187,8 @@ static void embed(gpu_exec *exec, const zi_weight *w, int32_t *rows, size_t n, z
         uint32_t n, unused;
     } push = {.y = gpu_address(y), .n = (uint32_t)n};
     describe_layout(w, &push.w, constants);
-    if (w->swizzled) /* a row's scales are not in one place */
+    bool imported = ((const gpu_buffer *)w->data.buffer)->group != NULL;
+    if (w->swizzled || !imported) /* a row's scales are not in one place, or not in the host's */
         gpu_describe_weight(exec, w, &push.w, constants);
     else
         gather_rows(exec, w, rows, n, &push.w);

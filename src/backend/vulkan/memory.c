@@ -36,7 +36,7 @@ static uint64_t ask_driver(gpu_backend *gpu)
 
 uint64_t gpu_memory_limit(gpu_backend *gpu, bool refresh)
 {
-    if (refresh) gpu->limit = gpu->vram ? gpu->vram : ask_driver(gpu);
+    if (refresh && gpu->device) gpu->limit = gpu->vram ? gpu->vram : ask_driver(gpu);
     uint64_t limit = gpu->limit, proved = gpu->proved;
     return proved < limit ? proved : limit;
 }
@@ -45,7 +45,9 @@ void zi_vulkan_limit_memory(zi_backend *backend, uint64_t vram)
 {
     gpu_backend *gpu = gpu_of(backend);
     gpu->vram = vram;
+    pthread_mutex_lock(&gpu->state_mutex); /* while it is not opened anew */
     gpu_fit_limit(gpu);
+    pthread_mutex_unlock(&gpu->state_mutex);
 }
 
 /* ---- allocations ---- */
@@ -159,6 +161,7 @@ bool gpu_memory_alloc(gpu_backend *gpu, gpu_memory_kind kind, VkDeviceSize size,
 
 void gpu_memory_free(gpu_backend *gpu, gpu_memory *memory)
 {
+    if (!memory->handle) return; /* there is none, perhaps no device either */
     if (memory->counted) gpu->used -= memory->size;
     gpu->vk.DestroyBuffer(gpu->device, memory->handle, NULL);
     gpu->vk.FreeMemory(gpu->device, memory->memory, NULL);
@@ -173,6 +176,8 @@ static bool refuse(gpu_backend *gpu, uint64_t size, zi_error *error)
     char needed[32], left[32], all[32];
     uint64_t limit = gpu_memory_limit(gpu, false), pinned;
     uint64_t taken = gpu->used - gpu_resident_bytes(gpu, &pinned) + pinned;
+    if (atomic_load(&gpu->lost))
+        return gpu_error(gpu, error, VK_ERROR_DEVICE_LOST, "memory could not be had");
     return zi_error_set(error, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name,
                         "too little device memory: this needs %s, and %s of %s are free; choose a "
                         "smaller image",
@@ -204,10 +209,15 @@ bool gpu_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *erro
     gpu_backend *gpu = gpu_of(backend);
     gpu_buffer *buffer = calloc(1, sizeof *buffer);
     if (!buffer) return zi_error_no_memory(error, sizeof *buffer);
+    if (!gpu_enter(gpu, error)) {
+        free(buffer);
+        return false;
+    }
     pthread_mutex_lock(&gpu->memory_mutex);
     bool ok = allocate(gpu, size, &buffer->memory, error);
     pthread_mutex_unlock(&gpu->memory_mutex);
     if (!ok) {
+        gpu_leave(gpu);
         free(buffer);
         return false;
     }
@@ -226,6 +236,7 @@ void gpu_release(zi_buffer *base)
     } else {
         gpu->session -= buffer->memory.size;
         gpu_memory_free(gpu, &buffer->memory);
+        gpu_leave(gpu);
     }
     free(buffer);
 }

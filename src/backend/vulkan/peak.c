@@ -4,17 +4,28 @@
 
 enum { GROUPS = 1024, INVOCATIONS = 256, OPERATIONS = 32 }; /* of an invocation in a round */
 
-/* Runs the loop once and returns the time that it took; 0: it failed. */
-static double time_loop(zi_exec *base, uint32_t rounds)
+void gpu_run_loop(gpu_exec *exec, gpu_range out, uint32_t groups, uint32_t rounds, float factor)
 {
-    gpu_exec *exec = gpu_exec_of(base);
     struct {
         uint64_t out;
         uint32_t rounds;
         float factor;
-    } push = {exec->flags.address, rounds, 0.5f};
-    gpu_work work = {.push = &push, .push_size = sizeof push, .groups = {GROUPS, 1, 1}};
+    } push = {out.begin, rounds, factor};
+    gpu_work work = {.push = &push,
+                     .push_size = sizeof push,
+                     .groups = {groups, 1, 1},
+                     .ranges = &out,
+                     .range_count = 1,
+                     .cost = (uint64_t)INVOCATIONS * OPERATIONS * rounds};
     gpu_dispatch(exec, GPU_SHADER_peak, NULL, 0, &work);
+}
+
+/* Runs the loop once and returns the time that it took; 0: it failed. */
+static double time_loop(zi_exec *base, uint32_t rounds)
+{
+    gpu_exec *exec = gpu_exec_of(base);
+    uint64_t flag = exec->flags.address;
+    gpu_run_loop(exec, (gpu_range){flag, flag + sizeof(float), true}, GROUPS, rounds, 0.5f);
     double start = zi_monotonic_seconds();
     return gpu_wait(base, NULL) ? zi_monotonic_seconds() - start : 0;
 }

@@ -19,6 +19,7 @@ static VkResult compile(gpu_backend *gpu, gpu_pipeline *p, size_t count)
                                       p->constants};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT, /* see pieces.c */
         .layout = gpu->layout,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
@@ -27,8 +28,8 @@ static VkResult compile(gpu_backend *gpu, gpu_pipeline *p, size_t count)
     VkResult result =
         gpu->vk.CreateShaderModule(gpu->device, &module_info, NULL, &info.stage.module);
     if (result != VK_SUCCESS) return result;
-    result =
-        gpu->vk.CreateComputePipelines(gpu->device, VK_NULL_HANDLE, 1, &info, NULL, &p->handle);
+    result = gpu->vk.CreateComputePipelines(gpu->device, gpu->cache.pipelines, 1, &info, NULL,
+                                            &p->handle);
     gpu->vk.DestroyShaderModule(gpu->device, info.stage.module, NULL);
     return result;
 }
@@ -54,6 +55,7 @@ static gpu_pipeline *make_pipeline(gpu_backend *gpu, const gpu_pipeline *key, si
     }
     p->next = gpu->pipelines;
     gpu->pipelines = p;
+    gpu->cache.changed = true;
     return p;
 }
 
@@ -67,6 +69,8 @@ const gpu_pipeline *gpu_pipeline_find(gpu_backend *gpu, gpu_shader shader,
     while (p && (p->shader != shader || memcmp(p->constants, key.constants, sizeof key.constants)))
         p = p->next;
     if (!p) p = make_pipeline(gpu, &key, count, error);
+    if (p && !p->checked && !gpu_self_check(gpu, p, error)) p = NULL;
+    if (gpu->cache.changed && !gpu->checks) gpu_cache_save(gpu);
     pthread_mutex_unlock(&gpu->pipeline_mutex);
     return p;
 }

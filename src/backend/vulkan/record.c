@@ -1,190 +1,9 @@
-/* Sessions: operations append commands to a log; a submission turns the log into a command buffer.
- * Where an earlier submission had the same log, its command buffer is submitted again: so the
- * layers of a step are recorded once, though model code knows nothing of it. */
-#include "backend/vulkan/internal.h"
+/* Recordings: a piece of a session's log is turned into a command buffer. Where an earlier piece
+ * was the same, its command buffer is submitted again: so the layers of a step are recorded once,
+ * though model code knows nothing of it. */
+#include "backend/vulkan/log.h"
 
 #include <stdlib.h>
-
-/* ---- the log ---- */
-
-typedef enum {
-    DISPATCH,
-    COPY,
-    UPLOAD, /* a copy that comes before all that waits */
-    BARRIER
-} command_kind;
-
-/* What all entries begin with; padding is zero, so that logs can be compared. */
-typedef struct {
-    uint32_t kind, size; /* size: of the whole entry */
-} command;
-
-typedef struct {
-    command head;
-    const gpu_pipeline *pipeline;
-    uint32_t groups[3], push_size;
-    unsigned char push[GPU_MAX_PUSH];
-} dispatch;
-
-typedef struct {
-    command head;
-    VkBuffer from, to;
-    /* A recording is invalid once a buffer of it is gone, though another one may have its handle.
-     */
-    uint64_t from_serial, to_serial;
-    VkBufferCopy region;
-} copy;
-
-/* Appends an entry, which begins with a command whose size it sets. False, with the session's error
- * set: memory is short. */
-static bool append(gpu_exec *exec, command_kind kind, void *entry, size_t size)
-{
-    if (exec->log_size + size > exec->log_capacity) {
-        size_t capacity = 2 * exec->log_capacity + 65536;
-        unsigned char *log = realloc(exec->log, capacity);
-        if (!log && !exec->failure.code) zi_error_no_memory(&exec->failure, capacity);
-        if (!log) return false;
-        exec->log = log;
-        exec->log_capacity = capacity;
-    }
-    *(command *)entry = (command){(uint32_t)kind, (uint32_t)size};
-    memcpy(exec->log + exec->log_size, entry, size);
-    exec->log_size += size;
-    return true;
-}
-
-/* ---- barriers ---- */
-
-static gpu_range range_of(zi_view view, bool write)
-{
-    uint64_t begin = gpu_address(view);
-    size_t elements = view.rows ? (view.rows - 1) * view.stride + view.columns : 0;
-    if (!begin) return (gpu_range){0};
-    return (gpu_range){begin, begin + elements * zi_dtype_size(view.type), write};
-}
-
-gpu_range gpu_reads(zi_view view)
-{
-    return range_of(view, false);
-}
-
-gpu_range gpu_writes(zi_view view)
-{
-    return range_of(view, true);
-}
-
-/* Whether one of the two writes to what the other accesses. */
-static bool conflict(const gpu_range *a, const gpu_range *b)
-{
-    return (a->write || b->write) && a->begin < b->end && b->begin < a->end;
-}
-
-/* Notes what the next command accesses, and appends a barrier before it if one of the commands
- * since the last barrier conflicts with that. */
-static void order(gpu_exec *exec, const gpu_range *ranges, size_t count)
-{
-    bool needed = exec->range_count + count > GPU_MAX_RANGES;
-    for (size_t i = 0; !needed && i < count; i++)
-        for (size_t j = 0; !needed && j < exec->range_count; j++)
-            needed = conflict(&ranges[i], &exec->ranges[j]);
-    if (needed) {
-        command barrier;
-        append(exec, BARRIER, &barrier, sizeof barrier);
-        exec->range_count = 0;
-    }
-    for (size_t i = 0; i < count; i++)
-        if (ranges[i].begin < ranges[i].end) exec->ranges[exec->range_count++] = ranges[i];
-}
-
-/* ---- commands ---- */
-
-void gpu_dispatch(gpu_exec *exec, gpu_shader shader, const uint32_t *constants,
-                  size_t constant_count, const gpu_work *work)
-{
-    zi_error *error = exec->failure.code ? NULL : &exec->failure;
-    const gpu_pipeline *pipeline =
-        gpu_pipeline_find(exec->gpu, shader, constants, constant_count, error);
-    if (!pipeline) return;
-    dispatch d;
-    memset(&d, 0, sizeof d);
-    d.pipeline = pipeline;
-    d.push_size = (uint32_t)work->push_size;
-    memcpy(d.groups, work->groups, sizeof d.groups);
-    memcpy(d.push, work->push, work->push_size);
-    order(exec, work->ranges, work->range_count);
-    append(exec, DISPATCH, &d, sizeof d);
-}
-
-/* Appends a copy between buffers (kind COPY or UPLOAD); if it goes on where the command before, a
- * copy of this kind, ends, makes that one longer. */
-static void append_copy(gpu_exec *exec, command_kind kind, const gpu_memory *from,
-                        const gpu_memory *to, VkBufferCopy region)
-{
-    copy c;
-    if (exec->log_size >= sizeof c) {
-        command last;
-        unsigned char *at = exec->log + exec->log_size - sizeof c;
-        memcpy(&last, at, sizeof last);
-        memcpy(&c, at, sizeof c);
-        if (last.kind == kind && last.size == sizeof c && c.from_serial == from->serial &&
-            c.to_serial == to->serial && c.region.srcOffset + c.region.size == region.srcOffset &&
-            c.region.dstOffset + c.region.size == region.dstOffset) {
-            c.region.size += region.size;
-            memcpy(at, &c, sizeof c);
-            return;
-        }
-    }
-    memset(&c, 0, sizeof c);
-    c.from = from->handle;
-    c.to = to->handle;
-    c.from_serial = from->serial;
-    c.to_serial = to->serial;
-    c.region = region;
-    append(exec, kind, &c, sizeof c);
-}
-
-void gpu_upload(gpu_exec *exec, const gpu_place *from, const gpu_place *to, size_t size)
-{
-    append_copy(exec, UPLOAD, &from->memory, &to->memory,
-                (VkBufferCopy){from->offset, to->offset, size});
-}
-
-/* ---- host memory for writes ---- */
-
-static const size_t CHUNK = 1u << 20;
-
-uint64_t gpu_stage(gpu_exec *exec, const void *data, size_t size, gpu_place *place)
-{
-    gpu_staging *staging = &exec->staging[exec->submitted % GPU_SLOTS];
-    zi_error *error = exec->failure.code ? NULL : &exec->failure;
-    size_t taken = (size + 15) / 16 * 16;
-    gpu_place at;
-    if (!gpu_staging_take(staging, taken, 16, &at) &&
-        (!gpu_staging_grow(exec->gpu, staging, taken > CHUNK ? taken : CHUNK, error) ||
-         !gpu_staging_take(staging, taken, 16, &at)))
-        return 0;
-    memcpy(at.memory.host + at.offset, data, size);
-    if (place) *place = at;
-    return at.memory.address + at.offset;
-}
-
-void gpu_write(zi_exec *base, zi_view to, const void *from)
-{
-    gpu_exec *exec = gpu_exec_of(base);
-    gpu_buffer *buffer = (gpu_buffer *)to.buffer;
-    size_t bytes = to.columns * zi_dtype_size(to.type), stride = to.stride * zi_dtype_size(to.type);
-    size_t rows = zi_view_contiguous(to) ? 1 : to.rows;
-    if (rows == 1) bytes *= to.rows;
-    gpu_place staged;
-    if (!bytes || !to.rows || !gpu_stage(exec, from, bytes * rows, &staged)) return;
-    gpu_range range = gpu_writes(to);
-    order(exec, &range, 1);
-    for (size_t row = 0; row < rows; row++)
-        append_copy(exec, COPY, &staged.memory, &buffer->memory,
-                    (VkBufferCopy){staged.offset + row * bytes, to.offset + row * stride, bytes});
-}
-
-/* ---- command buffers ---- */
 
 static void record_barrier(gpu_exec *exec, VkCommandBuffer commands)
 {
@@ -210,40 +29,42 @@ static void record_host_barrier(gpu_exec *exec, VkCommandBuffer commands)
         VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
-static void record_dispatch(gpu_exec *exec, VkCommandBuffer commands, const dispatch *d)
+static void record_dispatch(gpu_exec *exec, VkCommandBuffer commands, const gpu_dispatch_command *d)
 {
     const gpu_functions *vk = &exec->gpu->vk;
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, d->pipeline->handle);
     vk->CmdPushConstants(commands, exec->gpu->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, d->push_size,
                          d->push);
-    vk->CmdDispatch(commands, d->groups[0], d->groups[1], d->groups[2]);
+    vk->CmdDispatchBase(commands, d->base[0], d->base[1], d->base[2], d->groups[0], d->groups[1],
+                        d->groups[2]);
 }
 
-/* Records the log's uploads alone, or all its other commands. */
-static void record_commands(gpu_exec *exec, VkCommandBuffer commands, bool uploads)
+/* Records the piece's uploads alone, or all its other commands. */
+static void record_commands(gpu_exec *exec, const gpu_piece *piece, VkCommandBuffer commands,
+                            bool uploads)
 {
     const gpu_functions *vk = &exec->gpu->vk;
-    command head;
-    for (size_t at = 0; at < exec->log_size; at += head.size) {
-        dispatch d;
-        copy c;
-        memcpy(&head, exec->log + at, sizeof head);
-        if (uploads != (head.kind == UPLOAD)) continue;
-        if (head.kind == DISPATCH) {
-            memcpy(&d, exec->log + at, sizeof d);
+    gpu_command head;
+    for (size_t at = 0; at < piece->size; at += head.size) {
+        gpu_dispatch_command d;
+        gpu_copy_command c;
+        memcpy(&head, piece->log + at, sizeof head);
+        if (uploads != (head.kind == GPU_UPLOAD)) continue;
+        if (head.kind == GPU_DISPATCH) {
+            memcpy(&d, piece->log + at, sizeof d);
             record_dispatch(exec, commands, &d);
-        } else if (head.kind == BARRIER) {
+        } else if (head.kind == GPU_BARRIER) {
             record_barrier(exec, commands);
         } else {
-            memcpy(&c, exec->log + at, sizeof c);
+            memcpy(&c, piece->log + at, sizeof c);
             vk->CmdCopyBuffer(commands, c.from, c.to, 1, &c.region);
         }
     }
 }
 
-/* Records the session's log. After the uploads, which overlap with what was submitted before, comes
+/* Records a piece of a log. After its uploads, which overlap with what was submitted before, comes
  * a barrier, for what they and earlier submissions wrote. */
-static VkResult record_log(gpu_exec *exec, VkCommandBuffer commands)
+static VkResult record_piece(gpu_exec *exec, const gpu_piece *piece, VkCommandBuffer commands)
 {
     const gpu_functions *vk = &exec->gpu->vk;
     /* It may be submitted again before its last submission has ended. */
@@ -251,54 +72,34 @@ static VkResult record_log(gpu_exec *exec, VkCommandBuffer commands)
                                      .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
     VkResult result = vk->BeginCommandBuffer(commands, &info);
     if (result != VK_SUCCESS) return result;
-    record_commands(exec, commands, true);
+    record_commands(exec, piece, commands, true);
     record_barrier(exec, commands);
-    record_commands(exec, commands, false);
+    record_commands(exec, piece, commands, false);
     record_host_barrier(exec, commands);
     return vk->EndCommandBuffer(commands);
 }
 
-uint64_t gpu_finished(const gpu_exec *exec)
-{
-    uint64_t number = 0;
-    return exec->gpu->vk.GetSemaphoreCounterValue(exec->gpu->device, exec->timeline, &number) ==
-                   VK_SUCCESS
-               ? number
-               : 0;
-}
-
-static VkResult wait_number(const gpu_exec *exec, uint64_t number)
-{
-    VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-                                .semaphoreCount = 1,
-                                .pSemaphores = &exec->timeline,
-                                .pValues = &number};
-    return exec->gpu->vk.WaitSemaphores(exec->gpu->device, &info, UINT64_MAX);
-}
-
-bool gpu_wait_finished(const gpu_exec *exec, uint64_t number)
-{
-    return wait_number(exec, number) == VK_SUCCESS;
-}
-
-/* Returns the recording to use for a new log: one that has never been used, else the one that was
- * used longest ago, whose submission has ended. */
+/* Returns the recording to use for a new piece: one that has never been used, else the one that was
+ * used longest ago, whose piece ends now at the latest. NULL: the session has failed. */
 static gpu_recording *choose_recording(gpu_exec *exec)
 {
     if (exec->recording_count < GPU_RECORDINGS) return &exec->recordings[exec->recording_count++];
     gpu_recording *oldest = exec->recordings;
     for (size_t i = 1; i < exec->recording_count; i++)
         if (exec->recordings[i].last < oldest->last) oldest = &exec->recordings[i];
-    return gpu_finished(exec) >= oldest->last ? oldest : NULL;
+    VkResult result = gpu_wait_value(exec, exec->counter, oldest->last, true);
+    if (result == VK_SUCCESS) return oldest;
+    gpu_error(exec->gpu, &exec->failure, result, "computing failed");
+    return NULL;
 }
 
-/* Makes a recording of the session's log. NULL, with the session's error set: it cannot be made. */
-static gpu_recording *make_recording(gpu_exec *exec)
+/* Makes a recording of a piece. NULL, with the session's error set: it cannot be made. */
+static gpu_recording *make_recording(gpu_exec *exec, const gpu_piece *piece)
 {
     gpu_backend *gpu = exec->gpu;
     gpu_recording *r = choose_recording(exec);
     if (!r) return NULL;
-    unsigned char *log = malloc(exec->log_size);
+    unsigned char *log = malloc(piece->size);
     VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                         .commandPool = exec->pool,
                                         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
@@ -307,206 +108,26 @@ static gpu_recording *make_recording(gpu_exec *exec)
     r->log = log;
     r->size = 0;
     if (!log) {
-        zi_error_no_memory(&exec->failure, exec->log_size);
+        zi_error_no_memory(&exec->failure, piece->size);
         return NULL;
     }
     VkResult result =
         r->commands ? VK_SUCCESS : gpu->vk.AllocateCommandBuffers(gpu->device, &info, &r->commands);
-    if (result == VK_SUCCESS) result = record_log(exec, r->commands);
+    if (result == VK_SUCCESS) result = record_piece(exec, piece, r->commands);
     if (result != VK_SUCCESS) {
         gpu_error(gpu, &exec->failure, result, "commands could not be recorded");
         return NULL;
     }
-    memcpy(log, exec->log, exec->log_size);
-    r->size = exec->log_size;
+    memcpy(log, piece->log, piece->size);
+    r->size = piece->size;
     return r;
 }
 
-/* Finds the recording of the session's log, or makes it. */
-static gpu_recording *find_recording(gpu_exec *exec)
+gpu_recording *gpu_find_recording(gpu_exec *exec, const gpu_piece *piece)
 {
     for (size_t i = 0; i < exec->recording_count; i++) {
         gpu_recording *r = &exec->recordings[i];
-        if (r->size == exec->log_size && !memcmp(r->log, exec->log, r->size)) return r;
+        if (r->size == piece->size && !memcmp(r->log, piece->log, r->size)) return r;
     }
-    return make_recording(exec);
-}
-
-/* ---- submissions ---- */
-
-/* Stores the first failure in the order of its checks, if a check has failed. */
-static void look_at_checks(gpu_exec *exec)
-{
-    const uint32_t *flags = (const uint32_t *)(const void *)exec->flags.host;
-    for (size_t i = 0; exec->failure.code == ZI_OK && i < exec->check_count; i++)
-        if (((const volatile uint32_t *)flags)[i])
-            zi_error_not_finite(&exec->failure, exec->checks[i]);
-}
-
-/* Waits until a submission has ended and looks at the checks. False: something went wrong in the
- * session; *error is set, if error is not NULL. */
-static bool wait_for(gpu_exec *exec, uint64_t number, zi_error *error)
-{
-    VkResult result = wait_number(exec, number);
-    if (result != VK_SUCCESS && exec->failure.code == ZI_OK)
-        gpu_error(exec->gpu, &exec->failure, result, "computing failed");
-    look_at_checks(exec);
-    if (exec->failure.code == ZI_OK) return true;
-    if (error) *error = exec->failure;
-    return false;
-}
-
-/* Submits a recording as number exec->submitted + 1. */
-static void submit_recording(gpu_exec *exec, gpu_recording *r)
-{
-    gpu_backend *gpu = exec->gpu;
-    uint64_t number = exec->submitted + 1;
-    VkTimelineSemaphoreSubmitInfo timeline = {.sType =
-                                                  VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-                                              .signalSemaphoreValueCount = 1,
-                                              .pSignalSemaphoreValues = &number};
-    VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-                         .pNext = &timeline,
-                         .commandBufferCount = 1,
-                         .pCommandBuffers = &r->commands,
-                         .signalSemaphoreCount = 1,
-                         .pSignalSemaphores = &exec->timeline};
-    pthread_mutex_lock(&gpu->queue_mutex);
-    VkResult result = gpu->vk.QueueSubmit(gpu->queue, 1, &info, VK_NULL_HANDLE);
-    pthread_mutex_unlock(&gpu->queue_mutex);
-    if (result != VK_SUCCESS) {
-        gpu_error(gpu, &exec->failure, result, "commands could not be submitted");
-        return;
-    }
-    r->last = exec->submitted = number;
-}
-
-/* Submits the log, if it is not empty, and empties it. */
-static void submit_log(gpu_exec *exec)
-{
-    if (exec->log_size && exec->failure.code == ZI_OK) {
-        gpu_recording *r = find_recording(exec);
-        if (r) submit_recording(exec, r);
-    }
-    exec->log_size = exec->range_count = exec->streamed_count = 0;
-}
-
-/* Waits until a submission has ended, with which the memory of the next one is free, and looks at
- * whether the memory still fits the limit. Ends as wait_for. */
-static bool finish_submitting(gpu_exec *exec, uint64_t number, zi_error *error)
-{
-    enum { OFTEN = 16 };
-    size_t slot = exec->submitted % GPU_SLOTS;
-    bool ok = wait_for(exec, number, error);
-    gpu_staging_reset(exec->gpu, &exec->staging[slot], ok);
-    gpu_staging_reset(exec->gpu, &exec->streams[slot], ok);
-    if (++exec->gpu->submissions % OFTEN == 0) gpu_fit_limit(exec->gpu);
-    return ok;
-}
-
-bool gpu_submit(zi_exec *base, zi_error *error)
-{
-    gpu_exec *exec = gpu_exec_of(base);
-    submit_log(exec);
-    return finish_submitting(exec, exec->submitted > 1 ? exec->submitted - 2 : 0, error);
-}
-
-bool gpu_wait(zi_exec *base, zi_error *error)
-{
-    gpu_exec *exec = gpu_exec_of(base);
-    submit_log(exec);
-    return finish_submitting(exec, exec->submitted, error);
-}
-
-/* Makes exec->readback at least this large. */
-static bool make_readback(gpu_exec *exec, size_t size, zi_error *error)
-{
-    if (exec->readback.size >= size) return true;
-    gpu_memory_free(exec->gpu, &exec->readback);
-    return gpu_memory_alloc(exec->gpu, GPU_CACHED_MEMORY, size, &exec->readback, error);
-}
-
-bool gpu_read(zi_exec *base, zi_view from, void *to, zi_error *error)
-{
-    gpu_exec *exec = gpu_exec_of(base);
-    const gpu_buffer *buffer = (const gpu_buffer *)from.buffer;
-    size_t element = zi_dtype_size(from.type), bytes = from.columns * element;
-    gpu_range range = gpu_reads(from);
-    if (!gpu_wait(base, error)) return false;
-    if (range.begin == range.end) return true;
-    if (!make_readback(exec, range.end - range.begin, error)) return false;
-    append_copy(exec, COPY, &buffer->memory, &exec->readback,
-                (VkBufferCopy){from.offset, 0, range.end - range.begin});
-    if (!gpu_wait(base, error)) return false;
-    for (size_t row = 0; row < from.rows; row++)
-        memcpy((char *)to + row * bytes, exec->readback.host + row * from.stride * element, bytes);
-    return true;
-}
-
-/* ---- sessions ---- */
-
-/* Gives a session its pool of command buffers, semaphore, and flags for checks. */
-static bool create_parts(gpu_exec *exec, zi_error *error)
-{
-    gpu_backend *gpu = exec->gpu;
-    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-                                    .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
-                                    .queueFamilyIndex = gpu->capabilities.queue_family};
-    VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
-                                      .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
-    VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
-                                       .pNext = &type};
-    exec->recordings = calloc(GPU_RECORDINGS, sizeof *exec->recordings);
-    exec->checks = calloc(GPU_MAX_CHECKS, sizeof *exec->checks);
-    if (!exec->recordings || !exec->checks) return zi_error_no_memory(error, GPU_RECORDINGS);
-    VkResult result = gpu->vk.CreateCommandPool(gpu->device, &pool, NULL, &exec->pool);
-    if (result == VK_SUCCESS)
-        result = gpu->vk.CreateSemaphore(gpu->device, &semaphore, NULL, &exec->timeline);
-    if (result != VK_SUCCESS) return gpu_error(gpu, error, result, "a session could not be opened");
-    if (!gpu_memory_alloc(gpu, GPU_HOST_MEMORY, GPU_MAX_CHECKS * sizeof(uint32_t), &exec->flags,
-                          error))
-        return false;
-    memset(exec->flags.host, 0, GPU_MAX_CHECKS * sizeof(uint32_t));
-    return true;
-}
-
-bool gpu_begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error)
-{
-    gpu_exec *exec = calloc(1, sizeof *exec);
-    if (!exec) return zi_error_no_memory(error, sizeof *exec);
-    exec->base = (zi_exec){backend->ops, backend, fast};
-    exec->gpu = gpu_of(backend);
-    for (size_t i = 0; i < GPU_SLOTS; i++) {
-        exec->staging[i].kind = GPU_HOST_MEMORY;
-        exec->streams[i].kind = GPU_VISIBLE_MEMORY;
-    }
-    exec->band_bytes = gpu_share(gpu_memory_limit(exec->gpu, true));
-    if (!create_parts(exec, error)) {
-        gpu_end(&exec->base);
-        return false;
-    }
-    *out = &exec->base;
-    return true;
-}
-
-void gpu_end(zi_exec *base)
-{
-    gpu_exec *exec = gpu_exec_of(base);
-    gpu_backend *gpu = exec->gpu;
-    if (exec->submitted) wait_for(exec, exec->submitted, NULL);
-    gpu_weights_forget(exec);
-    for (size_t i = 0; i < GPU_SLOTS; i++) {
-        gpu_staging_free(gpu, &exec->staging[i]);
-        gpu_staging_free(gpu, &exec->streams[i]);
-    }
-    for (size_t i = 0; i < exec->recording_count; i++) free(exec->recordings[i].log);
-    gpu_memory_free(gpu, &exec->readback);
-    gpu_memory_free(gpu, &exec->flags);
-    gpu->vk.DestroySemaphore(gpu->device, exec->timeline, NULL);
-    gpu->vk.DestroyCommandPool(gpu->device, exec->pool, NULL);
-    free(exec->recordings);
-    free(exec->checks);
-    free(exec->streamed);
-    free(exec->log);
-    free(exec);
+    return make_recording(exec, piece);
 }

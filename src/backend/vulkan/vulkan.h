@@ -31,13 +31,27 @@ bool zi_vulkan_list(zi_vulkan_device **out, size_t *count, zi_error *error) ZI_C
  * out, other than starting Vulkan. */
 bool zi_vulkan_plausible(void);
 
+struct gpu_functions; /* functions.h */
+
 typedef struct {
-    size_t device;   /* its number in zi_vulkan_list */
-    uint64_t vram;   /* bytes of device memory to use at most; 0: what the driver allows */
-    bool staging;    /* for tests: copy weights as if device memory were not visible to the host */
-    bool validation; /* for tests: with the validation layer, whose messages go to messages */
+    size_t device; /* its number in zi_vulkan_list */
+    uint64_t vram; /* bytes of device memory to use at most; 0: what the driver allows */
+    /* A folder, made if need be, for what is worth keeping of a device and its driver: compiled
+     * pipelines and the results of self-checks. Copied; NULL: nothing is kept. */
+    const char *cache;
+    /* Gets a line when a shader computes wrong values on this device and is not used; from any
+     * thread; NULL: nobody does. */
+    void (*remarks)(void *user, const char *text);
+    void *user; /* for all functions of these options */
+
+    /* For tests: */
+    bool staging;    /* copy weights as if device memory were not visible to the host */
+    bool validation; /* with the validation layer, whose messages go to messages */
     void (*messages)(void *user, const char *text); /* from any thread */
-    void *user;
+    uint64_t submission; /* most work of a submission, see pieces.c; 0: by the device's speed */
+    /* May replace Vulkan's functions: called when those of the loader, of the instance and of the
+     * device are found, with all that are known by then. */
+    void (*intercept)(void *user, struct gpu_functions *functions);
 } zi_vulkan_options;
 
 /* Opens a device. False, with *error set and *out unchanged: as zi_vulkan_list, there is no device

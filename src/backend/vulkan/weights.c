@@ -284,6 +284,10 @@ static void fail_to_stream(gpu_exec *exec, const gpu_staging *stream, uint64_t s
     uint64_t others = used - resident - stream->total;
     char bytes[32], left[32], all[32];
     if (exec->failure.code) return;
+    if (atomic_load(&gpu->lost)) {
+        gpu_error(gpu, &exec->failure, VK_ERROR_DEVICE_LOST, "computing failed");
+        return;
+    }
     zi_error_set(&exec->failure, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name,
                  "too little device memory for the weights of even one layer: they need at least "
                  "%s, and %s of %s are free; choose a smaller image or a lower precision",
@@ -379,6 +383,13 @@ void gpu_weights_forget(gpu_exec *exec)
     pthread_mutex_unlock(&gpu->memory_mutex);
 }
 
+void gpu_weights_drop(gpu_backend *gpu)
+{
+    pthread_mutex_lock(&gpu->memory_mutex);
+    for (gpu_group *g = gpu->groups; g; g = g->next) evict(gpu, g);
+    pthread_mutex_unlock(&gpu->memory_mutex);
+}
+
 /* ---- imports ---- */
 
 /* Finds the group for the next weight, or makes it: the latest one while it is small and was not
@@ -450,6 +461,7 @@ void zi_vulkan_memory_report(zi_backend *backend, zi_vulkan_memory *out)
     char weights[32], resident[32], streamed[32], sessions[32], limit[32];
     uint64_t pinned, used;
     *out = (zi_vulkan_memory){0};
+    pthread_mutex_lock(&gpu->state_mutex); /* while it is not opened anew */
     pthread_mutex_lock(&gpu->memory_mutex);
     for (const gpu_group *g = gpu->groups; g; g = g->next)
         for (const gpu_buffer *b = g->members; b; b = b->next) {
@@ -461,6 +473,7 @@ void zi_vulkan_memory_report(zi_backend *backend, zi_vulkan_memory *out)
     used = gpu->used;
     pthread_mutex_unlock(&gpu->memory_mutex);
     out->limit = gpu_memory_limit(gpu, true);
+    pthread_mutex_unlock(&gpu->state_mutex);
     out->buffers = used > out->resident + out->sessions ? used - out->resident - out->sessions : 0;
     zi_format_bytes(out->limit, limit);
     zi_format_bytes(out->weights, weights);
