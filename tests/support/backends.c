@@ -30,7 +30,7 @@ static bool open_cpu(zi_backend **out, zi_error *error)
 
 static bool open_device(zi_backend **out, zi_error *error)
 {
-    zi_backend *cpu;
+    zi_backend *cpu = NULL;
     if (!open_cpu(&cpu, error)) return false;
     *out = zi_test_device_create(cpu, false);
     return true;

@@ -32,6 +32,7 @@ static const shape shapes[] = {
     {1, 65, 32, 8, 128, true},
     {65, 65, 1, 1, 512, false}, /* VAE */
     {3, 9, 2, 1, ZI_MAX_HEAD, false},
+    {200, 33, 4, 1, ZI_MAX_HEAD, false},
 };
 
 enum { SHAPES = sizeof shapes / sizeof *shapes };
