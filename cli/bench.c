@@ -125,6 +125,7 @@ int cmd_bench(int argc, char **argv)
          "number of threads (all processors)", NULL},
         zi_cpu_option(&o.cpu),
         zi_device_option(&o.device),
+        zi_vram_option(&o.vram),
         {"memory", 0, ZI_OPTION_FLAG, &memory, 0, 0, NULL,
          "measure memory bandwidth and matrix-vector products instead", NULL},
         {"json", 0, ZI_OPTION_FLAG, &json, 0, 0, NULL, "print JSON", NULL},

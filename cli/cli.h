@@ -85,6 +85,7 @@ typedef enum {
     ZI_OPTION_TEXT,   /* const char * */
     ZI_OPTION_INT,    /* int, min to max */
     ZI_OPTION_REAL,   /* double, min to max */
+    ZI_OPTION_SIZE,   /* uint64_t: bytes, as 5GB, 4G or 500000000 (units of 1000) */
     ZI_OPTION_SEED,   /* uint64_t, all of its range; -1: as if it were not given */
     ZI_OPTION_CHOICE, /* int: the index of the given word in argument, as in "auto|exact|fast" */
     /* int: 1 for --name alone, 2 and up for --name=WORD by WORD's index in argument */
@@ -316,6 +317,9 @@ zi_option zi_cpu_option(const char **tier);
 
 /* The option --device, for *device, which it sets to the default. */
 zi_option zi_device_option(const char **device);
+
+/* The option --vram SIZE, for *vram, 0 before. */
+zi_option zi_vram_option(uint64_t *vram);
 
 /* Finds the model that -m names (a path, or a name in the registry); name NULL: the default model,
  * as zi_registry_resolve chooses it. Free *out with zi_resolved_model_free. False: *error, which

@@ -162,6 +162,7 @@ int cmd_enhance(int argc, char **argv)
          "number of threads (all processors)", NULL},
         zi_cpu_option(&args.engine.cpu),
         zi_device_option(&args.engine.device),
+        zi_vram_option(&args.engine.vram),
         {"quiet", 'q', ZI_OPTION_FLAG, &args.quiet, 0, 0, NULL, "no notes", NULL},
         {0},
     };

@@ -60,6 +60,7 @@ static void fill_options(zi_generate_args *args, zi_option options[ZI_MAX_PARAME
          "number of threads (all processors)", NULL},
         zi_cpu_option(&args->engine.cpu),
         zi_device_option(&args->engine.device),
+        zi_vram_option(&args->engine.vram),
         {"trace", 0, ZI_OPTION_TEXT, &args->trace, 0, 0, "FILE",
          "write intermediate tensors to a .safetensors file", NULL},
         {"json", 0, ZI_OPTION_FLAG, &args->json, 0, 0, NULL, "print one JSON event per line", NULL},
@@ -209,6 +210,14 @@ static bool load_model(generate_run *run, const zi_generate_job *job, zi_error *
     return true;
 }
 
+/* Prints, with --verbose, which device computed, unless that is the processor. */
+static void print_device(const generate_run *run)
+{
+    char device[1024];
+    zi_engine_device(run->engine, device, sizeof device);
+    if (run->args->verbose && *device) zi_print_note(false, "%s", device);
+}
+
 /* Generates an image, erases the progress bar, saves the image to report->path with its infotext,
  * shows it, and prints the path or event. Once it is generated, width and height of
  * *request are the image's. False: *error is set; a file that was saved stays. */
@@ -237,6 +246,7 @@ static bool generate_and_save(generate_run *run, zi_image_report *report, zi_req
     if (!zi_write_image(run->args, image, report->path, infotext, error)) goto out;
     report->timings.save = zi_monotonic_seconds() - saving;
     zi_show_image(run->args, image, !report->path);
+    print_device(run);
     ok = zi_print_result(report, image, zi_monotonic_seconds() - began, error);
 out:
     free(infotext);

@@ -157,6 +157,7 @@ int cmd_serve(int argc, char **argv)
          "number of threads (all processors)", NULL},
         zi_cpu_option(&o.engine.cpu),
         zi_device_option(&o.engine.device),
+        zi_vram_option(&o.engine.vram),
         {"max-guidance", 0, ZI_OPTION_REAL, &o.max_guidance, 0, 100, "G",
          "lower requests for more guidance with Z-Image-Turbo to this; 0: none", &o.cap_guidance},
         {0},

@@ -53,6 +53,7 @@ int cmd_verify(int argc, char **argv)
          "number of threads (all processors)", NULL},
         zi_cpu_option(&engine_options.cpu),
         zi_device_option(&engine_options.device),
+        zi_vram_option(&engine_options.vram),
         {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "print JSON", NULL},
         {0},
     };

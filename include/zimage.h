@@ -222,10 +222,7 @@ typedef struct {
      * measurement, but no device that runs on the processor. There is no other fallback. Copied. */
     const char *device;
     uint64_t vram; /* bytes of the device's memory to use at most; 0: what is free */
-    /* A folder for what is known of devices and their drivers, such as compiled shaders; NULL:
-     * none. It is created. Copied. */
-    const char *device_cache;
-    void *reserved[5];
+    void *reserved[6];
 } zi_engine_options;
 
 typedef enum {
@@ -259,7 +256,7 @@ typedef struct {
 } zi_devices;
 
 /* Finds what could compute here, and measures how fast that is, which takes about a second and more
- * on slow devices. options may be NULL; of them, threads, cpu, vram and device_cache count.
+ * on slow devices. options may be NULL; of them, threads, cpu and vram count.
  * zi_devices_free() *out. False, with *error set and *out unchanged: an option is wrong, or a
  * device failed (the subject is its id). */
 ZI_API bool zi_devices_list(const zi_engine_options *options, zi_devices **out,
@@ -278,6 +275,10 @@ ZI_API const char *zi_cpu_tier(size_t index, bool *usable);
  * threads. */
 ZI_API bool zi_engine_create(const zi_engine_options *options, zi_engine **out,
                              zi_error *error) ZI_CHECKED;
+
+/* Writes one line on the device that computes to text [size], cut if it is longer: its name and
+ * driver, and where the weights are that it has used. Empty for the CPU. From any thread. */
+ZI_API void zi_engine_device(const zi_engine *engine, char *text, size_t size);
 
 /* Frees the engine and ends its threads; all its models and language models must be freed before.
  * NULL is allowed. */

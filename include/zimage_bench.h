@@ -20,10 +20,9 @@ typedef struct {
     const char *cpu, *scratch;
     zi_compute compute;
     int repeat;         /* runs of each stage, 1 to 1000; 0: 1 */
-    const char *device; /* device, vram and device_cache: as in zi_engine_options */
+    const char *device; /* device and vram: as in zi_engine_options */
     uint64_t vram;
-    const char *device_cache;
-    void *reserved[5];
+    void *reserved[6];
 } zi_bench_options;
 
 typedef struct {
@@ -76,8 +75,8 @@ typedef struct {
 
 /* Measures memory bandwidth, and how much of it matrix-vector products reach at the shapes of
  * Qwen2.5-1.5B, with 320 MiB of memory. Uses threads, cpu and repeat of options (not NULL) and
- * ignores the others; device must be "cpu" or NULL. Only one thread may call it at a time. False: *error is set, *out is
- * unchanged. */
+ * ignores the others; device must be "cpu" or NULL. Only one thread may call it at a time. False:
+ * *error is set, *out is unchanged. */
 ZI_API bool zi_bench_memory(const zi_bench_options *options, zi_bench_memory_result *out,
                             zi_error *error) ZI_CHECKED;
 

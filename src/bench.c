@@ -378,8 +378,7 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
                                 .cpu = options->cpu,
                                 .scratch = options->scratch,
                                 .device = options->device,
-                                .vram = options->vram,
-                                .device_cache = options->device_cache};
+                                .vram = options->vram};
     return zi_engine_create(&engine, &b->engine, error) && create_random_models(b, p, error);
 }
 

@@ -39,8 +39,8 @@ static bool parse_device(const char *text, device_choice *choice, size_t *number
 static bool open_vulkan(const zi_engine_options *o, size_t number, zi_backend **out,
                         zi_error *error)
 {
-    (void)o;
-    return zi_vulkan_backend_create(&(zi_vulkan_options){.device = number}, out, error);
+    const zi_vulkan_options options = {.device = number, .vram = o->vram};
+    return zi_vulkan_backend_create(&options, out, error);
 }
 
 /* How much a kind of device is preferred when nothing is measured; of equals, the first. */

@@ -1,4 +1,5 @@
 #include "engine.h"
+#include "backend/vulkan/vulkan.h"
 #include "devices.h"
 
 #include <stdio.h>
@@ -23,12 +24,21 @@ static bool create_engine_parts(zi_engine *e, const zi_engine_options *o, zi_err
     copy_text(&e->options.scratch, &copied);
     copy_text(&e->options.embeddings, &copied);
     copy_text(&e->options.device, &copied);
-    copy_text(&e->options.device_cache, &copied);
     if (!copied) return zi_error_no_memory(error, sizeof *e);
     return zi_kernels_select(o->cpu, &e->kernels, error) &&
            zi_pool_create((size_t)o->threads, &e->pool, error) &&
            zi_device_open(&e->options, &e->kernels, e->pool, &e->backend, error) &&
            zi_embedding_cache_create(o->embeddings, &e->embeddings, error);
+}
+
+void zi_engine_device(const zi_engine *engine, char *text, size_t size)
+{
+    zi_vulkan_memory memory;
+    zi_engine_describe(engine, text, size);
+    size_t length = strlen(text);
+    if (!length) return;
+    zi_vulkan_memory_report(engine->backend, &memory);
+    snprintf(text + length, size - length, ": %s", memory.text);
 }
 
 void zi_engine_describe(const zi_engine *engine, char *out, size_t size)
@@ -70,7 +80,7 @@ void zi_engine_free(zi_engine *engine)
     if (engine->backend) engine->backend->ops->destroy(engine->backend);
     zi_pool_free(engine->pool);
     const char *texts[] = {engine->options.cpu, engine->options.scratch, engine->options.embeddings,
-                           engine->options.device, engine->options.device_cache};
+                           engine->options.device};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free((char *)(uintptr_t)texts[i]);
     free(engine);
 }

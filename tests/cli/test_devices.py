@@ -96,6 +96,15 @@ class Devices(Case):
         self.vulkan()
         self.refused(self.generate("--device", "vulkan:99"), 1, "there is no Vulkan device 99", "zimage devices")
 
+    def test_memory(self):
+        self.vulkan()
+        for size in "4", "x", "-1G", "4 parrots", "0":
+            self.assertNotEqual(self.generate("--device", "vulkan", "--vram", size).returncode, 0)
+        self.refused(self.generate("--device", "vulkan", "--vram", "x"), 2, "--vram", "'x' is not a size")
+        self.refused(self.generate("--device", "vulkan", "--vram", "2MB"), 1, "memory")
+        note = self.good(self.generate("--device", "vulkan", "--vram", "1g", "-v", "-s", "1")).stderr.decode()
+        self.assertRegex(note, r"of [0-9.]+ .B of weights, [0-9.]+ .B are in device memory")
+
     def test_same_image_twice(self):
         self.vulkan()
         for name in "a.png", "b.png":

@@ -203,9 +203,11 @@ bool gpu_staging_take(gpu_staging *staging, VkDeviceSize size, VkDeviceSize alig
 /* Adds a chunk of this size. False, with *error set. */
 bool gpu_staging_grow(gpu_backend *gpu, gpu_staging *staging, VkDeviceSize size,
                       zi_error *error) ZI_CHECKED;
-/* Makes all of it free again. idle: no pending submission uses it; then several chunks are
- * replaced by one as large as what was taken. */
-void gpu_staging_reset(gpu_backend *gpu, gpu_staging *staging, bool idle);
+/* Makes all of it free again. idle: no pending submission uses it; then several chunks, and one
+ * that is smaller than `least`, are replaced by one as large as that and as what was taken. */
+void gpu_staging_reset(gpu_backend *gpu, gpu_staging *staging, VkDeviceSize least, bool idle);
+/* Bytes of all chunks. */
+VkDeviceSize gpu_staging_size(const gpu_staging *staging);
 /* Frees all chunks, which no pending submission uses. */
 void gpu_staging_free(gpu_backend *gpu, gpu_staging *staging);
 
@@ -233,6 +235,10 @@ static inline uint64_t gpu_vector(gpu_exec *exec, const zi_weight *weight)
  * soon first, then those that were used longest ago; waits for submissions that use them. The
  * caller holds memory_mutex. False: they do not fit. */
 bool gpu_make_room(gpu_backend *gpu, uint64_t size) ZI_CHECKED;
+
+/* Makes the memory free to which the next submission streams weights, and as large as others needed
+ * it, for which weights leave. idle: submissions that used the next one's slot have ended. */
+void gpu_reset_stream(gpu_exec *exec, bool idle);
 
 /* Makes weights leave the device if the limit has become smaller than what is used. */
 void gpu_fit_limit(gpu_backend *gpu);
@@ -361,6 +367,8 @@ struct gpu_exec {
     gpu_staging streams[GPU_SLOTS]; /* device memory for weights that leave it again */
     gpu_streamed *streamed;         /* those of the submission that is recorded */
     size_t streamed_count, streamed_capacity;
+    VkDeviceSize stream_need; /* the most that a submission streamed */
+    bool one_stream; /* memory is too short for more: submissions that stream share streams[0] */
     VkDeviceSize band_bytes;   /* of the input of a convolution's band */
     gpu_recording *recordings; /* [GPU_RECORDINGS] */
     size_t recording_count;

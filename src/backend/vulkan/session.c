@@ -123,8 +123,8 @@ static bool finish_submitting(gpu_exec *exec, uint64_t number, zi_error *error)
     enum { OFTEN = 16 };
     size_t slot = exec->submitted % GPU_SLOTS;
     bool ok = wait_for(exec, number, error);
-    gpu_staging_reset(exec->gpu, &exec->staging[slot], ok);
-    gpu_staging_reset(exec->gpu, &exec->streams[slot], ok);
+    gpu_staging_reset(exec->gpu, &exec->staging[slot], 0, ok);
+    gpu_reset_stream(exec, ok);
     if (++exec->gpu->submissions % OFTEN == 0) gpu_fit_limit(exec->gpu);
     return ok;
 }

@@ -27,16 +27,23 @@ bool gpu_staging_grow(gpu_backend *gpu, gpu_staging *s, VkDeviceSize size, zi_er
     return true;
 }
 
-void gpu_staging_reset(gpu_backend *gpu, gpu_staging *s, bool idle)
+void gpu_staging_reset(gpu_backend *gpu, gpu_staging *s, VkDeviceSize least, bool idle)
 {
-    VkDeviceSize total = s->total;
-    if (idle && s->count > 1 && total) {
+    VkDeviceSize total = s->total > least ? s->total : least;
+    if (idle && total && (s->count > 1 || (s->count && s->chunks[0].size < total))) {
         gpu_staging_free(gpu, s);
         /* Where this fails, chunks are added again when they are needed. */
         if (!gpu_staging_grow(gpu, s, total, NULL)) s->count = 0;
     }
     s->chunk = 0;
     s->used = s->total = 0;
+}
+
+VkDeviceSize gpu_staging_size(const gpu_staging *s)
+{
+    VkDeviceSize size = 0;
+    for (size_t i = 0; i < s->count; i++) size += s->chunks[i].size;
+    return size;
 }
 
 void gpu_staging_free(gpu_backend *gpu, gpu_staging *s)

@@ -241,6 +241,18 @@ static void mark_used(gpu_exec *exec, gpu_buffer *weight)
     weight->number = number;
 }
 
+/* Bytes that the session's streams need beside what they have: they must not be given to weights
+ * that would have to leave again. */
+static uint64_t missing_bytes(const gpu_exec *exec)
+{
+    uint64_t missing = 0;
+    for (size_t i = 0; i < (exec->one_stream ? 1 : GPU_SLOTS); i++) {
+        uint64_t size = gpu_staging_size(&exec->streams[i]);
+        if (size < exec->stream_need) missing += exec->stream_need - size;
+    }
+    return missing;
+}
+
 /* Returns the address of a weight in its group; 0: it is not resident, or not yet for this
  * session. */
 static uint64_t use_resident(gpu_exec *exec, gpu_buffer *weight)
@@ -250,8 +262,8 @@ static uint64_t use_resident(gpu_exec *exec, gpu_buffer *weight)
     bool was_idle = weight->idle;
     uint64_t before = weight->before;
     mark_used(exec, weight);
-    if (!is_resident(group) &&
-        (fits(gpu, group->size) || replace_stale(gpu, group->size, before, !was_idle)))
+    uint64_t size = group->size + missing_bytes(exec);
+    if (!is_resident(group) && (fits(gpu, size) || replace_stale(gpu, size, before, !was_idle)))
         load(exec, group);
     if (group->loader && group->loader != exec && group->loader->submitted >= group->loaded_in)
         group->loader = NULL;
@@ -264,14 +276,22 @@ static uint64_t use_resident(gpu_exec *exec, gpu_buffer *weight)
 
 /* ---- streaming ---- */
 
-/* Waits for the session's submissions and takes the memory that weights were streamed to by them.
- */
+/* What the submission that is recorded streams to. */
+static gpu_staging *stream_of(gpu_exec *exec)
+{
+    return &exec->streams[exec->one_stream ? 0 : exec->submitted % GPU_SLOTS];
+}
+
+/* Has all submissions from this one on share what it streams to, for which they wait for each
+ * other, and frees what the earlier ones used. */
 static void give_up_overlap(gpu_exec *exec)
 {
-    uint64_t submitted = exec->submitted;
-    if (!gpu_wait_finished(exec, submitted)) return;
-    for (size_t i = 0; i < GPU_SLOTS; i++)
-        if (i != submitted % GPU_SLOTS) gpu_staging_free(exec->gpu, &exec->streams[i]);
+    gpu_staging *current = stream_of(exec), kept = *current;
+    if (exec->one_stream || !gpu_wait_finished(exec, exec->submitted)) return;
+    *current = (gpu_staging){.kind = kept.kind};
+    for (size_t i = 0; i < GPU_SLOTS; i++) gpu_staging_free(exec->gpu, &exec->streams[i]);
+    exec->streams[0] = kept;
+    exec->one_stream = true;
 }
 
 /* Sets the session's failure: `size` bytes more do not fit beside what the submission has already.
@@ -298,14 +318,15 @@ static void fail_to_stream(gpu_exec *exec, const gpu_staging *stream, uint64_t s
 
 /* Adds device memory to a stream, for which weights leave. The more attempts failed, the more is
  * done for it. */
-static bool grow_stream(gpu_exec *exec, gpu_staging *stream, uint64_t size, int attempt)
+static bool grow_stream(gpu_exec *exec, uint64_t size, int attempt)
 {
     gpu_backend *gpu = exec->gpu;
+    if (attempt) give_up_overlap(exec);
+    gpu_staging *stream = stream_of(exec);
     const uint64_t chunk = 1u << 20;
     uint64_t share = gpu_share(gpu_memory_limit(gpu, false));
     uint64_t more = attempt ? size : share < chunk ? share : chunk;
     if (more < size) more = size;
-    if (attempt) give_up_overlap(exec);
     pthread_mutex_lock(&gpu->memory_mutex);
     bool ok = gpu_make_room(gpu, more);
     if (ok && !gpu_staging_grow(gpu, stream, more, NULL)) {
@@ -321,7 +342,6 @@ static bool grow_stream(gpu_exec *exec, gpu_staging *stream, uint64_t size, int 
  * short, which is kept in the session. Without the mutex. */
 static uint64_t stream(gpu_exec *exec, const gpu_buffer *weight)
 {
-    gpu_staging *staging = &exec->streams[exec->submitted % GPU_SLOTS];
     uint64_t size = weight->base.size ? weight->base.size : 1;
     gpu_place at;
     if (exec->failure.code) return 0;
@@ -335,14 +355,28 @@ static uint64_t stream(gpu_exec *exec, const gpu_buffer *weight)
         exec->streamed = grown;
         exec->streamed_capacity = capacity;
     }
-    bool taken = gpu_staging_take(staging, size, ALIGNMENT, &at);
+    bool taken = gpu_staging_take(stream_of(exec), size, ALIGNMENT, &at);
     for (int attempt = 0; !taken && attempt < 2; attempt++)
-        taken = grow_stream(exec, staging, size, attempt) &&
-                gpu_staging_take(staging, size, ALIGNMENT, &at);
+        taken = grow_stream(exec, size, attempt) &&
+                gpu_staging_take(stream_of(exec), size, ALIGNMENT, &at);
     if (!taken || !copy_weight(exec, weight, &at)) return 0;
     uint64_t address = at.memory.address + at.offset;
     exec->streamed[exec->streamed_count++] = (gpu_streamed){weight, address};
+    uint64_t total = stream_of(exec)->total;
+    if (total > exec->stream_need) exec->stream_need = total;
     return address;
+}
+
+void gpu_reset_stream(gpu_exec *exec, bool idle)
+{
+    gpu_backend *gpu = exec->gpu;
+    gpu_staging *staging = stream_of(exec);
+    VkDeviceSize least = exec->stream_need, size = gpu_staging_size(staging);
+    if (exec->one_stream && staging->total) idle = gpu_wait_finished(exec, exec->submitted) && idle;
+    pthread_mutex_lock(&gpu->memory_mutex);
+    if (!size || (size < least && !gpu_make_room(gpu, least - size))) least = 0;
+    gpu_staging_reset(gpu, staging, least, idle);
+    pthread_mutex_unlock(&gpu->memory_mutex);
 }
 
 /* Returns where the submission that is recorded has a weight already; 0: nowhere. */
