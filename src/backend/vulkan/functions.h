@@ -15,6 +15,7 @@
     F(GetPhysicalDeviceFeatures2)                                                                  \
     F(GetPhysicalDeviceMemoryProperties)                                                           \
     F(GetPhysicalDeviceQueueFamilyProperties)                                                      \
+    F(EnumerateDeviceExtensionProperties)                                                          \
     F(CreateDevice)                                                                                \
     F(GetDeviceProcAddr)
 

@@ -94,7 +94,7 @@ static inline uint64_t gpu_vector(const zi_weight *weight)
 /* ---- pipelines.c ---- */
 
 /* A compute pipeline, a shader with its specialization constants. */
-enum { GPU_MAX_CONSTANTS = 10 };
+enum { GPU_MAX_CONSTANTS = 16 };
 struct gpu_pipeline {
     VkPipeline handle;
     gpu_shader shader;
@@ -107,6 +107,29 @@ struct gpu_pipeline {
 const gpu_pipeline *gpu_pipeline_find(gpu_backend *gpu, gpu_shader shader,
                                       const uint32_t *constants, size_t count, zi_error *error);
 void gpu_pipelines_free(gpu_backend *gpu);
+
+/* ---- products.c ---- */
+
+/* What the choice of a shader for a product depends on. */
+typedef struct {
+    size_t rows, columns; /* of the result */
+    bool matrices;        /* f16 operands will do, and the depth suits them */
+} gpu_product;
+
+/* How a product is computed: workgroups compute tiles of this size. */
+typedef struct {
+    bool matrices;
+    uint32_t rows, columns, tiles;
+} gpu_tiling;
+
+/* Chooses how a product of many rows is computed on a device, by a table. */
+gpu_tiling gpu_tiling_choose(const gpu_capabilities *capabilities, const gpu_product *product);
+
+/* Fills in the constants that shaders/matrix.glsl has for such a tiling. wide: the second operand
+ * may have values that f16 does not have. */
+enum { GPU_MATRIX_FIRST = 6, GPU_MATRIX_CONSTANTS = 14 };
+void gpu_matrix_constants(const gpu_capabilities *capabilities, const gpu_tiling *tiling, bool wide,
+                          uint32_t constants[GPU_MATRIX_CONSTANTS]);
 
 /* ---- record.c ---- */
 
@@ -164,6 +187,9 @@ typedef struct {
     char (*checks)[256]; /* [GPU_MAX_CHECKS] names */
     size_t check_count;
     zi_view rotated, partials; /* scratch memory */
+    zi_view halves, exponents; /* rows of x as f16; no buffer: without cooperative matrices */
+    gpu_range narrowed;        /* the view of f32 that lies in halves; empty: none */
+    size_t narrowed_columns;
 } gpu_exec;
 
 static inline gpu_exec *gpu_exec_of(zi_exec *exec)

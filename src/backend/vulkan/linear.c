@@ -2,8 +2,11 @@
 #include "backend/vulkan/internal.h"
 
 enum {
-    FEW = 8,           /* rows of x up to which the weight is read once for every four of them */
-    ROTATED_ROWS = 256 /* rows of x that are rotated at a time */
+    FEW = 8,              /* rows of x up to which the weight is read once for every four of them */
+    ROTATED_ROWS = 256,   /* rows of x that are rotated at a time */
+    NARROWED_ROWS = 2048, /* of the greatest depth: rows of x that are f16 at a time */
+    MOST_NARROWED = 16384, /* of any depth */
+    NARROWED_DEPTH = 32    /* what their depth is a multiple of */
 };
 
 /* As shaders/weights.glsl numbers them. */
@@ -45,9 +48,9 @@ typedef struct {
     uint32_t T, unused;
 } linear_push;
 
-/* y = x w^T + bias; w is not rotated, or x is rotated likewise. */
-static void multiply(gpu_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias,
-                     zi_view y)
+/* y = x w^T + bias for a few rows of x. */
+static void multiply_few(gpu_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias,
+                         zi_view y)
 {
     uint32_t constants[GPU_WEIGHT_CONSTANTS];
     linear_push push = {
@@ -58,17 +61,126 @@ static void multiply(gpu_exec *exec, zi_view x, const zi_weight *w, const zi_wei
                      .ranges = ranges,
                      .range_count = 2};
     gpu_describe_weight(w, &push.w, constants);
-    bool few = x.rows <= FEW;
-    if (few) {
-        gpu_spread(w->data.rows, work.groups);
-        work.groups[2] = (uint32_t)gpu_div_up(x.rows, 4);
-    } else {
-        work.groups[0] = (uint32_t)gpu_div_up(w->data.rows, 64);
-        work.groups[1] = (uint32_t)gpu_div_up(x.rows, 64);
-        work.groups[2] = 1;
+    gpu_spread(w->data.rows, work.groups);
+    work.groups[2] = (uint32_t)gpu_div_up(x.rows, 4);
+    gpu_dispatch(exec, GPU_SHADER_linear_few, constants, GPU_WEIGHT_CONSTANTS, &work);
+}
+
+/* y = x w^T + bias in f32. */
+static void multiply_floats(gpu_exec *exec, const gpu_tiling *tiling, zi_view x, const zi_weight *w,
+                            const zi_weight *bias, zi_view y)
+{
+    uint32_t constants[GPU_WEIGHT_CONSTANTS + 1];
+    linear_push push = {
+        .x = gpu_address(x), .bias = gpu_vector(bias), .y = gpu_address(y), .T = (uint32_t)x.rows};
+    gpu_range ranges[] = {gpu_reads(x), gpu_writes(y)};
+    gpu_work work = {.push = &push,
+                     .push_size = offsetof(linear_push, unused),
+                     .groups = {(uint32_t)gpu_div_up(w->data.rows, tiling->columns),
+                                (uint32_t)gpu_div_up(x.rows, tiling->rows), 1},
+                     .ranges = ranges,
+                     .range_count = 2};
+    gpu_describe_weight(w, &push.w, constants);
+    constants[GPU_WEIGHT_CONSTANTS] = tiling->rows / 16;
+    gpu_dispatch(exec, GPU_SHADER_linear, constants, GPU_WEIGHT_CONSTANTS + 1, &work);
+}
+
+/* ---- products with cooperative matrices ---- */
+
+/* Elements of a row of x as f16. */
+static size_t padded(size_t columns)
+{
+    return gpu_div_up(columns, NARROWED_DEPTH) * NARROWED_DEPTH;
+}
+
+/* Makes exec->halves hold the rows of x; nothing is done if they are there. */
+static void narrow(gpu_exec *exec, zi_view x)
+{
+    gpu_range from = gpu_reads(x);
+    if (exec->narrowed.begin == from.begin && exec->narrowed.end == from.end &&
+        exec->narrowed_columns == x.columns)
+        return;
+    struct {
+        uint64_t x, y, exponents;
+        uint32_t rows, columns, padded, unused;
+    } push = {.x = from.begin,
+              .y = gpu_address(exec->halves),
+              .exponents = gpu_address(exec->exponents),
+              .rows = (uint32_t)x.rows,
+              .columns = (uint32_t)x.columns,
+              .padded = (uint32_t)padded(x.columns)};
+    gpu_range ranges[] = {from, gpu_writes(exec->halves), gpu_writes(exec->exponents)};
+    gpu_work work = {.push = &push, .push_size = sizeof push, .ranges = ranges, .range_count = 3};
+    gpu_spread(x.rows, work.groups);
+    gpu_dispatch(exec, GPU_SHADER_narrow, NULL, 0, &work);
+    exec->narrowed = from;
+    exec->narrowed_columns = x.columns;
+}
+
+/* Whether values of a weight, without the factors of load_factor, may be none of f16. */
+static bool is_wide(const zi_weight *w)
+{
+    return w->bits || (w->data.type != ZI_F16 && w->data.type != ZI_I8 &&
+                       w->data.type != ZI_F8_E4M3 && w->data.type != ZI_F8_E5M2);
+}
+
+/* y = x w^T + bias for as many rows of x as exec->halves has room for. */
+static void multiply_matrices(gpu_exec *exec, const gpu_tiling *tiling, zi_view x,
+                              const zi_weight *w, const zi_weight *bias, zi_view y)
+{
+    uint32_t constants[GPU_MATRIX_CONSTANTS];
+    narrow(exec, x);
+    struct {
+        gpu_weight_push w;
+        uint64_t x, exponents, bias, y;
+        uint32_t T, padded;
+    } push = {.x = gpu_address(exec->halves),
+              .exponents = gpu_address(exec->exponents),
+              .bias = gpu_vector(bias),
+              .y = gpu_address(y),
+              .T = (uint32_t)x.rows,
+              .padded = (uint32_t)padded(x.columns)};
+    gpu_range ranges[] = {gpu_reads(exec->halves), gpu_reads(exec->exponents), gpu_writes(y)};
+    gpu_work work = {.push = &push, .push_size = sizeof push, .ranges = ranges, .range_count = 3};
+    gpu_describe_weight(w, &push.w, constants);
+    gpu_matrix_constants(&exec->gpu->capabilities, tiling, is_wide(w), constants);
+    gpu_spread(gpu_div_up(x.rows, tiling->rows) * gpu_div_up(w->data.rows, tiling->columns),
+               work.groups);
+    gpu_dispatch(exec, GPU_SHADER_linear_matrix, constants, GPU_MATRIX_CONSTANTS, &work);
+}
+
+/* Rows of x that exec->halves has room for. */
+static size_t narrowed_rows(const gpu_exec *exec, size_t columns)
+{
+    size_t room = exec->halves.rows * exec->halves.columns * 2 / padded(columns);
+    return room < exec->exponents.columns ? room : exec->exponents.columns;
+}
+
+/* ---- all products ---- */
+
+/* y = x w^T + bias; w is not rotated, or x is rotated likewise. */
+static void multiply(gpu_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias,
+                     zi_view y)
+{
+    size_t room = exec->halves.buffer ? narrowed_rows(exec, x.columns) : 0;
+    gpu_product product = {x.rows, w->data.rows, exec->base.fast && room > 0};
+    if (x.rows <= FEW) {
+        multiply_few(exec, x, w, bias, y);
+        return;
     }
-    gpu_dispatch(exec, few ? GPU_SHADER_linear_few : GPU_SHADER_linear, constants,
-                 GPU_WEIGHT_CONSTANTS, &work);
+    gpu_tiling tiling = gpu_tiling_choose(&exec->gpu->capabilities, &product);
+    if (!tiling.matrices) {
+        multiply_floats(exec, &tiling, x, w, bias, y);
+        return;
+    }
+    /* Passes of about as many rows each, whole tiles. */
+    size_t passes = gpu_div_up(x.rows, room);
+    size_t rows = gpu_div_up(gpu_div_up(x.rows, passes), tiling.rows) * tiling.rows;
+    if (rows > room) rows = room;
+    for (size_t row = 0; row < x.rows; row += rows) {
+        size_t n = x.rows - row < rows ? x.rows - row : rows;
+        multiply_matrices(exec, &tiling, zi_view_rows(x, row, n), w, bias, zi_view_rows(y, row, n));
+    }
 }
 
 /* to = from with each run of `size` values rotated; they may be the same. */
@@ -132,6 +244,11 @@ void gpu_embed(zi_exec *base, const zi_weight *w, const int32_t *rows, size_t n,
 void gpu_plan(zi_exec *base, zi_arena *arena, zi_exec_limits limits)
 {
     gpu_exec *exec = gpu_exec_of(base);
+    exec->narrowed = (gpu_range){0};
     exec->rotated = zi_arena_floats(arena, 1, ROTATED_ROWS * limits.depth);
     exec->partials = zi_arena_floats(arena, 1, GPU_MOMENT_PARTS * 3 * (size_t)ZI_MAX_CHANNELS);
+    exec->halves = exec->exponents = (zi_view){0};
+    if (!exec->base.fast || !exec->gpu->capabilities.matrix.m) return;
+    exec->halves = zi_arena_floats(arena, NARROWED_ROWS, padded(limits.depth) / 2);
+    exec->exponents = zi_arena_floats(arena, 1, MOST_NARROWED);
 }

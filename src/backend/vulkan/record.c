@@ -84,8 +84,10 @@ static void order(gpu_exec *exec, const gpu_range *ranges, size_t count)
         append(exec, BARRIER, &barrier, sizeof barrier);
         exec->range_count = 0;
     }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         if (ranges[i].begin < ranges[i].end) exec->ranges[exec->range_count++] = ranges[i];
+        if (conflict(&ranges[i], &exec->narrowed)) exec->narrowed = (gpu_range){0};
+    }
 }
 
 /* ---- commands ---- */

@@ -21,13 +21,19 @@
     S(conv)         /* 3x3 and 1x1 convolutions */                                                 \
     S(moments)      /* of parts of a feature map */                                                \
     S(moments_sum)  /* of all parts */                                                             \
-    S(group_norm_coefficients)
+    S(group_norm_coefficients)                                                                     \
+    S(narrow) /* rows as f16, for the next ones */
+
+/* Those for devices with cooperative matrices. Without a compiler that knows these, there is no
+ * code of them. */
+#define GPU_MATRIX_SHADERS(S) S(linear_matrix) /* products of many rows */
 
 typedef enum {
 #define GPU_SHADER_ENUM(name) GPU_SHADER_##name,
-    GPU_SHADERS(GPU_SHADER_ENUM)
+    GPU_SHADERS(GPU_SHADER_ENUM) GPU_MATRIX_SHADERS(GPU_SHADER_ENUM)
 #undef GPU_SHADER_ENUM
-        GPU_SHADER_COUNT
+        GPU_SHADER_COUNT,
+    GPU_FIRST_MATRIX_SHADER = GPU_SHADER_narrow + 1
 } gpu_shader;
 
 typedef struct {

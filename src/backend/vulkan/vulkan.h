@@ -27,9 +27,10 @@ typedef struct {
 bool zi_vulkan_list(zi_vulkan_device **out, size_t *count, zi_error *error) ZI_CHECKED;
 
 typedef struct {
-    size_t device;   /* its number in zi_vulkan_list */
-    bool staging;    /* for tests: copy weights as if device memory were not visible to the host */
-    bool validation; /* for tests: with the validation layer, whose messages go to messages */
+    size_t device;    /* its number in zi_vulkan_list */
+    bool staging;     /* for tests: copy weights as if device memory were not visible to the host */
+    bool no_matrices; /* for tests: as if the device had no cooperative matrices */
+    bool validation;  /* for tests: with the validation layer, whose messages go to messages */
     void (*messages)(void *user, const char *text); /* from any thread */
     void *user;
 } zi_vulkan_options;

@@ -11,6 +11,9 @@
 
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Floats { float at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Words { uint at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Ints { int at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Pairs { uvec2 at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Quads { uvec4 at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 2) readonly buffer Halves { uint16_t at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 1) readonly buffer Bytes { uint8_t at[]; };
 
