@@ -3,7 +3,6 @@
 
 #include "backend/arena.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,7 +36,7 @@ typedef struct {
     float a, b;
     size_t n;
     void *data; /* row numbers, or what is written */
-    char name[64];
+    char name[256];
 } call;
 
 typedef struct {
@@ -56,6 +55,12 @@ static device *device_of(const zi_backend *backend)
 static device_exec *exec_of(zi_exec *exec)
 {
     return (device_exec *)exec;
+}
+
+/* Sessions count in threads of their own. */
+static void count(size_t *counter)
+{
+    __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
 static void *copy_of(const void *data, size_t size)
@@ -116,7 +121,7 @@ static bool new_buffer(zi_backend *backend, const device_buffer *from, zi_buffer
 {
     device_buffer *buffer = copy_of(from, sizeof *from);
     buffer->base.backend = backend;
-    device_of(backend)->counts.buffers++;
+    count(&device_of(backend)->counts.buffers);
     *out = &buffer->base;
     return true;
 }
@@ -146,7 +151,7 @@ static bool import(zi_backend *backend, const void *data, size_t size, zi_buffer
 static void release(zi_buffer *buffer)
 {
     device_buffer *b = (device_buffer *)buffer;
-    device_of(buffer->backend)->counts.buffers--;
+    __atomic_fetch_sub(&device_of(buffer->backend)->counts.buffers, 1, __ATOMIC_RELAXED);
     zi_buffer_release(b->inner);
     free(b->copy);
     free(b);
@@ -159,7 +164,7 @@ static call *record(zi_exec *exec, zi_device_call kind)
     device_exec *e = exec_of(exec);
     e->calls = realloc(e->calls, (e->count + 1) * sizeof *e->calls);
     e->calls[e->count] = (call){.kind = kind};
-    device_of(exec->backend)->counts.calls[kind]++;
+    count(&device_of(exec->backend)->counts.calls[kind]);
     return &e->calls[e->count++];
 }
 
@@ -390,7 +395,7 @@ static void replay(device_exec *e, size_t n)
 static bool submit(zi_exec *exec, zi_error *error)
 {
     device_exec *e = exec_of(exec);
-    device_of(exec->backend)->counts.submits++;
+    count(&device_of(exec->backend)->counts.submits);
     replay(e, e->submitted);
     e->submitted = e->count;
     return zi_submit(e->cpu, error);
@@ -399,7 +404,7 @@ static bool submit(zi_exec *exec, zi_error *error)
 static bool wait(zi_exec *exec, zi_error *error)
 {
     device_exec *e = exec_of(exec);
-    device_of(exec->backend)->counts.waits++;
+    count(&device_of(exec->backend)->counts.waits);
     replay(e, e->count);
     return zi_wait(e->cpu, error);
 }

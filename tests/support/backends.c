@@ -1,0 +1,57 @@
+#include "backends.h"
+#include "device.h"
+
+#include "backend/cpu/cpu.h"
+
+#include <string.h>
+
+static zi_pool *threads, *one_thread;
+
+static bool open_tier(const char *tier, size_t count, zi_pool **pool, zi_backend **out,
+                      zi_error *error)
+{
+    zi_kernels kernels;
+    return zi_kernels_select(tier, &kernels, error) &&
+           (*pool || zi_pool_create(count, pool, error)) &&
+           zi_cpu_backend_create(&kernels, *pool, NULL, out, error);
+}
+
+static bool open_reference(zi_backend **out, zi_error *error)
+{
+    return open_tier("ref", 1, &one_thread, out, error);
+}
+
+static bool open_cpu(zi_backend **out, zi_error *error)
+{
+    return open_tier(NULL, 3, &threads, out, error);
+}
+
+static bool open_device(zi_backend **out, zi_error *error)
+{
+    zi_backend *cpu;
+    if (!open_cpu(&cpu, error)) return false;
+    *out = zi_test_device_create(cpu, false);
+    return true;
+}
+
+const zi_test_backend zi_test_backends[] = {
+    {"cpu", open_cpu, 1},
+    {"test device", open_device, 1},
+    {0},
+};
+
+const zi_test_backend zi_test_reference = {"reference", open_reference, 1};
+
+const zi_test_backend *zi_test_backend_find(const char *name)
+{
+    for (const zi_test_backend *row = zi_test_backends; row->name; row++)
+        if (strcmp(row->name, name) == 0) return row;
+    return NULL;
+}
+
+void zi_test_backends_end(void)
+{
+    zi_pool_free(threads);
+    zi_pool_free(one_thread);
+    threads = one_thread = NULL;
+}
