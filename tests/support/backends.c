@@ -1,7 +1,9 @@
 #include "backends.h"
 #include "device.h"
+#include "harness.h"
 
 #include "backend/cpu/cpu.h"
+#include "backend/vulkan/vulkan.h"
 
 #include <string.h>
 
@@ -34,13 +36,27 @@ static bool open_device(zi_backend **out, zi_error *error)
     return true;
 }
 
+/* A message of the validation layer is a failed check. */
+static void fail_for(void *user, const char *text)
+{
+    (void)user;
+    CHECK_MSG(false, "validation layer: %s", text);
+}
+
+static bool open_vulkan(zi_backend **out, zi_error *error)
+{
+    return zi_vulkan_backend_create(&(zi_vulkan_options){.validation = true, .messages = fail_for},
+                                    out, error);
+}
+
 const zi_test_backend zi_test_backends[] = {
-    {"cpu", open_cpu, 1},
-    {"test device", open_device, 1},
+    {"cpu", open_cpu, 1, 0},
+    {"test device", open_device, 1, 0},
+    {"vulkan", open_vulkan, 4, 0x1p-12}, /* both operands as f16 */
     {0},
 };
 
-const zi_test_backend zi_test_reference = {"reference", open_reference, 1};
+const zi_test_backend zi_test_reference = {"reference", open_reference, 1, 0};
 
 const zi_test_backend *zi_test_backend_find(const char *name)
 {

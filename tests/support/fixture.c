@@ -36,8 +36,8 @@ zi_backend *zi_test_gpu(void)
 static bool open_backend(zi_fixture *fixture, zi_error *error)
 {
     fixture->backend = zi_test_gpu();
-    return fixture->backend || zi_cpu_backend_create(&fixture->kernels, fixture->pool, NULL,
-                                                     &fixture->backend, error);
+    return fixture->backend ||
+           zi_cpu_backend_create(&fixture->kernels, fixture->pool, NULL, &fixture->backend, error);
 }
 
 void zi_fixture_start(zi_fixture *fixture, size_t threads, const char *tier, bool fast)
@@ -46,8 +46,7 @@ void zi_fixture_start(zi_fixture *fixture, size_t threads, const char *tier, boo
     zi_error error = {0};
     *fixture = (zi_fixture){.random = 12345};
     need(zi_kernels_select(tier, &fixture->kernels, &error) &&
-             zi_pool_create(threads, &fixture->pool, &error) &&
-             open_backend(fixture, &error) &&
+             zi_pool_create(threads, &fixture->pool, &error) && open_backend(fixture, &error) &&
              zi_buffer_alloc(fixture->backend, MEMORY, &fixture->buffer, &error) &&
              zi_memory_take(&fixture->host, MEMORY, &error) &&
              fixture->backend->ops->begin(fixture->backend, fast, &fixture->exec, &error),

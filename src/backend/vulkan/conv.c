@@ -5,7 +5,7 @@
  * the two rows that the next one needs from it. */
 #include "backend/vulkan/internal.h"
 
-enum { TAPS = 9, TILE = 64, BLOCK_ROWS = 4 };
+enum { TAPS = 9, TILE = 64, BLOCK_ROWS = 4, MATRIX_DEPTH = 32 };
 static const size_t BAND_BYTES = 64u << 20; /* of a band's input */
 
 /* ---- parts ---- */
@@ -112,15 +112,22 @@ static void convolve(gpu_exec *exec, const product *p)
               .out = (uint32_t)p->y.channels,
               .y_stride = (uint32_t)p->y.view.stride,
               .add = p->add};
-    const uint32_t constant = (uint32_t)p->taps;
+    uint32_t constants[GPU_MATRIX_CONSTANTS] = {(uint32_t)p->taps};
     gpu_range ranges[] = {gpu_reads(p->x), gpu_reads(p->w), gpu_writes(y)};
-    gpu_work work = {.push = &push,
-                     .push_size = sizeof push,
-                     .groups = {(uint32_t)gpu_div_up(p->rows * p->y.width, TILE),
-                                (uint32_t)gpu_div_up(p->y.channels, TILE), 1},
-                     .ranges = ranges,
-                     .range_count = 3};
-    gpu_dispatch(exec, GPU_SHADER_conv, &constant, 1, &work);
+    gpu_work work = {.push = &push, .push_size = sizeof push, .ranges = ranges, .range_count = 3};
+    gpu_product shape = {p->rows * p->y.width, p->y.channels,
+                         exec->base.fast && p->in % MATRIX_DEPTH == 0};
+    gpu_tiling tiling = gpu_tiling_choose(&exec->gpu->capabilities, &shape);
+    if (tiling.matrices) {
+        gpu_matrix_constants(&exec->gpu->capabilities, &tiling, true, constants);
+        gpu_spread(tiling.tiles, work.groups);
+        gpu_dispatch(exec, GPU_SHADER_conv_matrix, constants, GPU_MATRIX_CONSTANTS, &work);
+        return;
+    }
+    work.groups[0] = (uint32_t)gpu_div_up(p->rows * p->y.width, TILE);
+    work.groups[1] = (uint32_t)gpu_div_up(p->y.channels, TILE);
+    work.groups[2] = 1;
+    gpu_dispatch(exec, GPU_SHADER_conv, constants, 1, &work);
 }
 
 /* ---- convolutions ---- */
@@ -160,7 +167,7 @@ size_t gpu_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args)
     a.x.channels = a.weight->data.columns / TAPS;
     a.y.channels = a.weight->data.rows;
     take_workspace(&a, &arena);
-    return arena.overflow ? SIZE_MAX : arena.peak;
+    return arena.overflow ? SIZE_MAX : arena.peak + GPU_ALIGNMENT;
 }
 
 /* Makes w->rows hold rows [first - 1, end] of x, as far as there are any: two of them are there
@@ -213,7 +220,10 @@ static void run_band(gpu_exec *exec, const zi_conv3x3_args *a, const workspace *
 void gpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
 {
     gpu_exec *exec = gpu_exec_of(base);
-    zi_arena arena = zi_arena_within(a->workspace);
+    zi_view aligned = a->workspace;
+    aligned.offset += gpu_gap(aligned);
+    aligned.columns -= GPU_ALIGNMENT;
+    zi_arena arena = zi_arena_within(aligned);
     workspace w = take_workspace(a, &arena);
     size_t H = a->x.view.rows;
     if (a->norm)

@@ -86,6 +86,14 @@ static inline uint64_t gpu_address(zi_view view)
     return view.buffer ? ((gpu_buffer *)view.buffer)->address + view.offset : 0;
 }
 
+/* Bytes from a view's first element to the next address that is a multiple of GPU_ALIGNMENT, for
+ * shaders that load vectors. */
+enum { GPU_ALIGNMENT = 16 };
+static inline size_t gpu_gap(zi_view view)
+{
+    return (size_t)(-gpu_address(view) % GPU_ALIGNMENT);
+}
+
 static inline uint64_t gpu_vector(const zi_weight *weight)
 {
     return weight ? gpu_address(weight->data) : 0;

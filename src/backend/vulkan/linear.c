@@ -152,7 +152,7 @@ static void multiply_matrices(gpu_exec *exec, const gpu_tiling *tiling, zi_view 
 /* Rows of x that exec->halves has room for. */
 static size_t narrowed_rows(const gpu_exec *exec, size_t columns)
 {
-    size_t room = exec->halves.rows * exec->halves.columns * 2 / padded(columns);
+    size_t room = exec->halves.columns / (2 * padded(columns));
     return room < exec->exponents.columns ? room : exec->exponents.columns;
 }
 
@@ -249,6 +249,9 @@ void gpu_plan(zi_exec *base, zi_arena *arena, zi_exec_limits limits)
     exec->partials = zi_arena_floats(arena, 1, GPU_MOMENT_PARTS * 3 * (size_t)ZI_MAX_CHANNELS);
     exec->halves = exec->exponents = (zi_view){0};
     if (!exec->base.fast || !exec->gpu->capabilities.matrix.m) return;
-    exec->halves = zi_arena_floats(arena, NARROWED_ROWS, padded(limits.depth) / 2);
+    exec->halves =
+        zi_arena_take(arena, ZI_U8, 1, 2 * NARROWED_ROWS * padded(limits.depth) + GPU_ALIGNMENT);
+    exec->halves.offset += gpu_gap(exec->halves);
+    exec->halves.columns -= GPU_ALIGNMENT;
     exec->exponents = zi_arena_floats(arena, 1, MOST_NARROWED);
 }

@@ -26,7 +26,9 @@
 
 /* Those for devices with cooperative matrices. Without a compiler that knows these, there is no
  * code of them. */
-#define GPU_MATRIX_SHADERS(S) S(linear_matrix) /* products of many rows */
+#define GPU_MATRIX_SHADERS(S)                                                                      \
+    S(linear_matrix) /* products of many rows */                                                   \
+    S(conv_matrix)   /* convolutions */
 
 typedef enum {
 #define GPU_SHADER_ENUM(name) GPU_SHADER_##name,

@@ -64,7 +64,7 @@ void main() {
         uint column = left + b / 4 * 64 + j * 4 + b % 4;
         if (column >= p.w.rows) continue;
         float factor = load_factor(p.w, column);
-        float bias = is_null(p.bias) ? 0.0 : Floats(p.bias).at[column];
+        float bias = load_optional(p.bias, column, p.y);
         [[unroll]] for (uint a = 0; a < EACH; a++) {
             uint t = top + a / 4 * 64 + i * 4 + a % 4;
             if (t < p.T) Floats(p.y).at[t * p.w.rows + column] = sums[a][b] * factor + bias;

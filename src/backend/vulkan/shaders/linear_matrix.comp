@@ -40,7 +40,7 @@ void load_w(uint row, uint k, uint part, out float v[8]) {
 }
 
 void store_result(uint row, uint column, float value) {
-    float bias = is_null(p.bias) ? 0.0 : Floats(p.bias).at[column];
+    float bias = load_optional(p.bias, column, p.y);
     Floats(p.y).at[row * p.w.rows + column] = value * load_factor(p.w, column) + bias;
 }
 

@@ -21,6 +21,14 @@ bool is_null(uvec2 address) {
     return address == uvec2(0);
 }
 
+// Element i of a vector, 0 if there is none. Compilers may move loads before the test, so that there
+// is one from the address `other`, of anything, if there is no vector.
+float load_optional(uvec2 data, uint i, uvec2 other) {
+    bool none = is_null(data);
+    float value = Floats(none ? other : data).at[none ? 0 : i];
+    return none ? 0.0 : value;
+}
+
 // Tests bits, since compilers may take floats for finite ones.
 bool is_finite(float x) {
     return (floatBitsToUint(x) & 0x7f800000) != 0x7f800000;
