@@ -10,7 +10,7 @@ enum {
 };
 
 /* As shaders/weights.glsl numbers them. */
-enum { HAS_BIASES = 1, SWIZZLED = 2, ONE_FACTOR = 4, ROW_FACTORS = 8 };
+enum { HAS_BIASES = 1, SWIZZLED = 2, ONE_FACTOR = 4, ROW_FACTORS = 8, ALIGNED = 16 };
 _Static_assert(ZI_F32 == 0 && ZI_F16 == 1 && ZI_BF16 == 2 && ZI_F8_E4M3 == 4 && ZI_F8_E5M2 == 5 &&
                    ZI_F8_E8M0 == 6 && ZI_I8 == 7 && ZI_Q4_0 == 16 && ZI_Q2_K == 21 &&
                    ZI_IQ4_NL == 26 && ZI_IQ4_XS == 27 && ZI_CODES_E4M3 == 3,
@@ -23,6 +23,8 @@ void gpu_describe_weight(const zi_weight *w, gpu_weight_push *push,
     size_t bytes = w->bits ? columns * (size_t)w->bits / 8 : zi_dtype_bytes(w->data.type, columns);
     uint32_t flags = (w->biases.buffer ? HAS_BIASES : 0) | (w->swizzled ? SWIZZLED : 0);
     if (w->factors.buffer) flags |= w->factors.columns > 1 ? ROW_FACTORS : ONE_FACTOR;
+    if (gpu_address(w->data) % 8 == 0 && bytes % 8 == 0 && w->data.columns % 8 == 0)
+        flags |= ALIGNED;
     *push = (gpu_weight_push){.data = gpu_address(w->data),
                               .scales = gpu_address(w->scales),
                               .biases = gpu_address(w->biases),

@@ -28,7 +28,8 @@
  * code of them. */
 #define GPU_MATRIX_SHADERS(S)                                                                      \
     S(linear_matrix) /* products of many rows */                                                   \
-    S(conv_matrix)   /* convolutions */
+    S(conv_matrix)   /* convolutions */                                                            \
+    S(attention_matrix)
 
 typedef enum {
 #define GPU_SHADER_ENUM(name) GPU_SHADER_##name,

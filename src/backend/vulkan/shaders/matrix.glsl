@@ -20,6 +20,7 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #include "range.glsl"
+#include "operands.glsl"
 
 const uint SIZE = 256, DEPTH = 32;
 layout(local_size_x = SIZE) in;
@@ -43,25 +44,6 @@ const uint X_PARTS = ROWS * PARTS / SIZE, W_PARTS = COLUMNS * PARTS / SIZE; // o
 shared uvec4 x_tile[ROWS * STRIDE], w_tile[COLUMNS * STRIDE];
 shared int x_exponents[ROWS / M], w_exponents[COLUMNS / N];
 shared float results[WAVES * M * N];
-
-// Eight values, divided by 2^e, as f16.
-uvec4 pack(float v[8], int e) {
-    return uvec4(packHalf2x16(scale_by(vec2(v[0], v[1]), -e)),
-                 packHalf2x16(scale_by(vec2(v[2], v[3]), -e)),
-                 packHalf2x16(scale_by(vec2(v[4], v[5]), -e)),
-                 packHalf2x16(scale_by(vec2(v[6], v[7]), -e)));
-}
-
-uint greatest_bits(float v[8]) {
-    uint bits = 0;
-    [[unroll]] for (uint i = 0; i < 8; i++) bits = max(bits, floatBitsToUint(v[i]) & 0x7fffffff);
-    return bits;
-}
-
-// Whether the greatest of the values, divided by 2^e, is too great.
-bool passes(uint bits, int e) {
-    return int(bits >> 23) - 127 - e > TOP + ROOM;
-}
 
 void order_shared() {
     controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared,
