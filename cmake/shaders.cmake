@@ -13,6 +13,22 @@ set(ZI_SHADER_FOLDER ${PROJECT_SOURCE_DIR}/src/backend/vulkan/shaders)
 set(ZI_SHADER_OUTPUT ${PROJECT_BINARY_DIR}/shaders)
 file(GLOB ZI_SHADER_INCLUDES CONFIGURE_DEPENDS ${ZI_SHADER_FOLDER}/*.glsl)
 file(GLOB ZI_SHADER_SOURCES CONFIGURE_DEPENDS ${ZI_SHADER_FOLDER}/*.comp)
+
+# Cooperative matrices take a compiler and headers that know of them (Debian 13 has them).
+set(ZI_MATRIX_SHADERS OFF)
+if(ZI_VULKAN)
+  file(WRITE ${ZI_SHADER_OUTPUT}/try_matrix.comp
+       "#version 460\n#extension GL_KHR_cooperative_matrix : require\nvoid main() {}\n")
+  execute_process(COMMAND ${ZI_GLSLANG} -V --target-env vulkan1.2 -o ${ZI_SHADER_OUTPUT}/try_matrix.spv ${ZI_SHADER_OUTPUT}/try_matrix.comp
+                  RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
+  file(STRINGS ${ZI_VULKAN_HEADERS}/vulkan/vulkan_core.h ZI_MATRIX_HEADER REGEX "define VK_KHR_cooperative_matrix 1")
+  if(result EQUAL 0 AND ZI_MATRIX_HEADER)
+    set(ZI_MATRIX_SHADERS ON)
+  else()
+    message(STATUS "Vulkan without cooperative matrices: its headers or glslangValidator do not know them")
+    list(FILTER ZI_SHADER_SOURCES EXCLUDE REGEX "_matrix.comp$")
+  endif()
+endif()
 if(ZI_VULKAN)
   foreach(source ${ZI_SHADER_SOURCES})
     get_filename_component(name ${source} NAME_WE)

@@ -14,6 +14,7 @@ static const struct {
 } checks[] = {
     {"linear", zi_ops_linear},
     {"linear rows", zi_ops_linear_rows},
+    {"linear range", zi_ops_linear_range},
     {"linear model", zi_ops_linear_model},
     {"embed", zi_ops_embed},
     {"attention", zi_ops_attention},

@@ -3,6 +3,8 @@
 #include "harness.h"
 #include "vulkan_faults.h"
 
+#include "backend/vulkan/operations.h"
+
 #include "base/file.h"
 #include "base/machine.h"
 
@@ -430,9 +432,9 @@ static void pipelines_are_kept(void)
 /* Constants with which each shader is checked here. */
 static const struct {
     gpu_shader shader;
-    uint32_t count, constants[6];
+    uint32_t count, constants[7];
 } samples[] = {
-    {GPU_SHADER_linear, 6, {0, 0, 0, 32, 0, 0}},
+    {GPU_SHADER_linear, 7, {0, 0, 0, 32, 0, 0, 4}},
     {GPU_SHADER_linear_few, 6, {0, 0, 0, 32, 0, 0}},
     {GPU_SHADER_embed, 6, {0, 0, 0, 32, 0, 0}},
     {GPU_SHADER_rotate, 0, {0}},
@@ -448,6 +450,7 @@ static const struct {
     {GPU_SHADER_moments, 0, {0}},
     {GPU_SHADER_moments_sum, 0, {0}},
     {GPU_SHADER_group_norm_coefficients, 0, {0}},
+    {GPU_SHADER_narrow, 0, {0}},
     {GPU_SHADER_peak, 0, {0}},
 };
 
@@ -469,12 +472,14 @@ static bool finds_right(gpu_backend *gpu, gpu_shader shader, const uint32_t *con
 {
     zi_error error = {0};
     const gpu_pipeline *p = gpu_pipeline_find(gpu, shader, constants, count, &error);
-    return CHECK_MSG(p != NULL, "%s: %s", gpu_shaders[shader].name, error.text) && !p->wrong;
+    return CHECK_MSG(p != NULL, "%s: %s", gpu_shaders[shader].name, error.text) &&
+           CHECK_MSG(!p->missed, "the self-check of %s is of another", gpu_shaders[shader].name) &&
+           !p->wrong;
 }
 
 static void wrong_shaders_are_found(void)
 {
-    CHECK(sizeof samples / sizeof *samples == GPU_SHADER_COUNT);
+    CHECK(sizeof samples / sizeof *samples == GPU_FIRST_MATRIX_SHADER);
     for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
         gpu_backend *gpu = open_quiet(NULL);
         const char *name = gpu_shaders[samples[i].shader].name;
@@ -498,19 +503,21 @@ static void right_shaders_are_found(void)
                                      ZI_Q4_0, ZI_Q4_1, ZI_Q5_0, ZI_Q5_1,    ZI_Q8_0,    ZI_Q2_K,
                                      ZI_Q3_K, ZI_Q4_K, ZI_Q5_K, ZI_Q6_K,    ZI_IQ4_NL,  ZI_IQ4_XS};
     static const uint32_t groups[][6] = {
-        {0, 2, 0, 64, ZI_BF16, 1},    {0, 3, 0, 32, ZI_F16, 1},
-        {0, 4, 0, 64, ZI_BF16, 1},    {0, 5, 0, 128, ZI_F32, 1},
-        {0, 6, 0, 64, ZI_BF16, 1},    {0, 8, 0, 32, ZI_F16, 1},
-        {0, 4, 1, 32, ZI_F8_E8M0, 0}, {0, 4, 2, 16, ZI_F8_E4M3, 2 | 4},
+        {0, 2, 0, 64, ZI_BF16, 1},      {0, 3, 0, 32, ZI_F16, 1},
+        {0, 4, 0, 64, ZI_BF16, 1 | 16}, {0, 5, 0, 128, ZI_F32, 1},
+        {0, 6, 0, 64, ZI_BF16, 1},      {0, 8, 0, 32, ZI_F16, 1},
+        {0, 4, 1, 32, ZI_F8_E8M0, 0},   {0, 4, 2, 16, ZI_F8_E4M3, 2 | 4},
         {0, 8, 3, 32, ZI_F8_E8M0, 2},
     };
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
-        const uint32_t constants[] = {plain[i], 0, 0, 32, 0, i % 3 == 1 ? 4 : i % 3 == 2 ? 8 : 0};
+        const uint32_t flags = (i % 3 == 1 ? 4 : i % 3 == 2 ? 8 : 0) | (i % 2 ? 16 : 0);
+        const uint32_t constants[] = {plain[i], 0, 0, 32, 0, flags, i % 8 ? 4 : 8};
         gpu_shader shader = i % 4 == 0   ? GPU_SHADER_linear
                             : i % 4 == 1 ? GPU_SHADER_linear_few
                             : i % 4 == 2 ? GPU_SHADER_embed
                                          : GPU_SHADER_conv_weights;
-        CHECK_MSG(finds_right(gpu, shader, constants, 6), "%s: %s", zi_dtype_name(plain[i]),
+        size_t count = shader == GPU_SHADER_linear ? 7 : 6;
+        CHECK_MSG(finds_right(gpu, shader, constants, count), "%s: %s", zi_dtype_name(plain[i]),
                   last_remark);
     }
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
@@ -528,6 +535,44 @@ static void right_shaders_are_found(void)
     CHECK(finds_right(gpu, GPU_SHADER_check, (const uint32_t[]){2}, 1));
     gpu->base.ops->destroy(&gpu->base);
     check_quiet();
+}
+
+/* Shaders for cooperative matrices, where the device has these: found right, and wrong. */
+static void matrix_shaders(void)
+{
+    gpu_backend *gpu = open_quiet(NULL);
+    const gpu_matrix m = gpu->capabilities.matrix;
+    uint32_t linear[GPU_MATRIX_CONSTANTS] = {ZI_F32, 0, 0, 32, 0, 0},
+             groups[GPU_MATRIX_CONSTANTS] = {0, 4, 0, 64, ZI_BF16, 1 | 16},
+             conv[GPU_MATRIX_CONSTANTS] = {9}, single[GPU_MATRIX_CONSTANTS] = {1};
+    const uint32_t attention[] = {64, m.subgroup, m.subgroup, 0, 0, 0, m.m, m.n, m.k};
+    const gpu_tiling tiling = {.matrices = true, .rows = 64, .columns = 64};
+    const struct {
+        gpu_shader shader;
+        const uint32_t *constants;
+        size_t count;
+    } rows[] = {{GPU_SHADER_linear_matrix, linear, GPU_MATRIX_CONSTANTS},
+                {GPU_SHADER_linear_matrix, groups, GPU_MATRIX_CONSTANTS},
+                {GPU_SHADER_conv_matrix, conv, GPU_MATRIX_CONSTANTS},
+                {GPU_SHADER_conv_matrix, single, GPU_MATRIX_CONSTANTS},
+                {GPU_SHADER_attention_matrix, attention, 9}};
+    if (m.m) {
+        gpu_matrix_constants(&gpu->capabilities, &tiling, true, linear);
+        gpu_matrix_constants(&gpu->capabilities, &tiling, true, groups);
+        gpu_matrix_constants(&gpu->capabilities, &tiling, true, conv);
+        gpu_matrix_constants(&gpu->capabilities, &tiling, true, single);
+    }
+    gpu->base.ops->destroy(&gpu->base);
+    for (size_t i = 0; m.m && i < sizeof rows / sizeof *rows; i++)
+        for (int wrong = 0; wrong < 2; wrong++) {
+            gpu = open_quiet(NULL);
+            if (wrong) zi_faults.wrong_shader = (int)rows[i].shader + 1;
+            CHECK_MSG(finds_right(gpu, rows[i].shader, rows[i].constants, rows[i].count) == !wrong,
+                      "%s, row %zu: %s", gpu_shaders[rows[i].shader].name, i, last_remark);
+            gpu->base.ops->destroy(&gpu->base);
+            check_quiet();
+        }
+    zi_faults = (zi_vulkan_faults){0};
 }
 
 /* A wrong shader for many rows: that for a few rows takes its place, and the other way round. Where
@@ -589,8 +634,9 @@ static void compute_large(rig *r, const large *l, const zi_weight *conv, const z
                                                       .workspace = workspace});
 }
 
-/* Computes twice with submissions of at most this cost. Returns the results, to be freed; sets the
- * numbers of submissions, and of recordings that the second time took. */
+/* Computes three times with submissions of at most this cost; the first time, weights are copied to
+ * the device. Returns the results, to be freed; sets the numbers of submissions, and of recordings
+ * that the last time took. */
 static float *split(uint64_t most, int *submissions, int *recordings)
 {
     enum { VALUES = LONG * N + LONG * HEADS * DIM + SIDE * SIDE * CHANNELS };
@@ -624,7 +670,7 @@ static float *split(uint64_t most, int *submissions, int *recordings)
     zi_write(r.exec, l.map, start);
     zi_write(r.exec, l.result, start);
     CHECK_OK(zi_wait(r.exec, &error), error);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         zi_faults.submissions = zi_faults.recordings = 0;
         compute_large(&r, &l, &conv, &bias, workspace);
         CHECK_OK(zi_wait(r.exec, &error), error);
@@ -720,6 +766,7 @@ int main(int count, char **arguments)
     RUN(wrong_shaders_are_replaced);
     RUN(wrong_shaders_are_found);
     RUN(right_shaders_are_found);
+    RUN(matrix_shaders);
     RUN(two_processes);
     RUN(every_call_fails);
     return zi_test_result();

@@ -50,13 +50,13 @@ static bool open_vulkan(zi_backend **out, zi_error *error)
 }
 
 const zi_test_backend zi_test_backends[] = {
-    {"cpu", open_cpu, 1, false},
-    {"test device", open_device, 1, false},
-    {"vulkan", open_vulkan, 4, true},
+    {"cpu", open_cpu, 1, 0, false},
+    {"test device", open_device, 1, 0, false},
+    {"vulkan", open_vulkan, 4, 0x1p-12, true}, /* both operands as f16 */
     {0},
 };
 
-const zi_test_backend zi_test_reference = {"reference", open_reference, 1, false};
+const zi_test_backend zi_test_reference = {"reference", open_reference, 1, 0, false};
 
 const zi_test_backend *zi_test_backend_find(const char *name)
 {

@@ -12,6 +12,9 @@ typedef struct {
     /* What the bounds of rounding errors are multiplied with: 1 where products and sums are rounded
      * as in C, more where a device has coarser functions. */
     double tolerance;
+    /* In fast sessions products may round their operands, weights of any type: by this share, which
+     * is multiplied with the tolerance, too. 0: they do not. */
+    double operand_error;
     bool apart; /* only tested when it is named; a machine may be without it */
 } zi_test_backend;
 

@@ -205,7 +205,8 @@ static bool check_shortcut(zi_rig *rig, const zi_conv_problem *p, size_t pixel, 
         sum += (double)x[c] * w[c];
         size += fabs((double)x[c] * w[c]);
     }
-    return zi_rig_near(rig, "side", at, side[at], sum, 4 * ((double)in + 1) * ULP * size);
+    return zi_rig_near(rig, "side", at, side[at], sum,
+                       (4 * ((double)in + 1) * ULP + rig->operand_error) * size);
 }
 
 /* The weights of channel o in the order of their use, [9, in]. */
@@ -240,7 +241,7 @@ void zi_conv_check(zi_rig *rig, const zi_conv_problem *p, const float *y, const 
         size_t o = channels > 1 ? k * (s->out - 1) / (channels - 1) : 0;
         for (size_t i = 0; i < pixels; i++)
             if (!zi_rig_near(rig, "y", i * s->out + o, y[i * s->out + o], wanted[k * pixels + i],
-                             32 * ULP * largest) ||
+                             (32 * ULP + rig->operand_error) * largest) ||
                 (s->shortcut && !check_shortcut(rig, p, i, o, side)))
                 return;
     }

@@ -26,7 +26,7 @@ static void rotate(double *x, size_t n, size_t size)
 /* One row of a product, for a row of weights: the sum, the bound of rounding errors, and what
  * rounding to eight bits adds: at most, and as a mean square. */
 typedef struct {
-    double sum, exact_bound, fast_bound, squares;
+    double sum, exact_bound, fast_bound, squares, magnitudes;
 } oracle;
 
 enum { RUN = 64 }; /* values that are quantized together, at most */
@@ -61,6 +61,7 @@ static oracle multiply(const double *x, const float *w, size_t K, double bias, d
     }
     o.exact_bound = 4 * fmin((double)K + 1, sqrt((double)K) + 8) * ULP * magnitudes + 1e-30;
     o.fast_bound += 4 * o.exact_bound;
+    o.magnitudes = magnitudes;
     return o;
 }
 
@@ -104,7 +105,8 @@ static void compare(zi_rig *rig, const product *p, const float *y)
         for (size_t t = 0; t < p->T; t++) {
             oracle o = multiply(x + t * K, w, K, p->bias ? p->bias[n] : 0, loss_of(p->w->kind));
             if (!zi_rig_near(rig, "y", t * N + n, y[t * N + n], o.sum,
-                             fast ? o.fast_bound : o.exact_bound))
+                             (fast ? o.fast_bound : o.exact_bound) +
+                                 rig->operand_error * o.magnitudes))
                 return;
             errors += (y[t * N + n] - o.sum) * (y[t * N + n] - o.sum);
             squares += o.squares;
@@ -192,6 +194,35 @@ void zi_ops_linear_rows(zi_rig *rig)
         for (size_t j = 0; j < sizeof names / sizeof *names; j++)
             for (int fast = 0; fast < 2; fast++)
                 run(rig, zi_stored_kind_find(names[j]), rows[i], 36 + i, 64, i % 2, fast);
+}
+
+/* Values far beyond what f16 has: from row to row of x and w, and rising along the depth. */
+void zi_ops_linear_range(zi_rig *rig)
+{
+    enum { T = 77, N = 70, K = 131 };
+    for (int fast = 0; fast < 2; fast++) {
+        zi_rig_case(rig, fast, "%s linear of a wide range", fast ? "fast" : "exact");
+        float *x = zi_rig_values(rig, T * K), *w = zi_rig_values(rig, N * K);
+        for (size_t i = 0; i < T * K; i++) x[i] *= powf(10, 8 * (float)(i / K % 7) - 24);
+        for (size_t i = 0; i < N * K; i++)
+            w[i] *= powf(10, 6 * (float)(i / K / 32) - 6 + (float)(i % K / 25));
+        zi_weight weight = *zi_rig_vector(rig, w, N * K);
+        weight.data = zi_view_reshape(weight.data, N, K);
+        zi_view in = zi_rig_in(rig, x, T, K, 0), out = zi_rig_out(rig, T, N, 0);
+        zi_rig_start(rig);
+        zi_linear(rig->exec, in, &weight, NULL, out);
+        if (!zi_rig_finish(rig)) return;
+        const float *y = zi_rig_result(rig, out);
+        for (size_t i = 0; i < T * N; i++) {
+            double sum = 0, size = 0;
+            for (size_t k = 0; k < K; k++) {
+                sum += (double)x[i / N * K + k] * w[i % N * K + k];
+                size += fabs((double)x[i / N * K + k] * w[i % N * K + k]);
+            }
+            if (!zi_rig_near(rig, "y", i, y[i], sum, (64 * ULP + rig->operand_error) * size))
+                return;
+        }
+    }
 }
 
 /* Shapes of the real model: its transformer, its text encoder, its VAE. */

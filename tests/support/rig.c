@@ -233,6 +233,7 @@ void zi_rig_case(zi_rig *rig, bool fast, const char *what, ...)
     vsnprintf(rig->what, sizeof rig->what, what, args);
     va_end(args);
     rig->exec = rig->sessions[fast].exec;
+    rig->operand_error = fast ? rig->row->operand_error : 0;
 }
 
 /* ---- the backend's memory ---- */

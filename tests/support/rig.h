@@ -36,6 +36,7 @@ typedef struct {
 
 typedef struct {
     const zi_test_backend *row;
+    double operand_error; /* of the row, if the case is fast; else 0 */
     zi_backend *backend;
     zi_rig_session sessions[2]; /* exact and fast */
     zi_exec *exec;              /* one of these, as the case wants it */

@@ -1,5 +1,5 @@
 /* The backend itself: the opened device and the table of operations. */
-#include "backend/vulkan/internal.h"
+#include "backend/vulkan/operations.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -42,6 +42,8 @@ static bool open_device(gpu_backend *gpu, VkPhysicalDevice physical, zi_error *e
     gpu_features_clear(&features);
     for (size_t i = 0; i < gpu_needed_feature_count; i++)
         memcpy((char *)&features + gpu_needed_features[i].offset, &on, sizeof on);
+    gpu_matrix_needs matrices;
+    gpu_matrix_request(&gpu->capabilities.matrix, &matrices, &features);
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = gpu->capabilities.queue_family,
                                      .queueCount = 1,
@@ -49,7 +51,9 @@ static bool open_device(gpu_backend *gpu, VkPhysicalDevice physical, zi_error *e
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .pNext = &features.all,
                                .queueCreateInfoCount = 1,
-                               .pQueueCreateInfos = &queue};
+                               .pQueueCreateInfos = &queue,
+                               .enabledExtensionCount = matrices.extension_count,
+                               .ppEnabledExtensionNames = matrices.extensions};
     gpu->vk = gpu->instance.vk;
     VkResult result = gpu->vk.CreateDevice(physical, &info, NULL, &gpu->device);
     if (result != VK_SUCCESS)
@@ -85,6 +89,7 @@ static bool open_numbered(gpu_backend *gpu, zi_error *error)
                             options->device, gpu->instance.count);
     VkPhysicalDevice physical = gpu->instance.devices[options->device];
     gpu_capabilities_read(&gpu->instance, physical, &gpu->capabilities);
+    if (options->no_matrices) gpu->capabilities.matrix = (gpu_matrix){0};
     const zi_vulkan_device *summary = &gpu->capabilities.summary;
     if (*summary->missing)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, summary->name,

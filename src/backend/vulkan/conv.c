@@ -3,9 +3,9 @@
  * Results may take the place of the input. So the input of a band of rows is copied to the
  * workspace first, with norm and SiLU, and only then are the band's results written. A band keeps
  * the two rows that the next one needs from it. */
-#include "backend/vulkan/internal.h"
+#include "backend/vulkan/operations.h"
 
-enum { TAPS = 9, TILE = 64, BLOCK_ROWS = 4 };
+enum { TAPS = 9, TILE = 64, BLOCK_ROWS = 4, MATRIX_DEPTH = 32 };
 
 /* ---- parts ---- */
 
@@ -85,6 +85,31 @@ typedef struct {
     bool doubled, add;
 } product;
 
+/* Whether a product is computed with cooperative matrices; sets the tiling and constants for them.
+ */
+static bool choose_matrices(gpu_exec *exec, const product *p, gpu_tiling *tiling,
+                            uint32_t constants[GPU_MATRIX_CONSTANTS])
+{
+    const gpu_capabilities *c = &exec->gpu->capabilities;
+    uint32_t own[GPU_MATRIX_CONSTANTS] = {(uint32_t)p->taps};
+    gpu_product shape = {p->rows * p->y.width, p->y.channels,
+                         exec->base.fast && p->in % MATRIX_DEPTH == 0, false};
+    bool forced = exec->forced && exec->forced->constants[0] == p->taps &&
+                  gpu_tiling_forced(exec, tiling),
+         usable = forced && tiling->matrices;
+    for (int attempt = 0; !usable && !forced && shape.matrices && attempt < 2; attempt++) {
+        shape.smallest = attempt;
+        *tiling = gpu_tiling_choose(c, &shape);
+        if (!tiling->matrices) break;
+        gpu_matrix_constants(c, tiling, true, own);
+        usable = gpu_usable(exec, GPU_SHADER_conv_matrix, own, GPU_MATRIX_CONSTANTS);
+    }
+    if (!usable) return false;
+    gpu_matrix_constants(c, tiling, true, own);
+    memcpy(constants, own, sizeof own);
+    return true;
+}
+
 static void convolve(gpu_exec *exec, const product *p)
 {
     zi_view y = zi_view_rows(p->y.view, p->first, p->rows);
@@ -107,17 +132,25 @@ static void convolve(gpu_exec *exec, const product *p)
               .out = (uint32_t)p->y.channels,
               .y_stride = (uint32_t)p->y.view.stride,
               .add = p->add};
-    const uint32_t constant = (uint32_t)p->taps;
+    uint32_t constants[GPU_MATRIX_CONSTANTS] = {(uint32_t)p->taps};
     gpu_range ranges[] = {gpu_reads(p->x), gpu_reads(p->w), gpu_writes(y)};
-    gpu_work work = {.push = &push,
-                     .push_size = sizeof push,
-                     .groups = {(uint32_t)gpu_div_up(p->rows * p->y.width, TILE),
-                                (uint32_t)gpu_div_up(p->y.channels, TILE), 1},
-                     .ranges = ranges,
-                     .range_count = 3,
-                     .cost = (uint64_t)TILE * TILE * p->taps * p->in,
-                     .axis = 1};
-    gpu_dispatch(exec, GPU_SHADER_conv, &constant, 1, &work);
+    gpu_work work = {.push = &push, .push_size = sizeof push, .ranges = ranges, .range_count = 3};
+    gpu_tiling tiling;
+    if (choose_matrices(exec, p, &tiling, constants)) {
+        gpu_spread(gpu_div_up(p->rows * p->y.width, tiling.rows) *
+                       gpu_div_up(p->y.channels, tiling.columns),
+                   work.groups);
+        work.cost = gpu_matrix_cost(&tiling, p->taps * p->in);
+        work.axis = 1;
+        gpu_dispatch(exec, GPU_SHADER_conv_matrix, constants, GPU_MATRIX_CONSTANTS, &work);
+        return;
+    }
+    work.groups[0] = (uint32_t)gpu_div_up(p->rows * p->y.width, TILE);
+    work.groups[1] = (uint32_t)gpu_div_up(p->y.channels, TILE);
+    work.groups[2] = 1;
+    work.cost = (uint64_t)TILE * TILE * p->taps * p->in;
+    work.axis = 1;
+    gpu_dispatch(exec, GPU_SHADER_conv, constants, 1, &work);
 }
 
 /* ---- convolutions ---- */
@@ -156,7 +189,7 @@ size_t gpu_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args)
     a.x.channels = a.weight->data.columns / TAPS;
     a.y.channels = a.weight->data.rows;
     take_workspace((const gpu_exec *)exec, &a, &arena);
-    return arena.overflow ? SIZE_MAX : arena.peak;
+    return arena.overflow ? SIZE_MAX : arena.peak + GPU_ALIGNMENT;
 }
 
 /* Makes w->rows hold rows [first - 1, end] of x, as far as there are any: two of them are there
@@ -209,7 +242,10 @@ static void run_band(gpu_exec *exec, const zi_conv3x3_args *a, const workspace *
 void gpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
 {
     gpu_exec *exec = gpu_exec_of(base);
-    zi_arena arena = zi_arena_within(a->workspace);
+    zi_view aligned = a->workspace;
+    aligned.offset += gpu_gap(aligned);
+    aligned.columns -= GPU_ALIGNMENT;
+    zi_arena arena = zi_arena_within(aligned);
     workspace w = take_workspace(exec, a, &arena);
     size_t H = a->x.view.rows;
     if (a->norm)

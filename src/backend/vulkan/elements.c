@@ -1,5 +1,5 @@
 /* Operations on rows and on single elements, and checks. */
-#include "backend/vulkan/internal.h"
+#include "backend/vulkan/operations.h"
 
 #include <stdio.h>
 

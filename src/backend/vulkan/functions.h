@@ -15,8 +15,8 @@
     F(GetPhysicalDeviceFeatures2)                                                                  \
     F(GetPhysicalDeviceMemoryProperties)                                                           \
     F(GetPhysicalDeviceMemoryProperties2)                                                          \
-    F(EnumerateDeviceExtensionProperties)                                                          \
     F(GetPhysicalDeviceQueueFamilyProperties)                                                      \
+    F(EnumerateDeviceExtensionProperties)                                                          \
     F(CreateDevice)                                                                                \
     F(GetDeviceProcAddr)
 

@@ -328,6 +328,7 @@ void gpu_capabilities_read(const gpu_instance *instance, VkPhysicalDevice device
     snprintf(out->summary.driver, sizeof out->summary.driver, "%s %s", driver.driverName,
              driver.driverInfo);
     note_missing(instance, device, out);
+    if (!*out->summary.missing) gpu_matrix_find(instance, device, &out->matrix);
 }
 
 bool zi_vulkan_list(zi_vulkan_device **out, size_t *count, zi_error *error)

@@ -24,6 +24,13 @@ bool gpu_instance_open(const zi_vulkan_options *options, gpu_instance *out,
 /* Frees all of it and zeroes *instance. A zeroed struct is allowed. */
 void gpu_instance_close(gpu_instance *instance);
 
+/* The cooperative matrices that a device multiplies, f16 [m, k] by [k, n], with sums in f32. */
+typedef struct {
+    uint32_t m, n, k;  /* 0: there are none */
+    uint32_t subgroup; /* invocations of a subgroup */
+    bool sized;        /* pipelines can ask for that many */
+} gpu_matrix;
+
 /* What a device has, as the backend needs to know it. */
 typedef struct {
     VkPhysicalDeviceProperties properties;
@@ -32,6 +39,7 @@ typedef struct {
     uint32_t queue_family; /* one that computes */
     uint32_t heap;         /* the largest one of the device's own */
     bool memory_budget;    /* the driver says how much of it may be used */
+    gpu_matrix matrix;
     zi_vulkan_device summary;
 } gpu_capabilities;
 
@@ -48,6 +56,24 @@ typedef struct {
 
 /* Sets *features to the chain with no feature set. */
 void gpu_features_clear(gpu_features *features);
+
+/* Finds out which cooperative matrices a device with Vulkan 1.2 has. All zeros if it has none, or
+ * if zimage was built without them. */
+void gpu_matrix_find(const gpu_instance *instance, VkPhysicalDevice device, gpu_matrix *out);
+
+/* What opening a device with cooperative matrices takes: extensions, and a chain of features. */
+typedef struct {
+    const char *extensions[2];
+    uint32_t extension_count;
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT sizes;
+#ifdef VK_KHR_cooperative_matrix
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices;
+#endif
+} gpu_matrix_needs;
+
+/* Asks for the matrices in *features, to which *needs is chained. Does nothing but clear *needs if
+ * there are none. */
+void gpu_matrix_request(const gpu_matrix *matrix, gpu_matrix_needs *needs, gpu_features *features);
 
 /* The needed features: a table of where each is in the chain, and its name. */
 typedef struct {

@@ -180,6 +180,14 @@ static inline uint64_t gpu_address(zi_view view)
     return buffer && buffer->memory.address ? buffer->memory.address + view.offset : 0;
 }
 
+/* Bytes from a view's first element to the next address that is a multiple of GPU_ALIGNMENT, for
+ * shaders that load vectors. */
+enum { GPU_ALIGNMENT = 16 };
+static inline size_t gpu_gap(zi_view view)
+{
+    return (size_t)(-gpu_address(view) % GPU_ALIGNMENT);
+}
+
 /* ---- staging.c ---- */
 
 /* A stretch of memory, which it borrows. */
@@ -256,13 +264,14 @@ void gpu_weights_drop(gpu_backend *gpu);
 /* ---- pipelines.c ---- */
 
 /* A compute pipeline, a shader with its specialization constants. */
-enum { GPU_MAX_CONSTANTS = 10 };
+enum { GPU_MAX_CONSTANTS = 16 };
 struct gpu_pipeline {
     VkPipeline handle;
     gpu_shader shader;
     uint32_t constants[GPU_MAX_CONSTANTS];
     bool checked; /* or being checked */
     bool wrong;   /* failed its self-check: not to be used */
+    bool missed;  /* its self-check did not use it: a case is not what it should be */
     gpu_pipeline *next;
 };
 
@@ -363,6 +372,7 @@ struct gpu_exec {
     gpu_pending pending[GPU_PIECES];
     const gpu_pipeline *forced; /* in a self-check: what operations are to use, where they have a
                                    choice; NULL: they choose */
+    bool forced_used;
     gpu_staging staging[GPU_SLOTS]; /* host memory, from which commands copy */
     gpu_staging streams[GPU_SLOTS]; /* device memory for weights that leave it again */
     gpu_streamed *streamed;         /* those of the submission that is recorded */
@@ -377,6 +387,9 @@ struct gpu_exec {
     char (*checks)[256]; /* [GPU_MAX_CHECKS] names */
     size_t check_count;
     zi_view rotated, partials; /* scratch memory */
+    zi_view halves, exponents; /* rows of x as f16; no buffer: without cooperative matrices */
+    gpu_range narrowed;        /* the view of f32 that lies in halves; empty: none */
+    size_t narrowed_columns;
 };
 
 static inline gpu_exec *gpu_exec_of(zi_exec *exec)
@@ -446,58 +459,5 @@ static inline size_t gpu_div_up(size_t a, size_t b)
 {
     return (a + b - 1) / b;
 }
-
-/* ---- operations, as zi_backend_ops has them ---- */
-
-void gpu_plan(zi_exec *exec, zi_arena *arena, zi_exec_limits limits);
-void gpu_linear(zi_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias, zi_view y);
-void gpu_embed(zi_exec *exec, const zi_weight *w, const int32_t *rows, size_t n, zi_view y);
-void gpu_attention(zi_exec *exec, const zi_attention_args *args);
-void gpu_norm(zi_exec *exec, const zi_norm_args *args);
-void gpu_rope(zi_exec *exec, const zi_rope_args *args);
-void gpu_elementwise(zi_exec *exec, zi_elementwise_kind kind, zi_view x, zi_view y, float a,
-                     float b);
-void gpu_permute(zi_exec *exec, const zi_permute_args *args);
-void gpu_conv3x3(zi_exec *exec, const zi_conv3x3_args *args);
-size_t gpu_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args);
-void gpu_moments(zi_exec *exec, const zi_feature_map *map, zi_view moments);
-void gpu_group_norm(zi_exec *exec, const zi_group_norm *norm, zi_view moments,
-                    const zi_feature_map *map, zi_view y);
-/* ---- parts of operations, which are checked apart ---- */
-
-/* y [rows, columns], without gaps, = rows of a feature map of this stride, with coefficients (0:
- * none) and SiLU where asked for. */
-void gpu_copy_map(gpu_exec *exec, zi_view x, size_t channels, zi_view coefficients, bool activate,
-                  zi_view y);
-
-/* coefficients [2, channels] = those of the norm of a map with these moments. */
-void gpu_compute_coefficients(gpu_exec *exec, const zi_group_norm *norm, zi_view moments,
-                              size_t channels, size_t pixels, zi_view coefficients);
-
-/* to [out, taps, in] = the weight as f32. */
-void gpu_order_weights(gpu_exec *exec, const zi_weight *w, size_t taps, zi_view to);
-
-/* moments [channels, 2] = those of `parts` parts [parts, 3, channels]. */
-void gpu_sum_moments(gpu_exec *exec, zi_view partials, size_t parts, size_t channels,
-                     zi_view moments);
-
-/* Runs the loop of gpu_peak in workgroups of 256 invocations. Writes 0.75 to `out` if the factor is
- * 1/32 and there is one round. */
-void gpu_run_loop(gpu_exec *exec, gpu_range out, uint32_t groups, uint32_t rounds, float factor);
-
-void gpu_check_finite(zi_exec *exec, zi_view x, const char *name);
-void gpu_check_moments(zi_exec *exec, zi_view moments, size_t channels, const char *name);
-
-double gpu_peak(zi_backend *backend, bool fast);
-
-/* The rows of a weight from its device memory, where it is for the submission that is recorded:
- * push constants and specialization constants that shaders/weights.glsl has. */
-typedef struct {
-    uint64_t data, scales, biases, factors;
-    uint32_t rows, columns, row_bytes, groups, first_row, unused;
-} gpu_weight_push;
-enum { GPU_WEIGHT_CONSTANTS = 6 };
-void gpu_describe_weight(gpu_exec *exec, const zi_weight *w, gpu_weight_push *push,
-                         uint32_t constants[GPU_WEIGHT_CONSTANTS]);
 
 #endif

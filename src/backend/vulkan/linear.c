@@ -1,15 +1,18 @@
 /* Products with weights, and rows of weights. */
-#include "backend/vulkan/internal.h"
+#include "backend/vulkan/operations.h"
 
 #include <stdlib.h>
 
 enum {
-    FEW = 8,           /* rows of x up to which the weight is read once for every four of them */
-    ROTATED_ROWS = 256 /* rows of x that are rotated at a time */
+    FEW = 8,              /* rows of x up to which the weight is read once for every four of them */
+    ROTATED_ROWS = 256,   /* rows of x that are rotated at a time */
+    NARROWED_ROWS = 2048, /* of the greatest depth: rows of x that are f16 at a time */
+    MOST_NARROWED = 16384, /* of any depth */
+    NARROWED_DEPTH = 32    /* what their depth is a multiple of */
 };
 
 /* As shaders/weights.glsl numbers them. */
-enum { HAS_BIASES = 1, SWIZZLED = 2, ONE_FACTOR = 4, ROW_FACTORS = 8 };
+enum { HAS_BIASES = 1, SWIZZLED = 2, ONE_FACTOR = 4, ROW_FACTORS = 8, ALIGNED = 16 };
 _Static_assert(ZI_F32 == 0 && ZI_F16 == 1 && ZI_BF16 == 2 && ZI_F8_E4M3 == 4 && ZI_F8_E5M2 == 5 &&
                    ZI_F8_E8M0 == 6 && ZI_I8 == 7 && ZI_Q4_0 == 16 && ZI_Q2_K == 21 &&
                    ZI_IQ4_NL == 26 && ZI_IQ4_XS == 27 && ZI_CODES_E4M3 == 3,
@@ -56,55 +59,190 @@ void gpu_describe_weight(gpu_exec *exec, const zi_weight *w, gpu_weight_push *pu
     push->scales = gpu_weight(exec, w->scales);
     push->biases = gpu_weight(exec, w->biases);
     push->factors = gpu_weight(exec, w->factors);
+    if (push->data % 8 == 0 && push->row_bytes % 8 == 0 && push->columns % 8 == 0)
+        constants[5] |= ALIGNED;
 }
 
 /* ---- products ---- */
 
+/* y = x w^T + bias; w is not rotated, or x is rotated likewise. */
 typedef struct {
-    gpu_weight_push w;
-    uint64_t x, bias, y;
-    uint32_t T, unused;
-} linear_push;
+    zi_view x, y;
+    const zi_weight *w;
+    gpu_weight_push push;
+    uint64_t bias;
+    uint32_t constants[GPU_MATRIX_CONSTANTS]; /* of which those of the weight are set */
+} product;
 
-/* Whether a product of so many rows is computed by linear_few: for a few rows, or if linear
- * computes wrong values on this device. */
-static bool wants_few(gpu_exec *exec, size_t rows, const uint32_t *constants)
+/* Computes a product in f32: by linear with tiles of this size, or, if it has no rows, by
+ * linear_few. */
+static void multiply_floats(gpu_exec *exec, const gpu_tiling *tiling, product *p)
 {
-    if (exec->forced) return exec->forced->shader == GPU_SHADER_linear_few;
-    gpu_shader wanted = rows <= FEW ? GPU_SHADER_linear_few : GPU_SHADER_linear;
-    return (rows <= FEW) == gpu_usable(exec, wanted, constants, GPU_WEIGHT_CONSTANTS);
+    struct {
+        gpu_weight_push w;
+        uint64_t x, bias, y;
+        uint32_t T, unused;
+    } push = {.w = p->push,
+              .x = gpu_address(p->x),
+              .bias = p->bias,
+              .y = gpu_address(p->y),
+              .T = (uint32_t)p->x.rows};
+    gpu_range ranges[] = {gpu_reads(p->x), gpu_writes(p->y)};
+    gpu_work work = {.push = &push,
+                     .push_size = sizeof push - sizeof push.unused,
+                     .ranges = ranges,
+                     .range_count = 2};
+    if (tiling->rows) {
+        work.groups[0] = (uint32_t)gpu_div_up(p->w->data.rows, tiling->columns);
+        work.groups[1] = (uint32_t)gpu_div_up(p->x.rows, tiling->rows);
+        work.groups[2] = 1;
+        work.cost = (uint64_t)tiling->rows * tiling->columns * p->w->data.columns;
+        work.axis = 2;
+        p->constants[GPU_WEIGHT_CONSTANTS] = tiling->rows / 16;
+        gpu_dispatch(exec, GPU_SHADER_linear, p->constants, GPU_WEIGHT_CONSTANTS + 1, &work);
+    } else {
+        gpu_spread(p->w->data.rows, work.groups);
+        work.groups[2] = (uint32_t)gpu_div_up(p->x.rows, 4);
+        work.cost = 4 * p->w->data.columns;
+        work.axis = 3;
+        gpu_dispatch(exec, GPU_SHADER_linear_few, p->constants, GPU_WEIGHT_CONSTANTS, &work);
+    }
+}
+
+/* ---- products with cooperative matrices ---- */
+
+/* Elements of a row of x as f16. */
+static size_t padded(size_t columns)
+{
+    return gpu_div_up(columns, NARROWED_DEPTH) * NARROWED_DEPTH;
+}
+
+void gpu_narrow(gpu_exec *exec, zi_view x)
+{
+    gpu_range from = gpu_reads(x);
+    if (exec->narrowed.begin == from.begin && exec->narrowed.end == from.end &&
+        exec->narrowed_columns == x.columns)
+        return;
+    struct {
+        uint64_t x, y, exponents;
+        uint32_t rows, columns, padded, unused;
+    } push = {.x = from.begin,
+              .y = gpu_address(exec->halves),
+              .exponents = gpu_address(exec->exponents),
+              .rows = (uint32_t)x.rows,
+              .columns = (uint32_t)x.columns,
+              .padded = (uint32_t)padded(x.columns)};
+    gpu_range ranges[] = {from, gpu_writes(exec->halves), gpu_writes(exec->exponents)};
+    gpu_work work = {.push = &push, .push_size = sizeof push, .ranges = ranges, .range_count = 3};
+    gpu_spread(x.rows, work.groups);
+    gpu_dispatch(exec, GPU_SHADER_narrow, NULL, 0, &work);
+    exec->narrowed = from;
+    exec->narrowed_columns = x.columns;
+}
+
+/* Whether values of a weight, without the factors of load_factor, may be none of f16. */
+static bool is_wide(const zi_weight *w)
+{
+    return w->bits || (w->data.type != ZI_F16 && w->data.type != ZI_I8 &&
+                       w->data.type != ZI_F8_E4M3 && w->data.type != ZI_F8_E5M2);
+}
+
+/* Computes rows [row, row + n) of a product, for which exec->halves has room. */
+static void multiply_matrices(gpu_exec *exec, const gpu_tiling *tiling, const product *p,
+                              size_t row, size_t n)
+{
+    zi_view x = zi_view_rows(p->x, row, n), y = zi_view_rows(p->y, row, n);
+    gpu_narrow(exec, x);
+    struct {
+        gpu_weight_push w;
+        uint64_t x, exponents, bias, y;
+        uint32_t T, padded;
+    } push = {.w = p->push,
+              .x = gpu_address(exec->halves),
+              .exponents = gpu_address(exec->exponents),
+              .bias = p->bias,
+              .y = gpu_address(y),
+              .T = (uint32_t)x.rows,
+              .padded = (uint32_t)padded(x.columns)};
+    gpu_range ranges[] = {gpu_reads(exec->halves), gpu_reads(exec->exponents), gpu_writes(y)};
+    gpu_work work = {.push = &push,
+                     .push_size = sizeof push,
+                     .ranges = ranges,
+                     .range_count = 3,
+                     .cost = gpu_matrix_cost(tiling, push.padded),
+                     .axis = 1};
+    gpu_spread(gpu_div_up(x.rows, tiling->rows) * gpu_div_up(p->w->data.rows, tiling->columns),
+               work.groups);
+    gpu_dispatch(exec, GPU_SHADER_linear_matrix, p->constants, GPU_MATRIX_CONSTANTS, &work);
+}
+
+/* Rows of x that exec->halves has room for. */
+static size_t narrowed_rows(const gpu_exec *exec, size_t columns)
+{
+    size_t room = exec->halves.columns / (2 * padded(columns));
+    return room < exec->exponents.columns ? room : exec->exponents.columns;
+}
+
+/* Computes a product in passes of about as many rows each, whole tiles. */
+static void multiply_passes(gpu_exec *exec, const gpu_tiling *tiling, const product *p)
+{
+    size_t room = narrowed_rows(exec, p->x.columns), passes = gpu_div_up(p->x.rows, room);
+    size_t rows = gpu_div_up(gpu_div_up(p->x.rows, passes), tiling->rows) * tiling->rows;
+    if (rows > room) rows = room;
+    for (size_t row = 0; row < p->x.rows; row += rows)
+        multiply_matrices(exec, tiling, p, row, p->x.rows - row < rows ? p->x.rows - row : rows);
+}
+
+/* ---- the choice ---- */
+
+/* Whether a product can be computed so: the shader is right on this device. Sets its constants. */
+static bool is_usable(gpu_exec *exec, const gpu_tiling *tiling, product *p)
+{
+    if (!tiling->rows)
+        return gpu_usable(exec, GPU_SHADER_linear_few, p->constants, GPU_WEIGHT_CONSTANTS);
+    if (tiling->matrices) {
+        gpu_matrix_constants(&exec->gpu->capabilities, tiling, is_wide(p->w), p->constants);
+        return gpu_usable(exec, GPU_SHADER_narrow, NULL, 0) &&
+               gpu_usable(exec, GPU_SHADER_linear_matrix, p->constants, GPU_MATRIX_CONSTANTS);
+    }
+    p->constants[GPU_WEIGHT_CONSTANTS] = tiling->rows / 16;
+    return gpu_usable(exec, GPU_SHADER_linear, p->constants, GPU_WEIGHT_CONSTANTS + 1);
+}
+
+/* Chooses how a product is computed: linear_few, a tiling without rows, for a few rows, or where
+ * all other shaders compute wrong values on this device. */
+static gpu_tiling choose_tiling(gpu_exec *exec, product *p)
+{
+    const gpu_capabilities *c = &exec->gpu->capabilities;
+    size_t room = exec->halves.buffer ? narrowed_rows(exec, p->x.columns) : 0;
+    gpu_product shape = {p->x.rows, p->w->data.rows, exec->base.fast && room > 0, false};
+    gpu_tiling tiling = {0};
+    if (gpu_tiling_forced(exec, &tiling) || (p->x.rows <= FEW && is_usable(exec, &tiling, p)))
+        return tiling;
+    for (int attempt = 0; attempt < 4; attempt++) {
+        shape.matrices = shape.matrices && attempt < 2;
+        shape.smallest = attempt % 2;
+        tiling = gpu_tiling_choose(c, &shape);
+        if (is_usable(exec, &tiling, p)) return tiling;
+    }
+    return (gpu_tiling){0};
 }
 
 /* y = x w^T + bias; w is not rotated, or x is rotated likewise. */
 static void multiply(gpu_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias,
                      zi_view y)
 {
-    uint32_t constants[GPU_WEIGHT_CONSTANTS];
-    linear_push push = {.x = gpu_address(x),
-                        .bias = gpu_vector(exec, bias),
-                        .y = gpu_address(y),
-                        .T = (uint32_t)x.rows};
-    gpu_range ranges[] = {gpu_reads(x), gpu_writes(y)};
-    gpu_work work = {.push = &push,
-                     .push_size = offsetof(linear_push, unused),
-                     .ranges = ranges,
-                     .range_count = 2};
-    gpu_describe_weight(exec, w, &push.w, constants);
-    bool few = wants_few(exec, x.rows, constants);
-    if (few) {
-        gpu_spread(w->data.rows, work.groups);
-        work.groups[2] = (uint32_t)gpu_div_up(x.rows, 4);
-        work.cost = 4 * w->data.columns;
-        work.axis = 3;
+    product p = {.x = x, .y = y, .w = w, .bias = gpu_vector(exec, bias)};
+    gpu_describe_weight(exec, w, &p.push, p.constants);
+    gpu_tiling tiling = choose_tiling(exec, &p);
+    if (tiling.matrices) {
+        gpu_matrix_constants(&exec->gpu->capabilities, &tiling, is_wide(w), p.constants);
+        multiply_passes(exec, &tiling, &p);
     } else {
-        work.cost = 64 * 64 * w->data.columns;
-        work.axis = 2;
-        work.groups[0] = (uint32_t)gpu_div_up(w->data.rows, 64);
-        work.groups[1] = (uint32_t)gpu_div_up(x.rows, 64);
-        work.groups[2] = 1;
+        memset(p.constants + GPU_WEIGHT_CONSTANTS, 0,
+               sizeof p.constants - GPU_WEIGHT_CONSTANTS * sizeof *p.constants);
+        multiply_floats(exec, &tiling, &p);
     }
-    gpu_dispatch(exec, few ? GPU_SHADER_linear_few : GPU_SHADER_linear, constants,
-                 GPU_WEIGHT_CONSTANTS, &work);
 }
 
 /* to = from with each run of `size` values rotated; they may be the same. */
@@ -224,6 +362,14 @@ void gpu_embed(zi_exec *base, const zi_weight *w, const int32_t *rows, size_t n,
 void gpu_plan(zi_exec *base, zi_arena *arena, zi_exec_limits limits)
 {
     gpu_exec *exec = gpu_exec_of(base);
+    exec->narrowed = (gpu_range){0};
     exec->rotated = zi_arena_floats(arena, 1, ROTATED_ROWS * limits.depth);
     exec->partials = zi_arena_floats(arena, 1, GPU_MOMENT_PARTS * 3 * (size_t)ZI_MAX_CHANNELS);
+    exec->halves = exec->exponents = (zi_view){0};
+    if (!exec->base.fast || !exec->gpu->capabilities.matrix.m) return;
+    exec->halves =
+        zi_arena_take(arena, ZI_U8, 1, 2 * NARROWED_ROWS * padded(limits.depth) + GPU_ALIGNMENT);
+    exec->halves.offset += gpu_gap(exec->halves);
+    exec->halves.columns -= GPU_ALIGNMENT;
+    exec->exponents = zi_arena_floats(arena, 1, MOST_NARROWED);
 }

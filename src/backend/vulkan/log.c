@@ -63,8 +63,10 @@ static void order(gpu_exec *exec, const gpu_range *ranges, size_t count)
         append(exec, GPU_BARRIER, &barrier, sizeof barrier);
         exec->range_count = 0;
     }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         if (ranges[i].begin < ranges[i].end) exec->ranges[exec->range_count++] = ranges[i];
+        if (conflict(&ranges[i], &exec->narrowed)) exec->narrowed = (gpu_range){0};
+    }
 }
 
 /* ---- commands ---- */
@@ -94,6 +96,7 @@ void gpu_dispatch(gpu_exec *exec, gpu_shader shader, const uint32_t *constants,
         gpu_pipeline_find(exec->gpu, shader, constants, constant_count, error);
     if (pipeline && pipeline->wrong) refuse(exec->gpu, shader, error);
     if (!pipeline || pipeline->wrong) return;
+    exec->forced_used |= pipeline == exec->forced;
     gpu_dispatch_command d;
     memset(&d, 0, sizeof d);
     d.pipeline = pipeline;

@@ -1,5 +1,5 @@
 /* The speed of the device itself, which the speed of operations is compared with. */
-#include "backend/vulkan/internal.h"
+#include "backend/vulkan/operations.h"
 #include "base/machine.h"
 
 enum { GROUPS = 1024, INVOCATIONS = 256, OPERATIONS = 32 }; /* of an invocation in a round */

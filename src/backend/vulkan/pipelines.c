@@ -25,6 +25,13 @@ static VkResult compile(gpu_backend *gpu, gpu_pipeline *p, size_t count)
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .pName = "main",
                   .pSpecializationInfo = &constants}};
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = gpu->capabilities.matrix.subgroup};
+    if (p->shader >= GPU_FIRST_MATRIX_SHADER && gpu->capabilities.matrix.sized) {
+        info.stage.pNext = &size;
+        info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT;
+    }
     VkResult result =
         gpu->vk.CreateShaderModule(gpu->device, &module_info, NULL, &info.stage.module);
     if (result != VK_SUCCESS) return result;

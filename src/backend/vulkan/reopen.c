@@ -2,8 +2,8 @@
  *
  * A driver resets a device whose work takes too long or goes astray, or when it is replaced. All
  * that the device held is lost then, and every call fails. Sessions that were open fail; when the
- * last of them has ended, the next one finds the device opened anew. Weights come to it when they are
- * used, as to any device. */
+ * last of them has ended, the next one finds the device opened anew. Weights come to it when they
+ * are used, as to any device. */
 #include "backend/vulkan/internal.h"
 
 /* Opens the device anew. False, with *error set: that failed; it is still lost. */

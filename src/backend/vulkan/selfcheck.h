@@ -2,7 +2,7 @@
 #ifndef ZI_BACKEND_VULKAN_SELFCHECK_H
 #define ZI_BACKEND_VULKAN_SELFCHECK_H
 
-#include "backend/vulkan/internal.h"
+#include "backend/vulkan/operations.h"
 
 enum { GPU_CHECK_DEPTH = 256 }; /* most columns of a weight */
 
@@ -14,6 +14,7 @@ typedef struct {
     zi_buffer *memory;
     gpu_buffer own; /* the device's memory */
     zi_arena arena;
+    size_t shift;    /* bytes by which the next tensor's address is not aligned */
     uint32_t random; /* state of the generator */
     bool short_of_memory;
     zi_error *error;

@@ -51,7 +51,8 @@ static void import(gpu_side *s, zi_dtype type, size_t rows, size_t columns, size
                    zi_view *to)
 {
     unsigned char *data = malloc(bytes);
-    zi_view place = zi_arena_take(&s->arena, ZI_U8, 1, bytes);
+    zi_view place = zi_arena_take(&s->arena, ZI_U8, 1, bytes + s->shift);
+    place = zi_view_columns(place, s->shift, bytes);
     *to = (zi_view){place.buffer, place.offset, type, rows, columns, columns};
     s->short_of_memory = s->short_of_memory || !data || s->arena.overflow;
     if (s->short_of_memory) {
@@ -85,14 +86,16 @@ static zi_weight vector(gpu_side *s, size_t n)
     return w;
 }
 
-/* A weight as gpu_describe_weight describes it, with GPU_CHECK_DEPTH columns, or a few less where
- * there are neither blocks nor groups. */
+/* A weight as gpu_describe_weight describes it, with GPU_CHECK_DEPTH columns. One that is not
+ * aligned has a few less or, with blocks or groups, which go together, another address. */
 static zi_weight weight(gpu_side *s, size_t rows, const uint32_t *constants)
 {
-    enum { HAS_BIASES = 1, SWIZZLED = 2, ONE_FACTOR = 4, ROW_FACTORS = 8 };
+    enum { HAS_BIASES = 1, SWIZZLED = 2, ONE_FACTOR = 4, ROW_FACTORS = 8, ALIGNED = 16 };
     zi_dtype type = (zi_dtype)constants[0], scale_type = (zi_dtype)constants[4];
     zi_weight w = {.name = "self-check", .bits = (int)constants[1]};
-    size_t columns = w.bits || zi_block_group(type) ? GPU_CHECK_DEPTH : GPU_CHECK_DEPTH - 6;
+    bool aligned = constants[5] & ALIGNED, whole = w.bits || zi_block_group(type);
+    size_t columns = aligned || whole ? GPU_CHECK_DEPTH : GPU_CHECK_DEPTH - 6;
+    s->shift = aligned || !whole ? 0 : 4;
     if (w.bits) {
         size_t groups = GPU_CHECK_DEPTH / constants[3], scales = rows * groups;
         w.codes = (zi_codes)constants[2];
@@ -101,12 +104,14 @@ static zi_weight weight(gpu_side *s, size_t rows, const uint32_t *constants)
         if (w.swizzled) scales = zi_swizzled_rows(rows) * zi_swizzled_groups(groups);
         import(s, w.codes == ZI_CODES_E4M3 ? ZI_F8_E4M3 : ZI_U8, rows, columns,
                rows * GPU_CHECK_DEPTH * (size_t)w.bits / 8, &w.data);
+        s->shift = 0;
         import(s, scale_type, 1, scales, scales * zi_dtype_size(scale_type), &w.scales);
         if (constants[5] & HAS_BIASES)
             import(s, scale_type, 1, scales, scales * zi_dtype_size(scale_type), &w.biases);
     } else {
         import(s, type, rows, columns, rows * zi_dtype_bytes(type, columns), &w.data);
     }
+    s->shift = 0;
     size_t factors = constants[5] & ROW_FACTORS ? rows : constants[5] & ONE_FACTOR ? 1 : 0;
     if (factors) import(s, ZI_F32, 1, factors, factors * sizeof(float), &w.factors);
     return w;
@@ -116,7 +121,7 @@ static zi_weight weight(gpu_side *s, size_t rows, const uint32_t *constants)
 
 static zi_view multiply(gpu_side *s, const uint32_t *constants, size_t rows)
 {
-    enum { N = 70 };
+    enum { N = 130 };
     zi_weight w = weight(s, N, constants), bias = vector(s, N);
     zi_view x = random_values(s, rows, w.data.columns), y = random_values(s, rows, N);
     if (!s->short_of_memory && !s->error->code) zi_linear(s->exec, x, &w, &bias, y);
@@ -125,7 +130,12 @@ static zi_view multiply(gpu_side *s, const uint32_t *constants, size_t rows)
 
 static zi_view linear(gpu_side *s, const uint32_t *constants)
 {
-    return multiply(s, constants, 67);
+    return multiply(s, constants, 131);
+}
+
+static zi_view linear_matrix(gpu_side *s, const uint32_t *constants)
+{
+    return multiply(s, constants, 131);
 }
 
 static zi_view linear_few(gpu_side *s, const uint32_t *constants)
@@ -177,10 +187,11 @@ static zi_view conv_weights(gpu_side *s, const uint32_t *constants)
 
 /* ---- rows and elements ---- */
 
-static zi_view attention(gpu_side *s, const uint32_t *constants)
+/* Attention of whole workgroups and a few rows, then of a few rows of the same values. */
+static zi_view attend(gpu_side *s, size_t queries, size_t dim)
 {
     enum { HEADS = 2, FEW = 3 };
-    size_t T = constants[0] / 8 + FEW, S = T + 18, dim = constants[1];
+    size_t T = queries + FEW, S = T + 18;
     zi_attention_args a = {.q = random_values(s, T, HEADS * dim),
                            .k = random_values(s, S, dim),
                            .v = random_values(s, S, dim),
@@ -196,6 +207,16 @@ static zi_view attention(gpu_side *s, const uint32_t *constants)
     a.causal = true;
     zi_attention(s->exec, &a);
     return out;
+}
+
+static zi_view attention(gpu_side *s, const uint32_t *constants)
+{
+    return attend(s, constants[0] / 8, constants[1]);
+}
+
+static zi_view attention_matrix(gpu_side *s, const uint32_t *constants)
+{
+    return attend(s, constants[2] / constants[1] * constants[6], constants[0]);
 }
 
 static zi_view norm(gpu_side *s, const uint32_t *constants)
@@ -309,16 +330,17 @@ static zi_view copy_map(gpu_side *s, const uint32_t *constants)
     return y;
 }
 
-static zi_view conv(gpu_side *s, const uint32_t *constants)
+/* A convolution of `in` channels; with a shortcut if the constants are for one tap. */
+static zi_view convolve(gpu_side *s, size_t in, const uint32_t *constants)
 {
-    enum { H = 5, W = 9, IN = 20, OUT = 70 };
+    enum { H = 5, W = 15, OUT = 70 };
     zi_weight w = {.name = "self-check", .kernel = 3}, shortcut = {.name = w.name, .kernel = 1};
     zi_weight bias = vector(s, OUT);
-    import(s, ZI_F32, OUT, 9 * IN, OUT * 9 * IN * sizeof(float), &w.data);
-    import(s, ZI_F32, OUT, IN, OUT * IN * sizeof(float), &shortcut.data);
+    import(s, ZI_F32, OUT, 9 * in, OUT * 9 * in * sizeof(float), &w.data);
+    import(s, ZI_F32, OUT, in, OUT * in * sizeof(float), &shortcut.data);
     zi_conv3x3_args a = {.weight = &w,
                          .bias = &bias,
-                         .x = {random_values(s, H, W * IN), W, IN},
+                         .x = {random_values(s, H, W * in), W, in},
                          .y = {random_values(s, H, W * OUT), W, OUT},
                          .side = {random_values(s, H, W * OUT), W, OUT},
                          .add = constants[0] == 9};
@@ -330,6 +352,16 @@ static zi_view conv(gpu_side *s, const uint32_t *constants)
     s->short_of_memory = s->short_of_memory || s->arena.overflow;
     if (!s->short_of_memory && !s->error->code) s->exec->ops->conv3x3(s->exec, &a);
     return constants[0] == 9 ? a.y.view : a.side.view;
+}
+
+static zi_view conv(gpu_side *s, const uint32_t *constants)
+{
+    return convolve(s, 20, constants);
+}
+
+static zi_view conv_matrix(gpu_side *s, const uint32_t *constants)
+{
+    return convolve(s, 32, constants);
 }
 
 static zi_view moments(gpu_side *s, const uint32_t *constants)
@@ -415,6 +447,45 @@ static zi_view group_norm_coefficients(gpu_side *s, const uint32_t *constants)
     return result;
 }
 
+/* Makes *to the rows that gpu_narrow has made f16. */
+static void widen_halves(gpu_side *s, size_t rows, size_t columns, float *to)
+{
+    enum { MOST = 1024 };
+    gpu_exec *exec = gpu_exec_of(s->exec);
+    uint16_t halves[MOST];
+    int32_t exponents[MOST];
+    size_t padded = exec->halves.columns / 2 / rows;
+    if (!zi_read(s->exec, exec->halves, halves, s->error) ||
+        !zi_read(s->exec, exec->exponents, exponents, s->error))
+        return;
+    for (size_t row = 0; row < rows; row++) {
+        zi_widen(ZI_F16, halves + row * padded, to + row * columns, columns);
+        for (size_t i = 0; i < columns; i++)
+            to[row * columns + i] = ldexpf(to[row * columns + i], exponents[row]);
+    }
+}
+
+static zi_view narrow(gpu_side *s, const uint32_t *constants)
+{
+    enum { ROWS = 3, D = 300, PADDED = 320 };
+    float rows[ROWS * D] = {0};
+    zi_view x = random_values(s, ROWS, D), result = random_values(s, ROWS, D);
+    (void)constants;
+    if (s->short_of_memory) return result;
+    if (s->device) {
+        gpu_exec *exec = gpu_exec_of(s->exec);
+        exec->halves = zi_arena_take(&s->arena, ZI_U8, 1, ROWS * PADDED * 2);
+        exec->exponents = zi_arena_floats(&s->arena, 1, ROWS);
+        s->short_of_memory = s->arena.overflow;
+        if (s->short_of_memory) return result;
+        gpu_narrow(exec, x);
+        widen_halves(s, ROWS, D, rows);
+        zi_write(s->exec, result, rows);
+        return result;
+    }
+    return x;
+}
+
 static zi_view peak(gpu_side *s, const uint32_t *constants)
 {
     const float expected = 0.75f;
@@ -430,6 +501,6 @@ static zi_view peak(gpu_side *s, const uint32_t *constants)
 
 gpu_case_fn *const gpu_cases[GPU_SHADER_COUNT] = {
 #define GPU_CASE(name) name,
-    GPU_SHADERS(GPU_CASE)
+    GPU_SHADERS(GPU_CASE) GPU_MATRIX_SHADERS(GPU_CASE)
 #undef GPU_CASE
 };

@@ -22,11 +22,21 @@
     S(moments)      /* of parts of a feature map */                                                \
     S(moments_sum)  /* of all parts */                                                             \
     S(group_norm_coefficients)                                                                     \
-    S(peak) /* the device's speed */
+    S(narrow) /* rows as f16, for products with cooperative matrices */                            \
+    S(peak)   /* the device's speed */
+
+/* Those for devices with cooperative matrices. Without a compiler that knows these, there is no
+ * code of them. */
+#define GPU_MATRIX_SHADERS(S)                                                                      \
+    S(linear_matrix) /* products of many rows */                                                   \
+    S(conv_matrix)   /* convolutions */                                                            \
+    S(attention_matrix)
 
 typedef enum {
 #define GPU_SHADER_ENUM(name) GPU_SHADER_##name,
-    GPU_SHADERS(GPU_SHADER_ENUM)
+    GPU_SHADERS(GPU_SHADER_ENUM) GPU_FIRST_MATRIX_SHADER,
+    GPU_LAST_OTHER_SHADER = GPU_FIRST_MATRIX_SHADER - 1,
+    GPU_MATRIX_SHADERS(GPU_SHADER_ENUM)
 #undef GPU_SHADER_ENUM
         GPU_SHADER_COUNT
 } gpu_shader;

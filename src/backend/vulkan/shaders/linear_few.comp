@@ -35,7 +35,7 @@ void main() {
     }
     if (id != 0 || column >= p.w.rows) return;
     float factor = load_factor(p.w, column);
-    float bias = is_null(p.bias) ? 0.0 : Floats(p.bias).at[column];
+    float bias = load_optional(p.bias, column, p.y);
     [[unroll]] for (uint t = 0; t < ROWS; t++)
         if (top + t < p.T)
             Floats(p.y).at[(top + t) * p.w.rows + column] = partial[0][t] * factor + bias;

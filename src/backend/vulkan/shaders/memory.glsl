@@ -11,11 +11,22 @@
 
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Floats { float at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Words { uint at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Ints { int at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Pairs { uvec2 at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Quads { uvec4 at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 2) readonly buffer Halves { uint16_t at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 1) readonly buffer Bytes { uint8_t at[]; };
 
 bool is_null(uvec2 address) {
     return address == uvec2(0);
+}
+
+// Element i of a vector, 0 if there is none. Compilers may move loads before the test, so that there
+// is one from the address `other`, of anything, if there is no vector.
+float load_optional(uvec2 data, uint i, uvec2 other) {
+    bool none = is_null(data);
+    float value = Floats(none ? other : data).at[none ? 0 : i];
+    return none ? 0.0 : value;
 }
 
 // Tests bits, since compilers may take floats for finite ones.

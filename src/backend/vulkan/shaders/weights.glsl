@@ -16,6 +16,7 @@ layout(constant_id = 3) const uint GROUP = 32;
 layout(constant_id = 4) const uint SCALE_TYPE = 0;
 layout(constant_id = 5) const uint FLAGS = 0;
 const uint HAS_BIASES = 1, SWIZZLED = 2, ONE_FACTOR = 4, ROW_FACTORS = 8;
+const uint ALIGNED = 16; // rows begin at multiples of eight bytes, and have whole runs of eight
 
 struct Weight {
     uvec2 data, scales, biases, factors; // addresses
@@ -261,7 +262,12 @@ void load_groups(Weight w, uint row, uint k, out float v[8]) {
     if ((FLAGS & (ONE_FACTOR | ROW_FACTORS)) != 0) scale *= Floats(w.factors).at[0];
     float bias = (FLAGS & HAS_BIASES) != 0 ? load_scalar(w.biases, index) : 0.0;
     uint bytes[8];
-    [[unroll]] for (uint i = 0; i < BITS; i++) bytes[i] = load_byte(w.data, at + i);
+    if ((FLAGS & ALIGNED) != 0 && (BITS == 4 || BITS == 8)) {
+        uvec2 eight = BITS == 8 ? Pairs(w.data).at[at / 8] : uvec2(Words(w.data).at[at / 4], 0);
+        [[unroll]] for (uint i = 0; i < BITS; i++) bytes[i] = byte_of(eight, i);
+    } else {
+        [[unroll]] for (uint i = 0; i < BITS; i++) bytes[i] = load_byte(w.data, at + i);
+    }
     [[unroll]] for (uint i = 0; i < 8; i++) {
         uint bit = i * BITS, code = bytes[bit / 8] >> bit % 8;
         if (bit % 8 + BITS > 8) code |= bytes[bit / 8 + 1] << (8 - bit % 8);
@@ -287,6 +293,34 @@ float load_plain(Weight w, uint row, uint k) {
     }
 }
 
+// Eight values of a row whose place allows it, with as few loads as can be.
+void load_aligned(Weight w, uint row, uint k, out float v[8]) {
+    uint at = row * w.columns + k;
+    if (TYPE == F32) {
+        [[unroll]] for (uint i = 0; i < 8; i += 2) {
+            uvec2 two = Pairs(w.data).at[(at + i) / 2];
+            v[i] = uintBitsToFloat(two.x);
+            v[i + 1] = uintBitsToFloat(two.y);
+        }
+    } else if (TYPE == F16 || TYPE == BF16) {
+        [[unroll]] for (uint i = 0; i < 8; i += 4) {
+            uvec2 four = Pairs(w.data).at[(at + i) / 4];
+            [[unroll]] for (uint j = 0; j < 4; j++) {
+                uint bits = four[j / 2] >> 16 * (j % 2) & 0xffff;
+                v[i + j] = TYPE == F16 ? from_f16(bits) : from_bf16(bits);
+            }
+        }
+    } else {
+        uvec2 eight = Pairs(w.data).at[at / 8];
+        [[unroll]] for (uint i = 0; i < 8; i++) {
+            uint code = byte_of(eight, i);
+            v[i] = TYPE == F8_E4M3   ? from_e4m3(code)
+                   : TYPE == F8_E5M2 ? from_f16(code << 8)
+                                     : float(signed_byte(code)); // I8
+        }
+    }
+}
+
 // Values k to k + 7 of a row, k a multiple of eight: zeros behind the last column or row. Without
 // the row's factor, where load_factor says so.
 void load_weights(Weight w, uint row, uint k, out float v[8]) {
@@ -296,6 +330,8 @@ void load_weights(Weight w, uint row, uint k, out float v[8]) {
         load_groups(w, row, k, v);
     else if (TYPE >= Q4_0)
         load_blocks(w, row, k, v);
+    else if ((FLAGS & ALIGNED) != 0)
+        load_aligned(w, row, k, v);
     else
         [[unroll]] for (uint i = 0; i < 8; i++)
             if (k + i < w.columns) v[i] = load_plain(w, row, k + i);
