@@ -510,7 +510,10 @@ static void right_shaders_are_found(void)
         {0, 8, 3, 32, ZI_F8_E8M0, 2},
     };
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
-        const uint32_t flags = (i % 3 == 1 ? 4 : i % 3 == 2 ? 8 : 0) | (i % 2 ? 16 : 0);
+        const uint32_t flags = (i % 3 == 1   ? 4
+                                : i % 3 == 2 ? 8
+                                             : 0) |
+                               (i % 2 && zi_dtype_bytes(plain[i], 256) % 8 == 0 ? 16 : 0);
         const uint32_t constants[] = {plain[i], 0, 0, 32, 0, flags, i % 8 ? 4 : 8};
         gpu_shader shader = i % 4 == 0   ? GPU_SHADER_linear
                             : i % 4 == 1 ? GPU_SHADER_linear_few
