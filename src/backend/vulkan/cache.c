@@ -130,9 +130,12 @@ static void save_pipelines(gpu_backend *gpu)
     void *data = NULL;
     if (!gpu->cache.pipelines) return;
     VkResult result = vk->GetPipelineCacheData(gpu->device, gpu->cache.pipelines, &size, NULL);
-    if (result == VK_SUCCESS && size && (data = malloc(size)))
+    /* A driver without data of its own (lavapipe of Mesa 26) says that it needs less than the
+     * header that it writes all the same. */
+    size_t room = size < sizeof(VkPipelineCacheHeaderVersionOne) ? 4096 : size;
+    if (result == VK_SUCCESS && size && (data = malloc(room)))
         result = vk->GetPipelineCacheData(gpu->device, gpu->cache.pipelines, &size, data);
-    if (data && result == VK_SUCCESS) {
+    if (data && result == VK_SUCCESS && size >= sizeof(VkPipelineCacheHeaderVersionOne)) {
         file_header head = {.size = size, .hash = fnv1a(FNV_START, data, size)};
         memcpy(head.magic, MAGIC, sizeof MAGIC);
         write_file(gpu, "pipelines", ".bin", &head, sizeof head, data, size);
