@@ -217,7 +217,7 @@ static void the_same_weights_stay(void)
                   "step %d: %s", i, d.steps[i].text);
     zi_image_free(d.image);
     /* All of the transformer fits, but not with the text encoder. */
-    d = draw_new(model_path, SIDE, base + weights * 3 / 4);
+    d = draw_new(model_path, SIDE, base + weights * 5 / 6); /* and room to stream */
     CHECK(same_image(whole.image, d.image));
     CHECK_MSG(d.steps[STEPS - 1].streamed == 0 && d.steps[STEPS - 1].resident < weights, "%s",
               d.steps[STEPS - 1].text);
@@ -266,7 +266,7 @@ static void two_models(void)
         weights += alone[i].peak.weights;
         d[i] = (drawing){.engine = engine, .side = SIDE, .shared = true};
     }
-    zi_vulkan_limit_memory(gpu, base + weights * 2 / 3);
+    zi_vulkan_limit_memory(gpu, base + weights * 5 / 6);
     for (int i = 0; i < 2; i++) d[i].model = load(engine, paths[i]);
     for (int round = 0; round < 4; round++) {
         bool together = round >= 2;

@@ -60,15 +60,16 @@ typedef struct {
     unsigned checks; /* self-checks that are under way, one within the other */
     gpu_pipeline *pipelines;
     /* Device memory, in bytes. */
-    _Atomic uint64_t vram;        /* the limit that was given; 0: none */
-    _Atomic uint64_t limit;       /* what all of it together may take, as known last */
-    _Atomic uint64_t proved;      /* of which the driver refused more; UINT64_MAX: nothing yet */
-    _Atomic uint64_t used;        /* all that is allocated */
-    _Atomic uint64_t session;     /* sessions' own buffers, a part of it */
-    _Atomic uint64_t serial;      /* number of the latest allocation */
-    _Atomic uint64_t submissions; /* of all sessions */
-    gpu_group *groups;            /* of weights, the latest first */
-    uint64_t clock;               /* counts uses of weights */
+    _Atomic uint64_t vram;         /* the limit that was given; 0: none */
+    _Atomic uint64_t limit;        /* what all of it together may take, as known last */
+    _Atomic uint64_t proved;       /* of which the driver refused more; UINT64_MAX: nothing yet */
+    _Atomic uint64_t used;         /* all that is allocated */
+    _Atomic uint64_t session;      /* sessions' own buffers, a part of it */
+    _Atomic uint64_t serial;       /* number of the latest allocation */
+    _Atomic uint64_t submissions;  /* of all sessions */
+    _Atomic uint64_t idle_weights; /* how often one became idle */
+    gpu_group *groups;             /* of weights, the latest first */
+    uint64_t clock;                /* counts uses of weights */
 } gpu_backend;
 
 static inline gpu_backend *gpu_of(zi_backend *backend)
@@ -378,6 +379,8 @@ struct gpu_exec {
     gpu_streamed *streamed;         /* those of the submission that is recorded */
     size_t streamed_count, streamed_capacity;
     VkDeviceSize stream_need; /* the most that a submission streamed */
+    uint64_t idle_weights;    /* gpu->idle_weights, as seen last */
+    size_t streams_to_free;   /* how many streams are still to be given up */
     bool one_stream; /* memory is too short for more: submissions that stream share streams[0] */
     VkDeviceSize band_bytes;   /* of the input of a convolution's band */
     gpu_recording *recordings; /* [GPU_RECORDINGS] */

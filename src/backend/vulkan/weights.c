@@ -367,12 +367,29 @@ static uint64_t stream(gpu_exec *exec, const gpu_buffer *weight)
     return address;
 }
 
+/* Once weights have become idle, those of another component are used: what the streams needed so
+ * far says nothing of them, and they may all fit. So each stream is given up when it is free next.
+ */
+static void forget_streams(gpu_exec *exec, gpu_staging *staging, bool idle)
+{
+    uint64_t latest = exec->gpu->idle_weights;
+    if (exec->idle_weights != latest) {
+        exec->idle_weights = latest;
+        exec->stream_need = 0;
+        exec->streams_to_free = GPU_SLOTS;
+    }
+    if (!exec->streams_to_free || !idle) return;
+    exec->streams_to_free--;
+    gpu_staging_free(exec->gpu, staging);
+}
+
 void gpu_reset_stream(gpu_exec *exec, bool idle)
 {
     gpu_backend *gpu = exec->gpu;
     gpu_staging *staging = stream_of(exec);
-    VkDeviceSize least = exec->stream_need, size = gpu_staging_size(staging);
     if (exec->one_stream && staging->total) idle = gpu_wait_finished(exec, exec->submitted) && idle;
+    forget_streams(exec, staging, idle);
+    VkDeviceSize least = exec->stream_need, size = gpu_staging_size(staging);
     pthread_mutex_lock(&gpu->memory_mutex);
     if (!size || (size < least && !gpu_make_room(gpu, least - size))) least = 0;
     gpu_staging_reset(gpu, staging, least, idle);
@@ -484,6 +501,7 @@ void gpu_set_idle(zi_buffer *base)
     pthread_mutex_lock(&gpu->memory_mutex);
     weight->idle = weight->group->idle = true;
     weight->streamed = false;
+    gpu->idle_weights++;
     pthread_mutex_unlock(&gpu->memory_mutex);
 }
 
