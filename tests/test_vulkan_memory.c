@@ -216,11 +216,11 @@ static void the_same_weights_stay(void)
                       d.steps[i].streamed < weights / 2,
                   "step %d: %s", i, d.steps[i].text);
     zi_image_free(d.image);
-    /* All of the transformer fits, but not with the text encoder. */
+    /* The transformer fits, all but a room for streaming, but not with the text encoder. */
     d = draw_new(model_path, SIDE, base + weights * 3 / 4);
     CHECK(same_image(whole.image, d.image));
-    CHECK_MSG(d.steps[STEPS - 1].streamed == 0 && d.steps[STEPS - 1].resident < weights, "%s",
-              d.steps[STEPS - 1].text);
+    CHECK_MSG(d.steps[STEPS - 1].streamed < weights / 16 && d.steps[STEPS - 1].resident < weights,
+              "%s", d.steps[STEPS - 1].text);
     zi_image_free(d.image);
 }
 
@@ -266,10 +266,11 @@ static void two_models(void)
         weights += alone[i].peak.weights;
         d[i] = (drawing){.engine = engine, .side = SIDE, .shared = true};
     }
-    zi_vulkan_limit_memory(gpu, base + weights * 2 / 3);
+    zi_vulkan_limit_memory(gpu, base / 2 + weights / 2);
     for (int i = 0; i < 2; i++) d[i].model = load(engine, paths[i]);
     for (int round = 0; round < 4; round++) {
         bool together = round >= 2;
+        if (together) zi_vulkan_limit_memory(gpu, base + weights * 5 / 6);
         for (int i = 0; i < 2; i++) {
             if (!together) draw(&d[i]);
             if (together) CHECK(pthread_create(&threads[i], NULL, draw_in_thread, &d[i]) == 0);
