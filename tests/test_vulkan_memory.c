@@ -8,6 +8,7 @@
 #include "backend/vulkan/vulkan.h"
 #include "engine.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,8 @@ static bool open_device(bool staging, zi_error *error)
     zi_vulkan_options options = {.staging = staging, .validation = staging, .messages = fail_for};
     static zi_vulkan_options kept[2]; /* messages come as long as the instance lives */
     kept[staging] = options;
+    /* lavapipe stays in memory, so that LeakSanitizer can name it (support/leaks.txt). */
+    dlopen("libvulkan_lvp.so", RTLD_NOW | RTLD_NODELETE);
     if (zi_vulkan_backend_create(&kept[staging], &gpu, error)) return true;
     kept[staging].validation = false;
     return zi_vulkan_backend_create(&kept[staging], &gpu, error);
