@@ -312,8 +312,8 @@ static void gather_rows(gpu_exec *exec, const zi_weight *w, int32_t *rows, size_
         push->factors = gather(exec, w->factors, sizeof(float), rows, n);
     else
         push->factors = gpu_weight(exec, w->factors);
-    for (size_t i = 0; i < n; i++) rows[i] = (int32_t)i;
     push->rows = (uint32_t)n;
+    for (size_t i = 0; i < n; i++) rows[i] = (int32_t)i;
 }
 
 /* As zi_embed, with row numbers that may be changed. */
