@@ -24,6 +24,7 @@ CHROMIUM = os.environ["CHROMIUM"]
 SCREENSHOTS = os.path.abspath(os.environ["SCREENSHOTS"])
 
 TIMEOUT_MS = 60000  # of each expectation
+JOB_TIMEOUT_MS = 300000  # of the end of a long job
 DESK = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 RED = "a red circle on a blue background"
