@@ -14,11 +14,14 @@ from support import MODEL, SENTINEL, ZIMAGE, Case
 def wait_for_handlers(process):
     """Until the program, not the system, decides what SIGINT and SIGTERM do, which a busy machine may delay."""
     wanted = 1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1
+    deadline = time.monotonic() + 60
     while process.poll() is None and os.path.exists(f"/proc/{process.pid}/status"):
         with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
             caught = next(line for line in file if line.startswith("SigCgt:"))
         if int(caught.split()[1], 16) & wanted == wanted:
             return
+        if time.monotonic() > deadline:
+            raise AssertionError("the program handles no signals")
         time.sleep(0.002)
 
 

@@ -24,6 +24,7 @@ CHROMIUM = os.environ["CHROMIUM"]
 SCREENSHOTS = os.path.abspath(os.environ["SCREENSHOTS"])
 
 TIMEOUT_MS = 60000  # of each expectation
+JOB_TIMEOUT_MS = 300000  # of the end of a long job
 DESK = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 RED = "a red circle on a blue background"
@@ -140,6 +141,17 @@ class Proxy(Listener):
         super().close()
 
 
+def poll(page, condition, message, seconds=TIMEOUT_MS / 1000):
+    """Waits until condition() is true and returns what it returned; the page's events are handled meanwhile. message: what to
+    say of a failure, or a function that returns it."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(message() if callable(message) else message)
+        page.wait_for_timeout(20)
+    return result
+
+
 class HeldRequest:
     """Delays the first request that matches until release(): after the server has responded, or (unsent) before the
     server gets it."""
@@ -159,11 +171,7 @@ class HeldRequest:
 
     def wait(self):
         """Until the request is held."""
-        for _ in range(TIMEOUT_MS // 20):
-            if self.response or self.unsent and self.route:
-                return
-            self.page.wait_for_timeout(20)
-        raise AssertionError("no request matched")
+        poll(self.page, lambda: self.response or self.unsent and self.route, "no request matched")
 
     def release(self):
         self.wait()
@@ -189,12 +197,7 @@ class HeldEvents:
 
     def release(self):
         """Delivers the events that have arrived, at least one."""
-        for _ in range(TIMEOUT_MS // 20):  # not wait_for_function, which the Content-Security-Policy blocks
-            if self.page.evaluate("held.length"):
-                break
-            self.page.wait_for_timeout(20)
-        else:
-            raise AssertionError("no event arrived")
+        poll(self.page, lambda: self.page.evaluate("held.length"), "no event arrived")
         self.page.evaluate("held.splice(0).forEach((deliver) => deliver())")
 
 
@@ -267,10 +270,7 @@ class PageCase(unittest.TestCase):
         """Waits until a JavaScript expression, or function of arg, is true. Not as wait_for_function() does, which the page's
         Content-Security-Policy lets look only once."""
         page = page or self.page
-        deadline = time.monotonic() + TIMEOUT_MS / 1000
-        while not page.evaluate(expression, arg):
-            self.assertLess(time.monotonic(), deadline, expression)
-            page.wait_for_timeout(20)
+        poll(page, lambda: page.evaluate(expression, arg), expression)
 
     def generate(self, prompt=RED, page=None, **fields):
         """Fills the form, clicks Generate and waits for the image. fields: values by id"""
@@ -294,10 +294,15 @@ class PageCase(unittest.TestCase):
         """Clicks Generate and waits until the page shows the job, or its image, and has the server's response, which may come
         after that."""
         page = page or self.page
-        before = page.get_attribute("#run", "data-mode")
-        page.click("#generate")
-        expect(page.locator("#run")).not_to_have_attribute("data-mode", before)
+        self.change_run(lambda: page.click("#generate"), page)
         expect(page.locator("#generate")).to_be_enabled()
+
+    def change_run(self, action, page=None):
+        """Calls action, and waits until the page shows another job, or its image."""
+        run = (page or self.page).locator("#run")
+        before = run.get_attribute("data-mode")
+        action()
+        expect(run).not_to_have_attribute("data-mode", before)
 
     def start_long_job(self, page=None, **fields):
         """Starts a job that is cancelled before it ends, unless fields say otherwise, and waits until it is shown."""

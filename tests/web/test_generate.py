@@ -4,7 +4,7 @@ import re
 import unittest
 import zlib
 
-from support import PHONE, RED, STAR, HeldRequest, PageCase, expect
+from support import JOB_TIMEOUT_MS, PHONE, RED, STAR, HeldRequest, PageCase, expect
 
 
 def png_text(data):
@@ -86,7 +86,7 @@ class Generate(PageCase):
         before = int(bar.get_attribute("aria-valuenow"))
         self.wait_until(
             "before => document.querySelector('#run .progress-bar')?.getAttribute('aria-valuenow') > before", arg=before)
-        expect(self.page.locator("#run")).to_contain_text("Generated")
+        expect(self.page.locator("#run")).to_contain_text("Generated", timeout=JOB_TIMEOUT_MS)
         expect(self.page.locator("#announcer")).to_have_text("1 image generated.")
 
     def test_cancel(self):
@@ -103,7 +103,7 @@ class Generate(PageCase):
         expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
         expect(self.page.locator("#frame .preview")).to_be_visible()
         self.assertEqual(self.page.input_value("#prompt"), STAR)
-        expect(self.page.locator("#run")).to_contain_text("seed 7")
+        expect(self.page.locator("#run")).to_contain_text("seed 7", timeout=JOB_TIMEOUT_MS)
 
     def test_queue(self):
         self.start_long_job()

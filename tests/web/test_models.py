@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 
-from support import DATA, RED, STAR, HeldRequest, HeldEvents, PageCase, expect
+from support import DATA, JOB_TIMEOUT_MS, RED, STAR, HeldRequest, HeldEvents, PageCase, expect
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from hub import Hub
@@ -306,7 +306,7 @@ class Download(PageCase):
         expect(running.locator(".tabular-nums")).not_to_have_text(before)
         expect(status).to_have_text("Running and downloading, 1 job queued")
         page.click(".tabs >> text=Generate")
-        expect(run).to_contain_text("Generated")
+        expect(run).to_contain_text("Generated", timeout=JOB_TIMEOUT_MS)
         expect(status).to_have_text("Downloading, 1 job queued")
         page.click(".tabs >> text=Models")
         cancels = page.locator(".model-job").get_by_role("button", name="Cancel")

@@ -5,7 +5,7 @@ import statistics
 import unittest
 import urllib.request
 
-from support import RED, STAR, Browser, Listener, PageCase, Proxy, expect
+from support import JOB_TIMEOUT_MS, RED, STAR, Browser, Listener, PageCase, Proxy, expect
 
 MAX_BYTES = 100_000  # of the first load, compressed
 MAX_RATIO = 4  # of the time of the first load to that of a page of 1 kB
@@ -107,7 +107,7 @@ class Network(PageCase):
         expect(self.page.locator("#strip .ring")).to_have_count(1)
         proxy.cut()
         expect(page.locator("#status")).to_have_text("Disconnected, reconnecting")
-        expect(self.page.locator("#strip .ring")).to_have_count(0)  # self.page is connected directly
+        expect(self.page.locator("#strip .ring")).to_have_count(0, timeout=JOB_TIMEOUT_MS)  # self.page is connected directly
         expect(self.page.locator("#status")).to_have_text("Ready")
         proxy.restore()
         expect(page.locator("#status")).to_have_text("Ready")
@@ -121,7 +121,7 @@ class Network(PageCase):
         self.start_long_job(page, width=512, height=512, seed=78)
         proxy.cut()
         proxy.restore()
-        expect(page.locator("#run")).to_contain_text("seed 78")
+        expect(page.locator("#run")).to_contain_text("seed 78", timeout=JOB_TIMEOUT_MS)
         expect(page.locator("#status")).to_have_text("Ready")
 
 

@@ -4,11 +4,10 @@ import json
 import os
 import shutil
 import subprocess
-import time
 import unittest
 import urllib.request
 
-from support import DATA, RED, TIMEOUT_MS, ZIMAGE_MORE, PageCase, expect
+from support import DATA, RED, ZIMAGE_MORE, PageCase, expect, poll
 
 SMALL = os.path.join(DATA, "golden", "model")
 
@@ -31,10 +30,7 @@ class Parameters(PageCase):
         with urllib.request.urlopen(urllib.request.Request(
                 self.server.url + "api/jobs", body, {"Content-Type": "application/json"})) as answer:
             job = json.load(answer)["id"]
-        deadline = time.monotonic() + TIMEOUT_MS / 1000
-        while not (images := self.get(f"api/jobs/{job}")["images"]):
-            self.assertLess(time.monotonic(), deadline, self.get(f"api/jobs/{job}"))
-            self.page.wait_for_timeout(20)
+        images = poll(self.page, lambda: self.get(f"api/jobs/{job}")["images"], lambda: self.get(f"api/jobs/{job}"))
         expect(self.page.locator("#run")).to_have_attribute("data-mode", f"image {images[0]}")
         expect(self.page.locator("#status")).to_have_text("Ready")
 

@@ -24,9 +24,7 @@ class Restart(Parameters):
         self.console_errors.clear()
 
     def again(self, name):
-        before = self.page.get_attribute("#run", "data-mode")
-        self.lost.get_by_role("button", name=f"Generate again: {name}").click()
-        expect(self.page.locator("#run")).not_to_have_attribute("data-mode", before)
+        self.change_run(self.lost.get_by_role("button", name=f"Generate again: {name}").click)
         self.wait_for_image()
 
     def wait_for_pending(self, count):

@@ -1,11 +1,10 @@
 """Several tabs of one browser: one stream of events for all, none while all are hidden; requests without an answer."""
 
 import json
-import time
 import unittest
 import urllib.request
 
-from support import RED, STAR, TIMEOUT_MS, PageCase, expect
+from support import RED, STAR, PageCase, expect, poll
 
 VISIBILITY = """(state) => {
     Object.defineProperty(document, 'visibilityState', { get: () => state, configurable: true });
@@ -30,10 +29,7 @@ class Tabs(PageCase):
             return json.load(answer)["listeners"]
 
     def wait_for_streams(self, count):
-        deadline = time.monotonic() + TIMEOUT_MS / 1000
-        while self.streams() != count:
-            self.assertLess(time.monotonic(), deadline, f"{self.streams()} streams, not {count}")
-            self.page.wait_for_timeout(100)
+        poll(self.page, lambda: self.streams() == count, lambda: f"{self.streams()} streams, not {count}")
 
     def show(self, page, visible):
         page.evaluate(VISIBILITY, "visible" if visible else "hidden")
@@ -141,12 +137,7 @@ class Unanswered(PageCase):
         self.page.route(pattern, lambda route: seen.append(route))
         self.addCleanup(self.page.unroute_all, behavior="ignoreErrors")
 
-        def wait():
-            deadline = time.monotonic() + 20
-            while not seen:
-                self.assertLess(time.monotonic(), deadline, f"no request for {pattern}")
-                self.page.wait_for_timeout(20)
-        return wait
+        return lambda: poll(self.page, lambda: seen, f"no request for {pattern}", seconds=20)
 
     def test_generate(self):
         asked = self.ignore("**/api/jobs")
