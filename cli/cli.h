@@ -291,6 +291,7 @@ typedef struct {
     zi_registry *registry;
     zi_registry_options options;
     char *hub_cache, *token, *demo, *cache_file;
+    char *device_cache; /* for zi_engine_options; NULL: there is no folder for it */
 } zi_user_registry;
 
 /* Opens the registry with the options that the environment sets (HF_HOME, HF_ENDPOINT, HF_TOKEN,
@@ -308,6 +309,10 @@ char *zi_expand_home(const char *path, const char *end);
 /* Closes the registry and frees the strings of its options. *models (models is not NULL) becomes
  * {0}, for which the call does nothing. */
 void zi_user_registry_close(zi_user_registry *models);
+
+/* Sets the options of an engine that the environment and the user's folders give: device_cache,
+ * borrowed from models, and, unless quiet, remark, which prints notes. */
+void zi_prepare_engine(const zi_user_registry *models, bool quiet, zi_engine_options *engine);
 
 /* The option --models DIR of commands that find models by name, for *folder, NULL before. */
 zi_option zi_models_option(const char **folder);

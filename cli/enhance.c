@@ -111,6 +111,7 @@ static bool run_enhance(enhance_args *args, zi_error *error)
         goto out;
     r->instructions = template;
     args->load.path = path;
+    zi_prepare_engine(&models, args->quiet, &args->engine);
     if (!zi_find_parts(&models, &args->load, &parts, error) ||
         !zi_engine_create(&args->engine, &engine, error) ||
         !zi_llm_load(engine, &args->load, &llm, error) || !zi_enhance(llm, r, &enhanced, error)) {

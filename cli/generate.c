@@ -368,8 +368,10 @@ static bool run_generate(generate_run *run, zi_generate_args *args, zi_error *er
         !zi_user_registry_open(args->folder, &args->load, &args->models, error) ||
         !zi_take_settings(args, error) || !zi_plan_read(args, &run->plan, error) ||
         !zi_resolve_parts(&args->models, &args->load, &args->parts, error) ||
-        !for_each_job(run, step_prepare, error) ||
-        !zi_engine_create(&args->engine, &run->engine, error) ||
+        !for_each_job(run, step_prepare, error))
+        return false;
+    zi_prepare_engine(&args->models, args->quiet, &args->engine);
+    if (!zi_engine_create(&args->engine, &run->engine, error) ||
         !for_each_job(run, step_prompt, error))
         return false;
     zi_prompt_expander_free(&run->expander); /* before the image model needs the memory */

@@ -95,6 +95,7 @@ static bool resolve_model_and_serve(zi_server_options *o, const char *folder, co
     o->registry = models.options;
     o->registry.model = found.path;
     o->registry.names_only = true;
+    zi_prepare_engine(&models, true, &o->engine);
     ok = ok && run_server(o, &models, error);
     zi_resolved_model_free(&found);
     zi_user_registry_close(&models);

@@ -79,6 +79,7 @@ int cmd_verify(int argc, char **argv)
     load.path = found.path;
     ok = ok && zi_find_parts(&models, &load, &parts, &error);
     if (ok && parts.found.note) zi_print_note(false, "%s", parts.found.note);
+    zi_prepare_engine(&models, false, &engine_options);
     ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
          zi_verify(engine, &load, source.path, should_continue, NULL, &verification, &error) &&
          print_result(verification, raw, &error);

@@ -222,7 +222,16 @@ typedef struct {
      * measurement, but no device that runs on the processor. There is no other fallback. Copied. */
     const char *device;
     uint64_t vram; /* bytes of the device's memory to use at most; 0: what is free */
-    void *reserved[6];
+    /* A folder for shaders that a GPU's driver has compiled, and for the results of their checks,
+     * so that the next engine is ready sooner; NULL: nothing is kept. The folder is created.
+     * Copied. */
+    const char *device_cache;
+    /* Gets a line that a user should see: a shader of the GPU is not used, because it computes
+     * wrong values with this driver, or an image is computed again in f32. Any thread may call it.
+     * NULL: nobody is told. */
+    void (*remark)(void *user, const char *text);
+    void *user; /* for remark */
+    void *reserved[3];
 } zi_engine_options;
 
 typedef enum {
@@ -256,7 +265,8 @@ typedef struct {
 } zi_devices;
 
 /* Finds what could compute here, and measures how fast that is, which takes about a second and more
- * on slow devices. options may be NULL; of them, threads, cpu and vram count.
+ * on slow devices. options may be NULL; of them, threads, cpu, vram, device_cache and remark
+ * count.
  * zi_devices_free() *out. False, with *error set and *out unchanged: an option is wrong, or a
  * device failed (the subject is its id). */
 ZI_API bool zi_devices_list(const zi_engine_options *options, zi_devices **out,

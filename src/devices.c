@@ -39,7 +39,11 @@ static bool parse_device(const char *text, device_choice *choice, size_t *number
 static bool open_vulkan(const zi_engine_options *o, size_t number, zi_backend **out,
                         zi_error *error)
 {
-    const zi_vulkan_options options = {.device = number, .vram = o->vram};
+    const zi_vulkan_options options = {.device = number,
+                                       .vram = o->vram,
+                                       .cache = o->device_cache,
+                                       .remarks = o->remark,
+                                       .user = o->user};
     return zi_vulkan_backend_create(&options, out, error);
 }
 

@@ -24,6 +24,7 @@ static bool create_engine_parts(zi_engine *e, const zi_engine_options *o, zi_err
     copy_text(&e->options.scratch, &copied);
     copy_text(&e->options.embeddings, &copied);
     copy_text(&e->options.device, &copied);
+    copy_text(&e->options.device_cache, &copied);
     if (!copied) return zi_error_no_memory(error, sizeof *e);
     return zi_kernels_select(o->cpu, &e->kernels, error) &&
            zi_pool_create((size_t)o->threads, &e->pool, error) &&
@@ -80,7 +81,7 @@ void zi_engine_free(zi_engine *engine)
     if (engine->backend) engine->backend->ops->destroy(engine->backend);
     zi_pool_free(engine->pool);
     const char *texts[] = {engine->options.cpu, engine->options.scratch, engine->options.embeddings,
-                           engine->options.device};
+                           engine->options.device, engine->options.device_cache};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free((char *)(uintptr_t)texts[i]);
     free(engine);
 }

@@ -5,6 +5,7 @@
 #include "io/infotext.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { PIXELS = 16 /* per token and side: 8 per latent, 2 latents per patch */ };
@@ -388,16 +389,50 @@ static bool run_generation(zi_generation_job *j, zi_image **out, zi_error *error
            read_result(j, out, error);
 }
 
+/* Runs a resolved request. Sets *halves to whether its session computed with f16 (false if it was
+ * not opened). False, with *error set: *out is unchanged. */
+static bool generate_once(zi_model *model, const zi_request *request, bool *halves, zi_image **out,
+                          zi_error *error)
+{
+    zi_generation_job j = {.model = model, .request = *request};
+    j.height = (size_t)request->height / 8;
+    j.width = (size_t)request->width / 8;
+    j.size = (size_t)model->config.transformer.channels * j.height * j.width;
+    j.progress.steps = request->steps;
+    bool ok = run_generation(&j, out, error);
+    *halves = j.session.exec && j.session.exec->halves;
+    free_memory(&j);
+    return ok;
+}
+
+/* Tells the user, if the engine's options have a function for that, what is computed again in f32,
+ * and why. */
+static void remark_f32(const zi_engine *engine, const zi_error *error)
+{
+    char text[sizeof error->text + 128];
+    if (!engine->options.remark) return;
+    snprintf(
+        text, sizeof text,
+        "%s: the results are not finite numbers (NaN or infinity); the image is computed again "
+        "in f32",
+        error->subject);
+    engine->options.remark(engine->options.user, text);
+}
+
 bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_error *error)
 {
-    zi_generation_job j = {.model = model};
-    if (!zi_request_resolve(model, request, &j.request, error)) return false;
-    j.height = (size_t)j.request.height / 8;
-    j.width = (size_t)j.request.width / 8;
-    j.size = (size_t)model->config.transformer.channels * j.height * j.width;
-    j.progress.steps = j.request.steps;
-    bool ok = run_generation(&j, out, error);
-    free_memory(&j);
+    zi_request r;
+    zi_error why = {0};
+    bool halves;
+    if (!zi_request_resolve(model, request, &r, error)) return false;
+    bool ok = generate_once(model, &r, &halves, out, &why);
+    if (!ok && halves && zi_error_is_not_finite(&why)) {
+        remark_f32(model->engine, &why);
+        r.compute = ZI_COMPUTE_EXACT;
+        why = (zi_error){0};
+        ok = generate_once(model, &r, &halves, out, &why);
+    }
+    if (!ok && error) *error = why;
     return ok;
 }
 

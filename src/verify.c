@@ -307,7 +307,8 @@ static bool check_reproducible(verifier *v, zi_error *result)
                                  .cpu = v->engine->options.cpu,
                                  .scratch = v->engine->options.scratch,
                                  .device = v->engine->options.device,
-                                 .vram = v->engine->options.vram};
+                                 .vram = v->engine->options.vram,
+                                 .device_cache = v->engine->options.device_cache};
     zi_engine *other = NULL;
     zi_model *model = NULL;
     bool same = true;

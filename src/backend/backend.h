@@ -228,6 +228,9 @@ typedef struct {
     const zi_backend_ops *ops;
     zi_backend *backend;
     bool fast; /* integer products where weights are quantized */
+    /* Computes with f16, too, because it is fast: what is not finite may be so in a session that is
+     * not. */
+    bool halves;
 } zi_exec;
 
 typedef struct zi_arena zi_arena; /* arena.h */
@@ -482,6 +485,9 @@ static inline void zi_check_moments(zi_exec *exec, zi_view moments, size_t chann
 /* Sets *error, if error is not NULL, for values that are not finite: ZI_ERROR_BAD_FORMAT with the
  * subject `name`, which is copied. Returns false. */
 bool zi_error_not_finite(zi_error *error, const char *name);
+
+/* Whether an error is one of zi_error_not_finite. */
+bool zi_error_is_not_finite(const zi_error *error);
 
 /* Copies host memory, rows without gaps, to the view, in the order of the operations; `from` is
  * free for other use at once. It cannot fail. */

@@ -114,6 +114,22 @@ class Devices(Case):
         a, cpu = pixels(self.read("a.png")), pixels(self.read("cpu.png"))
         self.assertLessEqual(max(abs(x - y) for x, y in zip(a, cpu)), 1)
 
+    def test_cache(self):
+        """What the driver has compiled is kept in the user's folder of caches."""
+        self.vulkan()
+        env = dict(os.environ, XDG_CACHE_HOME=self.path("caches"))
+        folder = self.path("caches/zimage/gpu")
+        for name in "a.png", "b.png":
+            self.good(self.generate("--device", "vulkan", "-q", "-s", "1", output=name, env=env))
+            kinds = sorted(file.split("-")[0] for file in os.listdir(folder))
+            self.assertEqual(kinds, ["checked", "pipelines"])
+            for file in os.listdir(folder):
+                self.assertGreater(os.path.getsize(os.path.join(folder, file)), 100, file)
+        self.assertEqual(self.read("a.png"), self.read("b.png"))
+        env["XDG_CACHE_HOME"] = self.path("a.png")  # no folder can be made there
+        self.good(self.generate("--device", "vulkan", "-q", "-s", "1", output="c.png", env=env))
+        self.assertEqual(self.read("a.png"), self.read("c.png"))
+
     def test_demo_model(self):
         """Images of prompts: those of the processor's exact arithmetic."""
         self.vulkan()

@@ -10,6 +10,7 @@ typedef struct {
     zi_backend base;
     zi_backend *cpu;
     bool unified;
+    size_t overflow; /* see zi_test_device_overflow */
     zi_device_counts counts;
 } device;
 
@@ -44,7 +45,9 @@ typedef struct {
     zi_exec *cpu;
     call *calls; /* [count] */
     size_t count;
-    size_t submitted; /* of these, those that were submitted last or before */
+    size_t submitted;   /* of these, those that were submitted last or before */
+    size_t checks;      /* recorded ones of what is finite */
+    char overflow[256]; /* name of the one that failed; empty: none */
 } device_exec;
 
 static device *device_of(const zi_backend *backend)
@@ -301,7 +304,10 @@ static void record_check(zi_exec *exec, zi_device_call kind, zi_view x, size_t n
 
 static void record_check_finite(zi_exec *exec, zi_view x, const char *name)
 {
+    device_exec *e = exec_of(exec);
     record_check(exec, ZI_DEVICE_CHECK_FINITE, inner(x, GAPS), 0, name);
+    if (exec->halves && ++e->checks == device_of(exec->backend)->overflow)
+        snprintf(e->overflow, sizeof e->overflow, "%s", name);
 }
 
 static void record_check_moments(zi_exec *exec, zi_view moments, size_t channels, const char *name)
@@ -392,13 +398,19 @@ static void replay(device_exec *e, size_t n)
 }
 
 /* What was submitted before is pushed out. */
+/* Whether a check is to have failed; then, *error is set. */
+static bool overflowed(const device_exec *e, zi_error *error)
+{
+    return *e->overflow && !zi_error_not_finite(error, e->overflow);
+}
+
 static bool submit(zi_exec *exec, zi_error *error)
 {
     device_exec *e = exec_of(exec);
     count(&device_of(exec->backend)->counts.submits);
     replay(e, e->submitted);
     e->submitted = e->count;
-    return zi_submit(e->cpu, error);
+    return zi_submit(e->cpu, error) && !overflowed(e, error);
 }
 
 static bool wait(zi_exec *exec, zi_error *error)
@@ -406,7 +418,7 @@ static bool wait(zi_exec *exec, zi_error *error)
     device_exec *e = exec_of(exec);
     count(&device_of(exec->backend)->counts.waits);
     replay(e, e->count);
-    return zi_wait(e->cpu, error);
+    return zi_wait(e->cpu, error) && !overflowed(e, error);
 }
 
 static bool read_view(zi_exec *exec, zi_view from, void *to, zi_error *error)
@@ -420,7 +432,7 @@ static bool begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error
 {
     zi_backend *cpu = device_of(backend)->cpu;
     device_exec *e = calloc(1, sizeof *e);
-    e->base = (zi_exec){backend->ops, backend, fast};
+    e->base = (zi_exec){backend->ops, backend, fast, fast && device_of(backend)->overflow};
     if (!cpu->ops->begin(cpu, fast, &e->cpu, error)) {
         free(e);
         return false;
@@ -492,6 +504,11 @@ zi_backend *zi_test_device_create(zi_backend *cpu, bool unified)
     device *d = calloc(1, sizeof *d);
     *d = (device){.base = {&device_ops, cpu->variant}, .cpu = cpu, .unified = unified};
     return &d->base;
+}
+
+void zi_test_device_overflow(zi_backend *backend, size_t check)
+{
+    device_of(backend)->overflow = check;
 }
 
 const zi_device_counts *zi_test_device_counts(const zi_backend *backend)

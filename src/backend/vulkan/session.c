@@ -201,12 +201,13 @@ bool gpu_begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error)
 {
     gpu_exec *exec = calloc(1, sizeof *exec);
     if (!exec) return zi_error_no_memory(error, sizeof *exec);
-    exec->base = (zi_exec){backend->ops, backend, fast};
+    exec->base = (zi_exec){.ops = backend->ops, .backend = backend, .fast = fast};
     exec->gpu = gpu_of(backend);
     if (!gpu_enter(exec->gpu, error)) {
         free(exec);
         return false;
     }
+    exec->base.halves = fast && exec->gpu->capabilities.matrix.m;
     for (size_t i = 0; i < GPU_SLOTS; i++) {
         exec->staging[i].kind = GPU_HOST_MEMORY;
         exec->streams[i].kind = GPU_VISIBLE_MEMORY;
