@@ -20,6 +20,12 @@ static double flop_per_second(const zi_bench_stage *stage)
     return stage->flop / stage->seconds;
 }
 
+/* The share of the peak of a GPU's matrix units that a stage reaches. */
+static double matrix_share(const zi_bench_result *r, const zi_bench_stage *stage)
+{
+    return flop_per_second(stage) / r->peak_integer;
+}
+
 /* The time in seconds that an image takes with STEPS steps, by the medians of its stages. */
 static double image_seconds(const zi_bench_result *r)
 {
@@ -36,17 +42,24 @@ static void print_image_time(const zi_bench_result *r)
 }
 
 /* Prints a result of zi_bench for people: a line on the machine, one for each of stages [STAGES]
- * with seconds, GFLOP/s and share of the f32 peak, one on working memory in MB (10^6 bytes) and,
- * if all layers were timed, one on a whole image. */
+ * with seconds, GFLOP/s and share of the f32 peak, or of that of the GPU's matrix units, one on
+ * working memory in MB (10^6 bytes) and, if all layers were timed, one on a whole image. */
 static void print_text(const zi_bench_result *r, const named_stage *stages, bool all_layers)
 {
-    printf("%s, %s, %d threads; peak of this run %.1f GFLOP/s in f32, %.1f GOP/s in integers\n",
-           r->tier, r->fast ? "fast" : "exact", r->threads, r->peak_f32 * 1e-9,
-           r->peak_integer * 1e-9);
+    bool matrices = *r->device && r->fast && r->peak_integer > 0;
+    if (*r->device)
+        printf("%s, %s; peak of this run %.1f GFLOP/s in f32, %.1f GFLOP/s of matrix units\n",
+               r->device, r->fast ? "fast" : "exact", r->peak_f32 * 1e-9, r->peak_integer * 1e-9);
+    else
+        printf("%s, %s, %d threads; peak of this run %.1f GFLOP/s in f32, %.1f GOP/s in "
+               "integers\n",
+               r->tier, r->fast ? "fast" : "exact", r->threads, r->peak_f32 * 1e-9,
+               r->peak_integer * 1e-9);
     for (int i = 0; i < STAGES; i++)
-        printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the f32 peak%s\n", stages[i].name,
+        printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the %s peak%s\n", stages[i].name,
                stages[i].stage->seconds, flop_per_second(stages[i].stage) * 1e-9,
-               100 * stages[i].stage->share, stages[i].note);
+               100 * (matrices ? matrix_share(r, stages[i].stage) : stages[i].stage->share),
+               matrices ? "matrix" : "f32", stages[i].note);
     printf("%.0f MB of working memory, beside the weights%s\n", (double)r->memory * 1e-6,
            r->memory_in_file ? ", in a file" : "");
     if (all_layers) print_image_time(r);

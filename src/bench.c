@@ -343,6 +343,12 @@ static bool time_stages(bench *b, size_t repeat, zi_error *error)
     return ok;
 }
 
+/* Whether a GPU computes. */
+static bool is_gpu(const zi_engine *engine)
+{
+    return strcmp(engine->backend->ops->name, "cpu") != 0;
+}
+
 /* Checks the options (not NULL), applies defaults, and sets config, latent size and `fast` of the
  * zeroed *b; then creates its engine and random models. False: *error is set; the caller frees
  * these then, too. */
@@ -367,7 +373,6 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
     if (options->repeat < 0 || options->repeat > 1000)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; it must be from 0 to 1000", options->repeat);
-    b->fast = options->compute != ZI_COMPUTE_EXACT && p->quantized;
     if (options->layers) {
         b->config.transformer.layers = options->layers;
         b->config.text.layers = options->layers + 1; /* the last one is not computed */
@@ -379,7 +384,10 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
                                 .scratch = options->scratch,
                                 .device = options->device,
                                 .vram = options->vram};
-    return zi_engine_create(&engine, &b->engine, error) && create_random_models(b, p, error);
+    if (!zi_engine_create(&engine, &b->engine, error)) return false;
+    /* The processor has no fast arithmetic for other weights; GPUs may have some for all. */
+    b->fast = options->compute != ZI_COMPUTE_EXACT && (p->quantized || is_gpu(b->engine));
+    return create_random_models(b, p, error);
 }
 
 /* Writes noise to b->latents, as sampling does; the seed is 1. False, with *error set: out of

@@ -549,6 +549,7 @@ static void matrix_shaders(void)
              groups[GPU_MATRIX_CONSTANTS] = {0, 4, 0, 64, ZI_BF16, 1 | 16},
              conv[GPU_MATRIX_CONSTANTS] = {9}, single[GPU_MATRIX_CONSTANTS] = {1};
     const uint32_t attention[] = {64, m.subgroup, m.subgroup, 0, 0, 0, m.m, m.n, m.k};
+    const uint32_t peak[] = {0, 0, 0, 0, 0, 0, m.m, m.n, m.k};
     const gpu_tiling tiling = {.matrices = true, .rows = 64, .columns = 64};
     const struct {
         gpu_shader shader;
@@ -558,7 +559,8 @@ static void matrix_shaders(void)
                 {GPU_SHADER_linear_matrix, groups, GPU_MATRIX_CONSTANTS},
                 {GPU_SHADER_conv_matrix, conv, GPU_MATRIX_CONSTANTS},
                 {GPU_SHADER_conv_matrix, single, GPU_MATRIX_CONSTANTS},
-                {GPU_SHADER_attention_matrix, attention, 9}};
+                {GPU_SHADER_attention_matrix, attention, 9},
+                {GPU_SHADER_peak_matrix, peak, 9}};
     if (m.m) {
         gpu_matrix_constants(&gpu->capabilities, &tiling, true, linear);
         gpu_matrix_constants(&gpu->capabilities, &tiling, true, groups);

@@ -46,6 +46,12 @@ void gpu_narrow(gpu_exec *exec, zi_view x);
  * 1/32 and there is one round. */
 void gpu_run_loop(gpu_exec *exec, gpu_range out, uint32_t groups, uint32_t rounds, float factor);
 
+/* Runs the loop of gpu_peak for matrix units, which the device has, in workgroups of 256
+ * invocations, with matrices of 1/2. Writes `expected` to `out` if it is the sum of the results of
+ * all eight products at one place: they begin with 0 to 7, and a round adds k/4 to each. */
+void gpu_run_matrix_loop(gpu_exec *exec, gpu_range out, uint32_t groups, uint32_t rounds,
+                         float expected);
+
 void gpu_check_finite(zi_exec *exec, zi_view x, const char *name);
 void gpu_check_moments(zi_exec *exec, zi_view moments, size_t channels, const char *name);
 

@@ -499,6 +499,20 @@ static zi_view peak(gpu_side *s, const uint32_t *constants)
     return result;
 }
 
+static zi_view peak_matrix(gpu_side *s, const uint32_t *constants)
+{
+    enum { ROUNDS = 5, CHAINS = 8 };
+    zi_view result = random_values(s, 1, 1);
+    float expected =
+        CHAINS * ((CHAINS - 1) / 2.0f + ROUNDS * (float)constants[GPU_MATRIX_FIRST + 2] / 4);
+    if (s->short_of_memory) return result;
+    if (s->device)
+        gpu_run_matrix_loop(gpu_exec_of(s->exec), gpu_writes(result), 1, ROUNDS, expected);
+    else
+        zi_write(s->exec, result, &expected);
+    return result;
+}
+
 gpu_case_fn *const gpu_cases[GPU_SHADER_COUNT] = {
 #define GPU_CASE(name) name,
     GPU_SHADERS(GPU_CASE) GPU_MATRIX_SHADERS(GPU_CASE)

@@ -30,7 +30,8 @@
 #define GPU_MATRIX_SHADERS(S)                                                                      \
     S(linear_matrix) /* products of many rows */                                                   \
     S(conv_matrix)   /* convolutions */                                                            \
-    S(attention_matrix)
+    S(attention_matrix)                                                                            \
+    S(peak_matrix) /* the speed of the device's matrix units */
 
 typedef enum {
 #define GPU_SHADER_ENUM(name) GPU_SHADER_##name,
