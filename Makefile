@@ -59,7 +59,7 @@ check-build:
 # convert_lowbit, whose threads are those of convert.
 check-asan:
 	@$(MAKE) sanitize NAME=asan KIND=address,undefined \
-		TESTS="-LE short -E 'demo|checker|cli_interrupt|server_crash|server_load|server_security'"
+		TESTS="-LE short -E 'demo|checker|cli_interrupt|server_crash|server_load|server_security|vulkan.*_long'"
 
 check-tsan:
 	@$(MAKE) sanitize NAME=tsan KIND=thread \

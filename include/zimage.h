@@ -268,7 +268,7 @@ typedef struct {
  * on slow devices. options may be NULL; of them, threads, cpu, vram, device_cache and remark
  * count.
  * zi_devices_free() *out. False, with *error set and *out unchanged: an option is wrong, or a
- * device failed (the subject is its id). */
+ * device failed (the subject is "device", and the text names it). */
 ZI_API bool zi_devices_list(const zi_engine_options *options, zi_devices **out,
                             zi_error *error) ZI_CHECKED;
 

@@ -91,7 +91,7 @@ static void plan_product(product *p, zi_arena *arena)
     p->y = zi_arena_floats(arena, ROWS, DEPTH);
 }
 
-/* Prepares a product with small values everywhere; weights [DEPTH, DEPTH] is borrowed. *p, which is
+/* Prepares a product of zeros; weights [DEPTH, DEPTH] is borrowed. *p, which is
  * zeroed before, is for free_product, also after a failure. */
 static bool make_product(zi_backend *backend, const uint16_t *weights, product *p, zi_error *error)
 {
@@ -151,8 +151,10 @@ static bool measure(zi_backend *backend, double *rate, zi_error *error)
 /* Opens a Vulkan device, measures it and closes it. */
 static bool measure_vulkan(const zi_engine_options *o, size_t number, double *rate, zi_error *error)
 {
+    zi_engine_options options = *o;
     zi_backend *backend = NULL;
-    bool ok = open_vulkan(o, number, &backend, error) && measure(backend, rate, error);
+    options.remark = NULL; /* made when the device is opened to be used */
+    bool ok = open_vulkan(&options, number, &backend, error) && measure(backend, rate, error);
     if (backend) backend->ops->destroy(backend);
     return ok;
 }
@@ -180,14 +182,18 @@ static void describe_vulkan(const zi_vulkan_device *from, size_t number, zi_devi
 }
 
 /* Sets list->devices to the CPU and all Vulkan devices, not measured. Without a loader or a device,
- * list->no_vulkan says why. False: memory is short; *error is set. */
-static bool find_devices(zi_devices *list, const zi_kernels *kernels, zi_error *error)
+ * list->no_vulkan says why; if Vulkan itself fails, the user is told, too. False: memory is short;
+ * *error is set. */
+static bool find_devices(zi_devices *list, const zi_engine_options *o, const zi_kernels *kernels,
+                         zi_error *error)
 {
     zi_vulkan_device *found = NULL;
     zi_error why = {0};
     size_t count = 0;
     if (!zi_vulkan_list(&found, &count, &why))
         snprintf(list->no_vulkan, sizeof list->no_vulkan, "%s", why.text + why.message);
+    if (o->remark && why.code && why.code != ZI_ERROR_NOT_FOUND && why.code != ZI_ERROR_UNSUPPORTED)
+        o->remark(o->user, list->no_vulkan);
     list->devices = calloc(count + 1, sizeof *list->devices);
     if (!list->devices) {
         free(found);
@@ -206,6 +212,14 @@ static bool find_devices(zi_devices *list, const zi_kernels *kernels, zi_error *
 static bool is_candidate(const zi_device *device)
 {
     return !*device->missing && device->kind != ZI_DEVICE_SOFTWARE;
+}
+
+/* Whether "auto" has a choice: a GPU beside the processor. */
+static bool has_choice(const zi_devices *list)
+{
+    for (size_t i = 1; i < list->count; i++)
+        if (is_candidate(&list->devices[i])) return true;
+    return false;
 }
 
 /* Measures the devices of the list: all that can be used, or candidates only. */
@@ -254,7 +268,8 @@ static bool open_fastest(const zi_engine_options *o, const zi_kernels *kernels, 
     zi_devices list = {0};
     bool ok = true;
     if (zi_vulkan_plausible())
-        ok = find_devices(&list, kernels, error) && measure_devices(&list, o, true, *cpu, error);
+        ok = find_devices(&list, o, kernels, error) &&
+             (!has_choice(&list) || measure_devices(&list, o, true, *cpu, error));
     if (ok && list.devices) choose(&list);
     size_t chosen = list.chosen;
     free(list.devices);
@@ -291,7 +306,8 @@ bool zi_devices_list(const zi_engine_options *options, zi_devices **out, zi_erro
     zi_devices *list = calloc(1, sizeof *list);
     if (!list) return zi_error_no_memory(error, sizeof *list);
     o.device = NULL;
-    bool ok = zi_engine_create(&o, &engine, error) && find_devices(list, &engine->kernels, error) &&
+    bool ok = zi_engine_create(&o, &engine, error) &&
+              find_devices(list, &o, &engine->kernels, error) &&
               measure_devices(list, &o, false, engine->backend, error);
     zi_engine_free(engine);
     if (!ok) {

@@ -3,6 +3,7 @@
  * Environment: ZI_TEST_BACKEND=NAME runs one backend alone, which must be there; ZI_TEST_OPS=TEXT
  * only checks whose names contain the text; ZI_TEST_SEED=NUMBER takes other random numbers. */
 #include "device.h"
+#include "fixture.h"
 #include "ops.h"
 
 #include <stdlib.h>
@@ -59,7 +60,7 @@ static void all_operations_ran(void)
         CHECK_MSG(counts->calls[call] > 0, "operation %d was never called", call);
 }
 
-static void open_required(void)
+static void open_rig(void)
 {
     zi_error error = {0};
     CHECK_OK(zi_rig_open(&rig, row, seed, &error), error);
@@ -78,17 +79,11 @@ static void run(const char *what, void (*test)(void))
     zi_test_run(name, test);
 }
 
-/* Runs all checks on the backend of this row. required: it must be there. */
-static void run_backend(bool required)
+/* Runs all checks on the backend of this row. */
+static void run_backend(void)
 {
     const char *only = getenv("ZI_TEST_OPS");
-    zi_error error = {0};
-    if (required) {
-        run("open", open_required);
-    } else if (!zi_rig_open(&rig, row, seed, &error)) {
-        printf("SKIP %s: %s\n", row->name, error.text);
-        return;
-    }
+    run("open", open_rig);
     if (!rig.backend) return;
     for (current = 0; current < sizeof checks / sizeof *checks; current++) {
         if (only && !strstr(checks[current].name, only)) continue;
@@ -109,8 +104,9 @@ int main(void)
         printf("no backend is called %s\n", name);
         return 1;
     }
+    if (name && zi_test_backend_find(name)->apart) zi_test_need_gpu();
     for (row = zi_test_backends; row->name; row++)
-        if (name ? !strcmp(name, row->name) : !row->apart) run_backend(name && !row->apart);
+        if (name ? !strcmp(name, row->name) : !row->apart) run_backend();
     zi_test_backends_end();
     return zi_test_result();
 }

@@ -1,5 +1,6 @@
 /* The Vulkan backend itself: what it keeps on disk, its self-checks, how it splits submissions, and
  * what it does when something fails. What its operations compute is the matter of other suites. */
+#include "fixture.h"
 #include "harness.h"
 #include "vulkan_faults.h"
 
@@ -759,6 +760,7 @@ int main(int count, char **arguments)
     fill(inputs, T * K, 2);
     keep_drivers();
     if (count > 1) return child();
+    zi_test_need_gpu();
     RUN(computes);
     RUN(validation_reports);
     RUN(unusable_devices);

@@ -124,7 +124,7 @@ class Devices(Case):
             kinds = sorted(file.split("-")[0] for file in os.listdir(folder))
             self.assertEqual(kinds, ["checked", "pipelines"])
             for file in os.listdir(folder):
-                self.assertGreater(os.path.getsize(os.path.join(folder, file)), 100, file)
+                self.assertGreater(os.path.getsize(os.path.join(folder, file)), 50, file)
         self.assertEqual(self.read("a.png"), self.read("b.png"))
         env["XDG_CACHE_HOME"] = self.path("a.png")  # no folder can be made there
         self.good(self.generate("--device", "vulkan", "-q", "-s", "1", output="c.png", env=env))

@@ -23,6 +23,9 @@ typedef struct {
     uint32_t random; /* state of the generator */
 } zi_fixture;
 
+/* Ends the program as skipped if there is no Vulkan device, or no loader. */
+void zi_test_need_gpu(void);
+
 /* The Vulkan backend if the environment variable ZI_TEST_BACKEND is "vulkan", else NULL: fixtures
  * and golden weights use it then. With ZI_TEST_VALIDATION, each message of the validation layer is
  * a failed check. It is never freed. Without a loader or device, the program ends as skipped. */

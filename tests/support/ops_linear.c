@@ -175,7 +175,8 @@ void zi_ops_linear(zi_rig *rig)
     enum { SHAPES = sizeof shapes / sizeof *shapes, PER_KIND = 5 };
     size_t count, next = 0;
     const zi_stored_kind *kinds = zi_stored_kinds(&count);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (kinds[i].extra && zi_rig_is_short(rig)) continue;
         for (size_t j = 0; j < PER_KIND; j++, next++) {
             size_t T = shapes[next % SHAPES].T, N = shapes[next % SHAPES].N;
             size_t K = ragged_columns(&kinds[i], i + j);
@@ -183,6 +184,7 @@ void zi_ops_linear(zi_rig *rig)
             run(rig, &kinds[i], T, N, K, (i + j) % 2, false);
             if (both) run(rig, &kinds[i], T, N, K, (i + j) % 2, true);
         }
+    }
 }
 
 /* Many and few rows, around the sizes at which a backend may cut or change its way. */
@@ -242,6 +244,7 @@ void zi_ops_linear_model(zi_rig *rig)
                 {"MXFP8", 4, 4096, 2560},
                 {"I8 rotated by 256", 5, 1024, 10240},
                 {"BF16", 1, 15360, 256}};
+    if (zi_rig_is_short(rig)) return;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const zi_stored_kind *kind = zi_stored_kind_find(rows[i].kind);
         run(rig, kind, rows[i].T, rows[i].N, rows[i].K, i % 2, false);
@@ -286,6 +289,7 @@ void zi_ops_embed(zi_rig *rig)
     size_t count;
     const zi_stored_kind *kinds = zi_stored_kinds(&count);
     for (size_t i = 0; i < count; i++) {
+        if (kinds[i].extra && zi_rig_is_short(rig)) continue;
         run_embed(rig, &kinds[i], 37, ragged_columns(&kinds[i], i), numbers[i % 3], i % 2);
         run_embed(rig, &kinds[i], 150, ragged_columns(&kinds[i], i + 5), numbers[(i + 1) % 3],
                   false);

@@ -94,7 +94,7 @@ void zi_ops_norm(zi_rig *rig)
     static const struct {
         size_t T, D;
     } shapes[] = {{1, 1},    {3, 17},   {33, 19},   {65, 129}, {5, 63},    {17, 65}, {1, 3840},
-                  {6, 3840}, {5, 2560}, {330, 128}, {7, 512},  {2, 10240}, {129, 3}};
+                  {6, 3840}, {5, 2560}, {330, 128}, {7, 512},  {2, 10240}, {129, 3}, {65601, 2}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int kind = ZI_RMS_NORM; kind <= ZI_LAYER_NORM; kind++)
             for (int variant = 0; variant < 4; variant++) {
@@ -140,8 +140,8 @@ void zi_ops_rope(zi_rig *rig)
 {
     static const struct {
         size_t T, heads, dim;
-    } shapes[] = {{1, 1, 2},     {3, 1, 6},    {5, 3, 8},   {17, 63, 10},
-                  {65, 30, 128}, {129, 8, 64}, {1, 32, 128}};
+    } shapes[] = {{1, 1, 2},     {3, 1, 6},    {5, 3, 8},    {17, 63, 10},
+                  {65, 30, 128}, {129, 8, 64}, {1, 32, 128}, {65601, 1, 4}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int interleaved = 0; interleaved < 2; interleaved++)
             run_rope(rig, shapes[i].T, shapes[i].heads, shapes[i].dim, interleaved);
@@ -228,7 +228,8 @@ void zi_ops_elementwise(zi_rig *rig)
 {
     static const struct {
         size_t rows, columns;
-    } shapes[] = {{1, 1}, {3, 17}, {65, 129}, {63, 1}, {1, 65}, {2, 70001}, {6, 10240}, {257, 3}};
+    } shapes[] = {{1, 1},     {3, 17},    {65, 129}, {63, 1},   {1, 65},
+                  {2, 70001}, {6, 10240}, {257, 3},  {65601, 1}};
     for (int kind = 0; kind < ZI_ELEMENTWISE_COUNT; kind++)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
             size_t rows = shapes[i].rows, columns = shapes[i].columns;

@@ -180,6 +180,11 @@ void zi_rig_end_session(zi_rig *rig, zi_rig_session *session)
     *session = (zi_rig_session){0};
 }
 
+bool zi_rig_is_short(const zi_rig *rig)
+{
+    return rig->row->apart && !zi_test_long();
+}
+
 bool zi_rig_open(zi_rig *rig, const zi_test_backend *row, uint64_t seed, zi_error *error)
 {
     *rig = (zi_rig){.row = row, .random = seed * 2 + 1};

@@ -55,6 +55,10 @@ typedef struct {
     double worst;    /* the largest error so far, as a share of its bound */
 } zi_rig;
 
+/* Whether only the short form runs: on a device for which shaders are compiled, each of which takes
+ * as long as many operations. */
+bool zi_rig_is_short(const zi_rig *rig);
+
 /* Opens the row's backend with two sessions. False: it cannot be had, and *error says why. */
 bool zi_rig_open(zi_rig *rig, const zi_test_backend *row, uint64_t seed, zi_error *error);
 

@@ -59,7 +59,8 @@ static void add_integer_groups(void)
                                            .bits = bits[b],
                                            .group = group,
                                            .scale_type = scales[s],
-                                           .biases = true});
+                                           .biases = true,
+                                           .extra = group != 32u << b % 3 || s != b / 2});
             }
 }
 

@@ -19,6 +19,7 @@ typedef struct {
     bool biases, swizzled; /* swizzled: columns may be padded, rows begin anywhere */
     zi_stored_factors factors;
     size_t rotation;
+    bool extra; /* a combination of what other kinds have; short forms leave it out */
 } zi_stored_kind;
 
 /* A weight in the backend's memory, and the same in the host's: what it means. */

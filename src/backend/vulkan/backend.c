@@ -5,18 +5,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static const char PORTABILITY[] = "VK_KHR_portability_subset"; /* of MoltenVK */
+
 bool gpu_error(gpu_backend *gpu, zi_error *error, VkResult result, const char *what)
 {
     const char *name = gpu->capabilities.summary.name;
     if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY)
-        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "%s; there is too little memory",
-                            what);
+        return zi_error_set_in(error, ZI_ERROR_NO_MEMORY, name, "device",
+                               "%s; there is too little memory", what);
     if (result == VK_ERROR_DEVICE_LOST) {
         atomic_store(&gpu->lost, true);
-        return zi_error_set(error, ZI_ERROR_IO, name,
-                            "%s: the driver has reset the device; try again", what);
+        return zi_error_set_in(error, ZI_ERROR_IO, name, "device",
+                               "%s: the driver has reset the device; try again", what);
     }
-    return zi_error_set(error, ZI_ERROR_IO, name, "%s (Vulkan error %d)", what, (int)result);
+    return zi_error_set_in(error, ZI_ERROR_IO, name, "device", "%s (Vulkan error %d)", what,
+                           (int)result);
 }
 
 /* Sets the device's functions. False, with *error set: one is missing. */
@@ -29,8 +32,8 @@ static bool find_functions(gpu_backend *gpu, zi_error *error)
     GPU_DEVICE_FUNCTIONS(FIND)
 #undef FIND
     if (gpu->options.intercept) gpu->options.intercept(gpu->options.user, &gpu->vk);
-    return !missing || zi_error_set(error, ZI_ERROR_UNSUPPORTED, gpu->capabilities.summary.name,
-                                    "its driver has no %s", missing);
+    return !missing || zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gpu->capabilities.summary.name,
+                                       "device", "its driver has no %s", missing);
 }
 
 /* Opens the logical device with the features that are needed, and its queue. */
@@ -44,6 +47,11 @@ static bool open_device(gpu_backend *gpu, VkPhysicalDevice physical, zi_error *e
         memcpy((char *)&features + gpu_needed_features[i].offset, &on, sizeof on);
     gpu_matrix_needs matrices;
     gpu_matrix_request(&gpu->capabilities.matrix, &matrices, &features);
+    const char *extensions[3];
+    uint32_t extension_count = matrices.extension_count;
+    memcpy(extensions, matrices.extensions, sizeof matrices.extensions);
+    if (gpu_has_extension(&gpu->instance, physical, PORTABILITY)) /* must be asked for then */
+        extensions[extension_count++] = PORTABILITY;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = gpu->capabilities.queue_family,
                                      .queueCount = 1,
@@ -52,8 +60,8 @@ static bool open_device(gpu_backend *gpu, VkPhysicalDevice physical, zi_error *e
                                .pNext = &features.all,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue,
-                               .enabledExtensionCount = matrices.extension_count,
-                               .ppEnabledExtensionNames = matrices.extensions};
+                               .enabledExtensionCount = extension_count,
+                               .ppEnabledExtensionNames = extensions};
     gpu->vk = gpu->instance.vk;
     VkResult result = gpu->vk.CreateDevice(physical, &info, NULL, &gpu->device);
     if (result != VK_SUCCESS)
@@ -85,15 +93,15 @@ static bool open_numbered(gpu_backend *gpu, zi_error *error)
     const zi_vulkan_options *options = &gpu->options;
     if (options->device >= gpu->instance.count)
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, "device",
-                            "there is no Vulkan device %zu; there are %u, numbered from 0",
-                            options->device, gpu->instance.count);
+                            "there is no Vulkan device %zu; the last one has the number %u",
+                            options->device, gpu->instance.count - 1);
     VkPhysicalDevice physical = gpu->instance.devices[options->device];
     gpu_capabilities_read(&gpu->instance, physical, &gpu->capabilities);
     if (options->no_matrices) gpu->capabilities.matrix = (gpu_matrix){0};
     const zi_vulkan_device *summary = &gpu->capabilities.summary;
     if (*summary->missing)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, summary->name,
-                            "zimage cannot use this device: it lacks %s", summary->missing);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, summary->name, "device",
+                               "zimage cannot use this device: it lacks %s", summary->missing);
     if (!*gpu->variant) /* others may be reading it when the device is opened anew */
         snprintf(gpu->variant, sizeof gpu->variant, "vulkan %s, %s", summary->name,
                  summary->driver);

@@ -3,7 +3,9 @@
 
 #include <stdio.h>
 
-static uint32_t smaller_groups(size_t n)
+/* Workgroups for n rows: no more than a device may limit them to; the shaders loop over the rest.
+ */
+static uint32_t row_groups(size_t n)
 {
     return (uint32_t)(n < 65535 ? n : 65535);
 }
@@ -41,7 +43,7 @@ void gpu_rope(zi_exec *base, const zi_rope_args *a)
 {
     struct {
         uint64_t x, cosines, sines;
-        uint32_t rows, heads, dim, interleaved, sine_stride, cosine_stride, first, unused;
+        uint32_t rows, heads, dim, interleaved, sine_stride, cosine_stride;
     } push = {.x = gpu_address(a->x),
               .cosines = gpu_address(a->cosines),
               .sines = gpu_address(a->sines),
@@ -55,7 +57,7 @@ void gpu_rope(zi_exec *base, const zi_rope_args *a)
     gpu_work work = {
         .push = &push,
         .push_size = sizeof push,
-        .groups = {(uint32_t)gpu_div_up(a->heads * (a->dim / 2), 64), smaller_groups(a->x.rows), 1},
+        .groups = {(uint32_t)gpu_div_up(a->heads * (a->dim / 2), 64), row_groups(a->x.rows), 1},
         .ranges = ranges,
         .range_count = 3};
     if (a->x.rows) gpu_dispatch(gpu_exec_of(base), GPU_SHADER_rope, NULL, 0, &work);
@@ -87,7 +89,7 @@ void gpu_elementwise(zi_exec *base, zi_elementwise_kind kind, zi_view x, zi_view
     gpu_range ranges[] = {gpu_writes(x), gpu_reads(y)};
     gpu_work work = {.push = &push,
                      .push_size = sizeof push,
-                     .groups = {(uint32_t)gpu_div_up(x.columns, 256), smaller_groups(x.rows), 1},
+                     .groups = {(uint32_t)gpu_div_up(x.columns, 256), row_groups(x.rows), 1},
                      .ranges = ranges,
                      .range_count = 2};
     if (x.rows && x.columns)

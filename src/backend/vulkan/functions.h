@@ -6,7 +6,7 @@
 #define VK_NO_PROTOTYPES
 #include <vulkan/vulkan.h>
 
-#define GPU_LOADER_FUNCTIONS(F) F(CreateInstance)
+#define GPU_LOADER_FUNCTIONS(F) F(CreateInstance) F(EnumerateInstanceExtensionProperties)
 
 #define GPU_INSTANCE_FUNCTIONS(F)                                                                  \
     F(DestroyInstance)                                                                             \

@@ -11,7 +11,7 @@
 static void *open_library(void)
 {
     static const char *const names[] = {"libvulkan.so.1", "libvulkan.so", "libvulkan.1.dylib",
-                                        "libMoltenVK.dylib"};
+                                        "/opt/homebrew/lib/libvulkan.1.dylib", "libMoltenVK.dylib"};
     void *library = NULL;
     for (size_t i = 0; !library && i < sizeof names / sizeof *names; i++)
         library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
@@ -30,19 +30,23 @@ static bool find_loader(gpu_instance *instance, const zi_vulkan_options *options
     /* POSIX lets dlsym's result be used as a function, ISO C does not: so it is copied. */
     void *symbol = dlsym(instance->library, "vkGetInstanceProcAddr");
     memcpy(&instance->get, &symbol, sizeof symbol);
-    if (instance->get)
-        instance->vk.CreateInstance =
-            (PFN_vkCreateInstance)instance->get(VK_NULL_HANDLE, "vkCreateInstance");
+    const char *missing = instance->get ? NULL : "vkGetInstanceProcAddr";
+#define FIND(name)                                                                                 \
+    if (instance->get)                                                                             \
+        instance->vk.name = (PFN_vk##name)instance->get(VK_NULL_HANDLE, "vk" #name);               \
+    if (!instance->vk.name && !missing) missing = "vk" #name;
+    GPU_LOADER_FUNCTIONS(FIND)
+#undef FIND
     intercept(instance, options);
-    if (instance->vk.CreateInstance) return true;
-    return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
-                        "the Vulkan loader of this system has no vkCreateInstance");
+    return !missing || zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
+                                    "the Vulkan loader of this system has no %s", missing);
 }
 
 bool zi_vulkan_plausible(void)
 {
 #ifdef __linux__
-    static const char *const paths[] = {"/dev/dri", "/dev/nvidiactl", "/dev/dxg", "/dev/mali0"};
+    static const char *const paths[] = {"/dev/dri", "/dev/nvidiactl", "/dev/dxg", "/dev/mali0",
+                                        "/dev/kgsl-3d0"};
     bool found = false;
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         found = found || access(paths[i], F_OK) == 0;
@@ -119,22 +123,44 @@ static bool fail(zi_error *error, VkResult result)
     }
 }
 
+/* Whether the loader has an extension of this name for instances. False, too, if memory is short.
+ */
+static bool has_instance_extension(const gpu_instance *instance, const char *name)
+{
+    uint32_t count = 0;
+    bool found = false;
+    instance->vk.EnumerateInstanceExtensionProperties(NULL, &count, NULL);
+    VkExtensionProperties *list = calloc(count ? count : 1, sizeof *list);
+    if (list) instance->vk.EnumerateInstanceExtensionProperties(NULL, &count, list);
+    for (uint32_t i = 0; list && i < count; i++)
+        found = found || !strcmp(list[i].extensionName, name);
+    free(list);
+    return found;
+}
+
 /* Makes the instance. False, with *error set: the driver or the layer refused. */
 static bool create_instance(gpu_instance *instance, const zi_vulkan_options *options,
                             zi_error *error)
 {
     static const char *const layers[] = {"VK_LAYER_KHRONOS_validation"};
-    static const char *const extensions[] = {"VK_EXT_debug_utils"};
+    const char *extensions[2];
     VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
                                      .pApplicationName = "zimage",
                                      .apiVersion = VK_API_VERSION_1_2};
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-                                 .pApplicationInfo = &application};
+                                 .pApplicationInfo = &application,
+                                 .ppEnabledLayerNames = layers,
+                                 .ppEnabledExtensionNames = extensions};
     if (options && options->validation) {
-        info.enabledLayerCount = info.enabledExtensionCount = 1;
-        info.ppEnabledLayerNames = layers;
-        info.ppEnabledExtensionNames = extensions;
+        info.enabledLayerCount = 1;
+        extensions[info.enabledExtensionCount++] = "VK_EXT_debug_utils";
     }
+#ifdef VK_KHR_portability_enumeration /* else devices of MoltenVK are left out */
+    if (has_instance_extension(instance, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME)) {
+        extensions[info.enabledExtensionCount++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
+        info.flags |= VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR;
+    }
+#endif
     VkResult result = instance->vk.CreateInstance(&info, NULL, &instance->handle);
     if (result != VK_SUCCESS) return fail(error, result);
     if (!find_functions(instance, options, error)) return false;
@@ -259,9 +285,7 @@ static uint32_t device_heap(const VkPhysicalDeviceMemoryProperties *memory, uint
     return largest;
 }
 
-/* Whether the driver has an extension of this name for the device. False, too, if memory is short.
- */
-static bool has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name)
+bool gpu_has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name)
 {
     uint32_t count = 0;
     bool found = false;
@@ -303,7 +327,7 @@ static void note_missing(const gpu_instance *instance, VkPhysicalDevice device,
     else if ((feature = missing_feature(instance, device)))
         snprintf(missing, size, "%s", feature);
     else if (limits->maxComputeWorkGroupInvocations < 256 ||
-             limits->maxComputeSharedMemorySize < 32768)
+             limits->maxComputeWorkGroupSize[0] < 256 || limits->maxComputeSharedMemorySize < 32768)
         snprintf(missing, size, "workgroups of 256 with 32 KB of shared memory");
 }
 
@@ -323,7 +347,7 @@ void gpu_capabilities_read(const gpu_instance *instance, VkPhysicalDevice device
     out->max_allocation = maintenance.maxMemoryAllocationSize;
     out->summary.kind = kind_of(out->properties.deviceType);
     out->heap = device_heap(&out->memory, &out->summary.memory);
-    out->memory_budget = has_extension(instance, device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    out->memory_budget = gpu_has_extension(instance, device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     snprintf(out->summary.name, sizeof out->summary.name, "%s", out->properties.deviceName);
     snprintf(out->summary.driver, sizeof out->summary.driver, "%s %s", driver.driverName,
              driver.driverInfo);

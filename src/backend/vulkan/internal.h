@@ -310,7 +310,7 @@ void gpu_pace_init(gpu_backend *gpu);
 /* Lets the time that a piece took say how large others may be; exact: else it was no longer. */
 void gpu_pace_note(gpu_backend *gpu, uint64_t cost, double seconds, bool exact);
 
-/* ---- record.c ---- */
+/* ---- log.c, record.c and session.c ---- */
 
 /* A stretch of memory that a command reads or writes. */
 typedef struct {

@@ -5,26 +5,6 @@
 
 #ifdef ZI_MATRIX_SHADERS
 
-/* Whether a device has all of these extensions. */
-static bool has_extensions(const gpu_instance *instance, VkPhysicalDevice device,
-                           const char *const *names, size_t count)
-{
-    uint32_t n = 0;
-    size_t found = 0;
-    if (instance->vk.EnumerateDeviceExtensionProperties(device, NULL, &n, NULL) != VK_SUCCESS)
-        return false;
-    VkExtensionProperties *all = calloc(n ? n : 1, sizeof *all);
-    if (all && instance->vk.EnumerateDeviceExtensionProperties(device, NULL, &n, all) == VK_SUCCESS)
-        for (uint32_t i = 0; i < n; i++)
-            for (size_t j = 0; j < count; j++)
-                if (strcmp(all[i].extensionName, names[j]) == 0) found++;
-    free(all);
-    return found == count;
-}
-
-static const char *const matrix_extension[] = {VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME};
-static const char *const size_extension[] = {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME};
-
 /* Whether the shaders can use matrices of this kind: see shaders/matrix.glsl. */
 static bool fits(const VkCooperativeMatrixPropertiesKHR *p)
 {
@@ -75,8 +55,9 @@ void gpu_matrix_find(const gpu_instance *instance, VkPhysicalDevice device, gpu_
                                        .pNext = &properties};
     gpu_features features;
     *out = (gpu_matrix){0};
-    if (!has_extensions(instance, device, matrix_extension, 1)) return;
-    bool controlled = has_extensions(instance, device, size_extension, 1);
+    if (!gpu_has_extension(instance, device, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) return;
+    bool controlled =
+        gpu_has_extension(instance, device, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     gpu_features_clear(&features);
     features.v12.pNext = controlled ? (void *)&sizes : (void *)&matrices;
     if (controlled) properties.pNext = &range;
@@ -103,10 +84,10 @@ void gpu_matrix_request(const gpu_matrix *matrix, gpu_matrix_needs *needs, gpu_f
     if (!matrix->m) return;
     features->v12.shaderFloat16 = features->v12.vulkanMemoryModel = VK_TRUE;
     features->v12.pNext = &needs->matrices;
-    needs->extensions[needs->extension_count++] = *matrix_extension;
+    needs->extensions[needs->extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     if (!matrix->sized) return;
     needs->matrices.pNext = &needs->sizes;
-    needs->extensions[needs->extension_count++] = *size_extension;
+    needs->extensions[needs->extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
 }
 
 #else

@@ -109,7 +109,7 @@ static bool compare(gpu_backend *gpu, gpu_pipeline *pipeline, bool *right, zi_er
 /* Says that a pipeline is not used. */
 static void remark(const gpu_backend *gpu, const gpu_pipeline *pipeline)
 {
-    char text[1024], constants[128] = "";
+    char text[1024], constants[GPU_MAX_CONSTANTS * 11 + 1] = "";
     for (size_t i = 0, n = 0; i < GPU_MAX_CONSTANTS; i++)
         n += (size_t)snprintf(constants + n, sizeof constants - n, "%s%u", i ? " " : "",
                               pipeline->constants[i]);

@@ -225,8 +225,10 @@ bool gpu_begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error)
 static void settle(gpu_exec *exec)
 {
     gpu_backend *gpu = exec->gpu;
-    if (!exec->pieces || gpu_wait_value(exec, exec->counter, exec->pieces, true) == VK_SUCCESS)
-        return;
+    VkResult result =
+        exec->pieces ? gpu_wait_value(exec, exec->counter, exec->pieces, true) : VK_SUCCESS;
+    if (result == VK_SUCCESS) return;
+    gpu_error(gpu, NULL, result, "computing failed"); /* notes a device that is lost */
     pthread_mutex_lock(&gpu->queue_mutex);
     gpu->vk.DeviceWaitIdle(gpu->device);
     pthread_mutex_unlock(&gpu->queue_mutex);

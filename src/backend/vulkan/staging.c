@@ -29,7 +29,9 @@ bool gpu_staging_grow(gpu_backend *gpu, gpu_staging *s, VkDeviceSize size, zi_er
 
 void gpu_staging_reset(gpu_backend *gpu, gpu_staging *s, VkDeviceSize least, bool idle)
 {
+    const VkDeviceSize keep = 8u << 20; /* of what was not used */
     VkDeviceSize total = s->total > least ? s->total : least;
+    if (idle && !total && gpu_staging_size(s) > keep) gpu_staging_free(gpu, s);
     if (idle && total && (s->count > 1 || (s->count && s->chunks[0].size < total))) {
         gpu_staging_free(gpu, s);
         /* Where this fails, chunks are added again when they are needed. */

@@ -132,7 +132,7 @@ void main() {
         }
         order_shared();
         [[unroll]] for (uint i = 0; i < OWN; i += 2)
-            strips[mine + (own + i) / 2] = packHalf2x16(vec2(weights[i], weights[i + 1]));
+            strips[mine + (own + i) / 2] = to_halves(vec2(weights[i], weights[i + 1]));
         load_tile(p.v, p.kv_heads, kv_head, key, p.S, 2, v_used); // orders the strips, too
         keep *= scale_by(1.0, v_summed - v_used);
         v_summed = v_used;

@@ -54,7 +54,7 @@ void order_shared() {
 bool find_tile(out uint top, out uint left) {
     uint down = (product_rows() + ROWS - 1) / ROWS, across = (product_columns() + COLUMNS - 1) / COLUMNS;
     uint number = gl_WorkGroupID.y * 32768 + gl_WorkGroupID.x; // as gpu_spread does it
-    uint first = number / (BAND * across) * BAND, height = min(BAND, down - first);
+    uint first = number / (BAND * across) * BAND, height = max(min(BAND, down - first), 1);
     uint at = number - first * across;
     top = (first + at % height) * ROWS;
     left = at / height * COLUMNS;

@@ -17,6 +17,13 @@ layout(push_constant, scalar) uniform Push {
 const uint SIGN = 0x80000000;
 shared uint greatest[SIZE];
 
+// To the nearest values of f16: packHalf2x16 may round otherwise. What is not finite stays so.
+vec2 round_to_halves(vec2 v) {
+    uvec2 bits = floatBitsToUint(v);
+    uvec2 rounded = bits + 0xfff + (bits >> 13 & 1) & ~0x1fffu;
+    return mix(uintBitsToFloat(rounded), v, greaterThanEqual(bits & ~SIGN, uvec2(0x7f800000)));
+}
+
 void main() {
     uint id = gl_LocalInvocationIndex, row = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
     if (row >= p.rows) return;
@@ -34,7 +41,7 @@ void main() {
         vec2 v = vec2(0);
         if (k < p.columns) v.x = Floats(p.x).at[row * p.columns + k];
         if (k + 1 < p.columns) v.y = Floats(p.x).at[row * p.columns + k + 1];
-        Words(p.y).at[(row * p.padded + k) / 2] = packHalf2x16(scale_by(v, -exponent));
+        Words(p.y).at[(row * p.padded + k) / 2] = packHalf2x16(round_to_halves(scale_by(v, -exponent)));
     }
     if (id == 0) Ints(p.exponents).at[row] = exponent;
 }

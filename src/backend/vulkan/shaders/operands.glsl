@@ -1,11 +1,16 @@
 // Operands of cooperative matrices, which are f16: see range.glsl.
 
+// Rounds to nearest, which packHalf2x16 need not do.
+uint to_halves(vec2 v) {
+    return packFloat2x16(f16vec2(v));
+}
+
 // Eight values, divided by 2^e, as f16.
 uvec4 pack(float v[8], int e) {
-    return uvec4(packHalf2x16(scale_by(vec2(v[0], v[1]), -e)),
-                 packHalf2x16(scale_by(vec2(v[2], v[3]), -e)),
-                 packHalf2x16(scale_by(vec2(v[4], v[5]), -e)),
-                 packHalf2x16(scale_by(vec2(v[6], v[7]), -e)));
+    return uvec4(to_halves(scale_by(vec2(v[0], v[1]), -e)),
+                 to_halves(scale_by(vec2(v[2], v[3]), -e)),
+                 to_halves(scale_by(vec2(v[4], v[5]), -e)),
+                 to_halves(scale_by(vec2(v[6], v[7]), -e)));
 }
 
 uint greatest_bits(float v[8]) {

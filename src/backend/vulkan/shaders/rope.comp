@@ -1,4 +1,5 @@
-// Rotates pairs of each head by the row's angles; an invocation rotates one pair.
+// Rotates pairs of each head by the row's angles; an invocation rotates one pair of a row, or of
+// every 65,535th.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "memory.glsl"
@@ -11,14 +12,16 @@ layout(push_constant, scalar) uniform Push {
 } p;
 
 void main() {
-    uint pair = gl_GlobalInvocationID.x, row = gl_WorkGroupID.y, pairs = p.dim / 2;
+    uint pair = gl_GlobalInvocationID.x, pairs = p.dim / 2, i = pair % pairs;
     if (pair >= p.heads * pairs) return;
-    uint i = pair % pairs, begin = (row * p.heads + pair / pairs) * p.dim;
-    uint first = begin + (p.interleaved != 0 ? 2 * i : i);
-    uint second = p.interleaved != 0 ? first + 1 : first + pairs;
-    float c = Floats(p.cosines).at[row * p.cosine_stride + i];
-    float s = Floats(p.sines).at[row * p.sine_stride + i];
-    float a = Floats(p.x).at[first], b = Floats(p.x).at[second];
-    Floats(p.x).at[first] = a * c - b * s;
-    Floats(p.x).at[second] = a * s + b * c;
+    for (uint row = gl_WorkGroupID.y; row < p.rows; row += gl_NumWorkGroups.y) {
+        uint begin = (row * p.heads + pair / pairs) * p.dim;
+        uint first = begin + (p.interleaved != 0 ? 2 * i : i);
+        uint second = p.interleaved != 0 ? first + 1 : first + pairs;
+        float c = Floats(p.cosines).at[row * p.cosine_stride + i];
+        float s = Floats(p.sines).at[row * p.sine_stride + i];
+        float a = Floats(p.x).at[first], b = Floats(p.x).at[second];
+        Floats(p.x).at[first] = a * c - b * s;
+        Floats(p.x).at[second] = a * s + b * c;
+    }
 }
