@@ -289,7 +289,6 @@ void zi_ops_embed(zi_rig *rig)
     size_t count;
     const zi_stored_kind *kinds = zi_stored_kinds(&count);
     for (size_t i = 0; i < count; i++) {
-        if (kinds[i].extra && zi_rig_is_short(rig)) continue;
         run_embed(rig, &kinds[i], 37, ragged_columns(&kinds[i], i), numbers[i % 3], i % 2);
         run_embed(rig, &kinds[i], 150, ragged_columns(&kinds[i], i + 5), numbers[(i + 1) % 3],
                   false);
