@@ -452,6 +452,8 @@ static const struct {
     {GPU_SHADER_group_norm_coefficients, 0, {0}},
     {GPU_SHADER_narrow, 0, {0}},
     {GPU_SHADER_peak, 0, {0}},
+    {GPU_SHADER_quantize, 0, {0}},
+    {GPU_SHADER_linear_dots, 7, {ZI_Q4_1, 0, 0, 32, 0, 0, 4}},
 };
 
 /* Opens a backend without faults. */
@@ -461,6 +463,7 @@ static gpu_backend *open_quiet(const char *cache)
     zi_backend *backend = NULL;
     zi_error error = {0};
     o.cache = cache;
+    o.no_matrices = o.slow_dots = true;
     zi_faults = (zi_vulkan_faults){0};
     CHECK_OK(zi_vulkan_backend_create(&o, &backend, &error), error);
     return (gpu_backend *)backend;

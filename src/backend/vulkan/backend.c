@@ -42,8 +42,9 @@ static bool open_device(gpu_backend *gpu, VkPhysicalDevice physical, zi_error *e
     gpu_features_clear(&features);
     for (size_t i = 0; i < gpu_needed_feature_count; i++)
         memcpy((char *)&features + gpu_needed_features[i].offset, &on, sizeof on);
-    gpu_matrix_needs matrices;
-    gpu_matrix_request(&gpu->capabilities.matrix, &matrices, &features);
+    gpu_needs needs;
+    gpu_matrix_request(&gpu->capabilities.matrix, &needs, &features);
+    if (gpu->capabilities.dots) gpu_dots_request(&needs, &features);
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = gpu->capabilities.queue_family,
                                      .queueCount = 1,
@@ -52,8 +53,8 @@ static bool open_device(gpu_backend *gpu, VkPhysicalDevice physical, zi_error *e
                                .pNext = &features.all,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue,
-                               .enabledExtensionCount = matrices.extension_count,
-                               .ppEnabledExtensionNames = matrices.extensions};
+                               .enabledExtensionCount = needs.extension_count,
+                               .ppEnabledExtensionNames = needs.extensions};
     gpu->vk = gpu->instance.vk;
     VkResult result = gpu->vk.CreateDevice(physical, &info, NULL, &gpu->device);
     if (result != VK_SUCCESS)
@@ -79,6 +80,13 @@ static bool create_layout(gpu_backend *gpu, zi_error *error)
            gpu_error(gpu, error, result, "a pipeline layout could not be made");
 }
 
+/* Changes what a device has to what tests want of it. */
+static void leave_out(const zi_vulkan_options *options, gpu_capabilities *c)
+{
+    if (options->no_matrices) c->matrix = (gpu_matrix){0};
+    if (options->slow_dots) c->dots = c->has_dots && !c->matrix.m;
+}
+
 /* Opens the device number options.device of the instance. */
 static bool open_numbered(gpu_backend *gpu, zi_error *error)
 {
@@ -89,7 +97,7 @@ static bool open_numbered(gpu_backend *gpu, zi_error *error)
                             options->device, gpu->instance.count);
     VkPhysicalDevice physical = gpu->instance.devices[options->device];
     gpu_capabilities_read(&gpu->instance, physical, &gpu->capabilities);
-    if (options->no_matrices) gpu->capabilities.matrix = (gpu_matrix){0};
+    leave_out(options, &gpu->capabilities);
     const zi_vulkan_device *summary = &gpu->capabilities.summary;
     if (*summary->missing)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, summary->name,

@@ -259,9 +259,7 @@ static uint32_t device_heap(const VkPhysicalDeviceMemoryProperties *memory, uint
     return largest;
 }
 
-/* Whether the driver has an extension of this name for the device. False, too, if memory is short.
- */
-static bool has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name)
+bool gpu_has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name)
 {
     uint32_t count = 0;
     bool found = false;
@@ -323,12 +321,18 @@ void gpu_capabilities_read(const gpu_instance *instance, VkPhysicalDevice device
     out->max_allocation = maintenance.maxMemoryAllocationSize;
     out->summary.kind = kind_of(out->properties.deviceType);
     out->heap = device_heap(&out->memory, &out->summary.memory);
-    out->memory_budget = has_extension(instance, device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    out->memory_budget = gpu_has_extension(instance, device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     snprintf(out->summary.name, sizeof out->summary.name, "%s", out->properties.deviceName);
     snprintf(out->summary.driver, sizeof out->summary.driver, "%s %s", driver.driverName,
              driver.driverInfo);
     note_missing(instance, device, out);
-    if (!*out->summary.missing) gpu_matrix_find(instance, device, &out->matrix);
+    if (*out->summary.missing) return;
+    gpu_matrix_find(instance, device, &out->matrix);
+    out->dots = gpu_dots_find(instance, device, &out->has_dots) && !out->matrix.m;
+    snprintf(out->summary.features, sizeof out->summary.features, "%s",
+             out->matrix.m ? "cooperative matrices"
+             : out->dots   ? "integer dot products"
+                           : "");
 }
 
 bool zi_vulkan_list(zi_vulkan_device **out, size_t *count, zi_error *error)

@@ -40,6 +40,8 @@ typedef struct {
     uint32_t heap;         /* the largest one of the device's own */
     bool memory_budget;    /* the driver says how much of it may be used */
     gpu_matrix matrix;
+    bool has_dots; /* integer dot products */
+    bool dots;     /* they are used: they are fast, and there are no matrices */
     zi_vulkan_device summary;
 } gpu_capabilities;
 
@@ -61,19 +63,34 @@ void gpu_features_clear(gpu_features *features);
  * if zimage was built without them. */
 void gpu_matrix_find(const gpu_instance *instance, VkPhysicalDevice device, gpu_matrix *out);
 
-/* What opening a device with cooperative matrices takes: extensions, and a chain of features. */
+/* Finds out whether a device has integer dot products of packed bytes. Returns whether the driver
+ * says that they are fast, too. False if zimage was built without them. */
+bool gpu_dots_find(const gpu_instance *instance, VkPhysicalDevice device, bool *out);
+
+/* What opening a device with cooperative matrices or integer dot products takes: extensions, and a
+ * chain of features. */
 typedef struct {
-    const char *extensions[2];
+    const char *extensions[3];
     uint32_t extension_count;
     VkPhysicalDeviceSubgroupSizeControlFeaturesEXT sizes;
 #ifdef VK_KHR_cooperative_matrix
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices;
 #endif
-} gpu_matrix_needs;
+#ifdef VK_KHR_shader_integer_dot_product
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dots;
+#endif
+} gpu_needs;
 
 /* Asks for the matrices in *features, to which *needs is chained. Does nothing but clear *needs if
  * there are none. */
-void gpu_matrix_request(const gpu_matrix *matrix, gpu_matrix_needs *needs, gpu_features *features);
+void gpu_matrix_request(const gpu_matrix *matrix, gpu_needs *needs, gpu_features *features);
+
+/* Asks for integer dot products, too. */
+void gpu_dots_request(gpu_needs *needs, gpu_features *features);
+
+/* Whether the driver has an extension of this name for the device. False, too, if memory is short.
+ */
+bool gpu_has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name);
 
 /* The needed features: a table of where each is in the chain, and its name. */
 typedef struct {
