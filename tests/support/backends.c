@@ -43,19 +43,29 @@ static void fail_for(void *user, const char *text)
     CHECK_MSG(false, "validation layer: %s", text);
 }
 
+/* So is a shader that is found wrong: another one would be tested in its place. */
+static void fail_for_remark(void *user, const char *text)
+{
+    (void)user;
+    CHECK_MSG(false, "%s", text);
+}
+
 static bool open_vulkan(zi_backend **out, zi_error *error)
 {
-    return zi_vulkan_backend_create(&(zi_vulkan_options){.validation = true, .messages = fail_for},
-                                    out, error);
+    return zi_vulkan_backend_create(
+        &(zi_vulkan_options){.validation = true, .messages = fail_for, .remarks = fail_for_remark},
+        out, error);
 }
 
 /* With products of fast sessions as a device computes them that has integer dot products only. */
 static bool open_vulkan_dots(zi_backend **out, zi_error *error)
 {
-    return zi_vulkan_backend_create(
-        &(zi_vulkan_options){
-            .validation = true, .messages = fail_for, .no_matrices = true, .slow_dots = true},
-        out, error);
+    return zi_vulkan_backend_create(&(zi_vulkan_options){.validation = true,
+                                                         .messages = fail_for,
+                                                         .remarks = fail_for_remark,
+                                                         .no_matrices = true,
+                                                         .slow_dots = true},
+                                    out, error);
 }
 
 const zi_test_backend zi_test_backends[] = {
