@@ -42,9 +42,13 @@ static bool open_device(gpu_backend *gpu, VkPhysicalDevice physical, zi_error *e
     gpu_features_clear(&features);
     for (size_t i = 0; i < gpu_needed_feature_count; i++)
         memcpy((char *)&features + gpu_needed_features[i].offset, &on, sizeof on);
-    gpu_needs needs;
-    gpu_matrix_request(&gpu->capabilities.matrix, &needs, &features);
-    if (gpu->capabilities.dots) gpu_dots_request(&needs, &features);
+    gpu_matrix_needs matrices;
+    gpu_matrix_request(&gpu->capabilities.matrix, &matrices, &features);
+    gpu_dot_needs dots;
+    if (gpu->capabilities.dots) { /* so there are no matrices */
+        gpu_dots_request(&dots, &features);
+        matrices.extensions[matrices.extension_count++] = dots.extension;
+    }
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = gpu->capabilities.queue_family,
                                      .queueCount = 1,
@@ -53,8 +57,8 @@ static bool open_device(gpu_backend *gpu, VkPhysicalDevice physical, zi_error *e
                                .pNext = &features.all,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue,
-                               .enabledExtensionCount = needs.extension_count,
-                               .ppEnabledExtensionNames = needs.extensions};
+                               .enabledExtensionCount = matrices.extension_count,
+                               .ppEnabledExtensionNames = matrices.extensions};
     gpu->vk = gpu->instance.vk;
     VkResult result = gpu->vk.CreateDevice(physical, &info, NULL, &gpu->device);
     if (result != VK_SUCCESS)

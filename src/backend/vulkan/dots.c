@@ -34,14 +34,14 @@ bool gpu_dots_find(const gpu_instance *instance, VkPhysicalDevice device, bool *
     return *out && speed.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
-void gpu_dots_request(gpu_needs *needs, gpu_features *features)
+void gpu_dots_request(gpu_dot_needs *needs, gpu_features *features)
 {
     needs->dots = (VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR){
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
         .pNext = features->v12.pNext,
         .shaderIntegerDotProduct = VK_TRUE};
     features->v12.pNext = &needs->dots;
-    needs->extensions[needs->extension_count++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
+    needs->extension = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
 }
 
 #else
@@ -53,7 +53,7 @@ bool gpu_dots_find(const gpu_instance *instance, VkPhysicalDevice device, bool *
     return *out = false;
 }
 
-void gpu_dots_request(gpu_needs *needs, gpu_features *features)
+void gpu_dots_request(gpu_dot_needs *needs, gpu_features *features)
 {
     (void)needs;
     (void)features;

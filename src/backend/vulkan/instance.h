@@ -49,6 +49,10 @@ typedef struct {
 void gpu_capabilities_read(const gpu_instance *instance, VkPhysicalDevice device,
                            gpu_capabilities *out);
 
+/* Whether the driver has an extension of this name for the device. False, too, if memory is short.
+ */
+bool gpu_has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name);
+
 /* The features that the backend needs, in a chain of structs as Vulkan wants it. */
 typedef struct {
     VkPhysicalDeviceFeatures2 all;
@@ -63,34 +67,34 @@ void gpu_features_clear(gpu_features *features);
  * if zimage was built without them. */
 void gpu_matrix_find(const gpu_instance *instance, VkPhysicalDevice device, gpu_matrix *out);
 
-/* Finds out whether a device has integer dot products of packed bytes. Returns whether the driver
- * says that they are fast, too. False if zimage was built without them. */
-bool gpu_dots_find(const gpu_instance *instance, VkPhysicalDevice device, bool *out);
-
-/* What opening a device with cooperative matrices or integer dot products takes: extensions, and a
- * chain of features. */
+/* What opening a device with cooperative matrices takes: extensions, and a chain of features. */
 typedef struct {
-    const char *extensions[3];
+    const char *extensions[2];
     uint32_t extension_count;
     VkPhysicalDeviceSubgroupSizeControlFeaturesEXT sizes;
 #ifdef VK_KHR_cooperative_matrix
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices;
 #endif
-#ifdef VK_KHR_shader_integer_dot_product
-    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dots;
-#endif
-} gpu_needs;
+} gpu_matrix_needs;
 
 /* Asks for the matrices in *features, to which *needs is chained. Does nothing but clear *needs if
  * there are none. */
-void gpu_matrix_request(const gpu_matrix *matrix, gpu_needs *needs, gpu_features *features);
+void gpu_matrix_request(const gpu_matrix *matrix, gpu_matrix_needs *needs, gpu_features *features);
 
-/* Asks for integer dot products, too. */
-void gpu_dots_request(gpu_needs *needs, gpu_features *features);
+/* Finds out whether a device has integer dot products of packed bytes. Returns whether the driver
+ * says that they are fast, too. False if zimage was built without them. */
+bool gpu_dots_find(const gpu_instance *instance, VkPhysicalDevice device, bool *out);
 
-/* Whether the driver has an extension of this name for the device. False, too, if memory is short.
- */
-bool gpu_has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name);
+/* What opening a device with integer dot products takes. */
+typedef struct {
+    const char *extension;
+#ifdef VK_KHR_shader_integer_dot_product
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dots;
+#endif
+} gpu_dot_needs;
+
+/* Asks for them in *features, to which *needs is chained. */
+void gpu_dots_request(gpu_dot_needs *needs, gpu_features *features);
 
 /* The needed features: a table of where each is in the chain, and its name. */
 typedef struct {

@@ -92,9 +92,9 @@ void gpu_matrix_find(const gpu_instance *instance, VkPhysicalDevice device, gpu_
     choose_sizes(instance, device, out);
 }
 
-void gpu_matrix_request(const gpu_matrix *matrix, gpu_needs *needs, gpu_features *features)
+void gpu_matrix_request(const gpu_matrix *matrix, gpu_matrix_needs *needs, gpu_features *features)
 {
-    *needs = (gpu_needs){
+    *needs = (gpu_matrix_needs){
         .sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
                   .subgroupSizeControl = VK_TRUE,
                   .computeFullSubgroups = VK_TRUE},
@@ -118,11 +118,11 @@ void gpu_matrix_find(const gpu_instance *instance, VkPhysicalDevice device, gpu_
     *out = (gpu_matrix){0};
 }
 
-void gpu_matrix_request(const gpu_matrix *matrix, gpu_needs *needs, gpu_features *features)
+void gpu_matrix_request(const gpu_matrix *matrix, gpu_matrix_needs *needs, gpu_features *features)
 {
     (void)matrix;
     (void)features;
-    *needs = (gpu_needs){0};
+    *needs = (gpu_matrix_needs){0};
 }
 
 #endif
