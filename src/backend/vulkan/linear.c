@@ -66,7 +66,6 @@ void gpu_describe_weight(gpu_exec *exec, const zi_weight *w, gpu_weight_push *pu
 /* ---- products ---- */
 
 typedef gpu_linear_product product;
-_Static_assert((int)GPU_PRODUCT_CONSTANTS >= (int)GPU_MATRIX_CONSTANTS, "constants of all shaders");
 
 /* Computes a product in f32: by linear with tiles of this size, or, if it has no rows, by
  * linear_few. */

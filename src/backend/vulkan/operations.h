@@ -67,16 +67,6 @@ enum { GPU_WEIGHT_CONSTANTS = 6 };
 void gpu_describe_weight(gpu_exec *exec, const zi_weight *w, gpu_weight_push *push,
                          uint32_t constants[GPU_WEIGHT_CONSTANTS]);
 
-/* A product with a weight: y = x w^T + bias; w is not rotated, or x is rotated likewise. */
-enum { GPU_PRODUCT_CONSTANTS = 14 };
-typedef struct {
-    zi_view x, y;
-    const zi_weight *w;
-    gpu_weight_push push;
-    uint64_t bias;
-    uint32_t constants[GPU_PRODUCT_CONSTANTS]; /* of which those of the weight are set */
-} gpu_linear_product;
-
 /* ---- products.c ---- */
 
 /* What the choice of a shader for a product depends on. */
@@ -109,12 +99,21 @@ bool gpu_tiling_forced(const gpu_exec *exec, gpu_tiling *tiling);
 /* The cost of a workgroup with matrices, see gpu_work. */
 uint64_t gpu_matrix_cost(const gpu_tiling *tiling, size_t depth);
 
-/* ---- dots.c: products with integer dot products ---- */
+/* ---- linear.c and dots.c ---- */
+
+/* y = x w^T + bias; w is not rotated, or x is rotated likewise. */
+typedef struct {
+    zi_view x, y;
+    const zi_weight *w;
+    gpu_weight_push push;
+    uint64_t bias;
+    uint32_t constants[GPU_MATRIX_CONSTANTS]; /* of which those of the weight are set */
+} gpu_linear_product;
 
 /* Takes scratch memory for products of such depth, if the session computes with dot products. */
 void gpu_dots_plan(gpu_exec *exec, zi_arena *arena, size_t depth);
 
-/* Whether the session can compute products with this weight so. */
+/* Whether the session can compute products with this weight with integer dot products. */
 bool gpu_dots_suit(const gpu_exec *exec, const zi_weight *w);
 
 /* Whether the shaders for it are right on this device. Sets the constants. */
