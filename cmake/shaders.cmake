@@ -29,6 +29,22 @@ if(ZI_VULKAN)
     list(FILTER ZI_SHADER_SOURCES EXCLUDE REGEX "_matrix.comp$")
   endif()
 endif()
+
+# Integer dot products take a compiler that lets a shader name an instruction of SPIR-V, and headers that know of them.
+set(ZI_DOT_SHADERS OFF)
+if(ZI_VULKAN)
+  file(WRITE ${ZI_SHADER_OUTPUT}/try_dots.comp
+       "#version 460\n#extension GL_EXT_spirv_intrinsics : require\nvoid main() {}\n")
+  execute_process(COMMAND ${ZI_GLSLANG} -V --target-env vulkan1.2 -o ${ZI_SHADER_OUTPUT}/try_dots.spv ${ZI_SHADER_OUTPUT}/try_dots.comp
+                  RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
+  file(STRINGS ${ZI_VULKAN_HEADERS}/vulkan/vulkan_core.h ZI_DOT_HEADER REGEX "define VK_KHR_shader_integer_dot_product 1")
+  if(result EQUAL 0 AND ZI_DOT_HEADER)
+    set(ZI_DOT_SHADERS ON)
+  else()
+    message(STATUS "Vulkan without integer dot products: its headers or glslangValidator do not know them")
+    list(FILTER ZI_SHADER_SOURCES EXCLUDE REGEX "/(linear_dots|quantize).comp$")
+  endif()
+endif()
 if(ZI_VULKAN)
   foreach(source ${ZI_SHADER_SOURCES})
     get_filename_component(name ${source} NAME_WE)

@@ -16,6 +16,7 @@ static const struct {
     {"linear", zi_ops_linear},
     {"linear rows", zi_ops_linear_rows},
     {"linear range", zi_ops_linear_range},
+    {"linear codes", zi_ops_linear_codes},
     {"linear model", zi_ops_linear_model},
     {"embed", zi_ops_embed},
     {"attention", zi_ops_attention},

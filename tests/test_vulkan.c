@@ -453,15 +453,19 @@ static const struct {
     {GPU_SHADER_group_norm_coefficients, 0, {0}},
     {GPU_SHADER_narrow, 0, {0}},
     {GPU_SHADER_peak, 0, {0}},
+    {GPU_SHADER_quantize, 0, {0}},
+    {GPU_SHADER_linear_dots, 7, {ZI_Q4_1, 0, 0, 32, 0, 0, 4}},
 };
 
-/* Opens a backend without faults. */
-static gpu_backend *open_quiet(const char *cache)
+/* Opens a backend without faults; dots: as if the device had fast integer dot products, and no
+ * cooperative matrices. */
+static gpu_backend *open_quiet(const char *cache, bool dots)
 {
     zi_vulkan_options o = options();
     zi_backend *backend = NULL;
     zi_error error = {0};
     o.cache = cache;
+    o.no_matrices = o.slow_dots = dots;
     zi_faults = (zi_vulkan_faults){0};
     CHECK_OK(zi_vulkan_backend_create(&o, &backend, &error), error);
     return (gpu_backend *)backend;
@@ -482,8 +486,13 @@ static void wrong_shaders_are_found(void)
 {
     CHECK(sizeof samples / sizeof *samples == GPU_FIRST_MATRIX_SHADER);
     for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
-        gpu_backend *gpu = open_quiet(NULL);
+        bool dots = samples[i].shader >= GPU_SHADER_quantize;
+        gpu_backend *gpu = open_quiet(NULL, dots);
         const char *name = gpu_shaders[samples[i].shader].name;
+        if (dots && !gpu->capabilities.dots) {
+            gpu->base.ops->destroy(&gpu->base);
+            continue;
+        }
         zi_faults.wrong_shader = (int)samples[i].shader + 1;
         remarks = 0;
         CHECK_MSG(!finds_right(gpu, samples[i].shader, samples[i].constants, samples[i].count),
@@ -499,7 +508,7 @@ static void wrong_shaders_are_found(void)
 /* All kinds of weights and of other variants. */
 static void right_shaders_are_found(void)
 {
-    gpu_backend *gpu = open_quiet(NULL);
+    gpu_backend *gpu = open_quiet(NULL, false);
     static const zi_dtype plain[] = {ZI_F32,  ZI_F16,  ZI_BF16, ZI_F8_E4M3, ZI_F8_E5M2, ZI_I8,
                                      ZI_Q4_0, ZI_Q4_1, ZI_Q5_0, ZI_Q5_1,    ZI_Q8_0,    ZI_Q2_K,
                                      ZI_Q3_K, ZI_Q4_K, ZI_Q5_K, ZI_Q6_K,    ZI_IQ4_NL,  ZI_IQ4_XS};
@@ -544,7 +553,7 @@ static void right_shaders_are_found(void)
 /* Shaders for cooperative matrices, where the device has these: found right, and wrong. */
 static void matrix_shaders(void)
 {
-    gpu_backend *gpu = open_quiet(NULL);
+    gpu_backend *gpu = open_quiet(NULL, false);
     const gpu_matrix m = gpu->capabilities.matrix;
     uint32_t linear[GPU_MATRIX_CONSTANTS] = {ZI_F32, 0, 0, 32, 0, 0},
              groups[GPU_MATRIX_CONSTANTS] = {0, 4, 0, 64, ZI_BF16, 1 | 16},
@@ -571,7 +580,7 @@ static void matrix_shaders(void)
     gpu->base.ops->destroy(&gpu->base);
     for (size_t i = 0; m.m && i < sizeof rows / sizeof *rows; i++)
         for (int wrong = 0; wrong < 2; wrong++) {
-            gpu = open_quiet(NULL);
+            gpu = open_quiet(NULL, false);
             if (wrong) zi_faults.wrong_shader = (int)rows[i].shader + 1;
             CHECK_MSG(finds_right(gpu, rows[i].shader, rows[i].constants, rows[i].count) == !wrong,
                       "%s, row %zu: %s", gpu_shaders[rows[i].shader].name, i, last_remark);
@@ -609,6 +618,69 @@ static void wrong_shaders_are_replaced(void)
     zi_faults = (zi_vulkan_faults){0};
     remarks = 0;
     check_quiet();
+}
+
+/* ---- integer dot products ---- */
+
+/* Computes a product with int8 weights [N, K]. Returns the largest difference from the right values
+ * as a share of the largest of these. */
+static double multiply_codes(gpu_backend *gpu, bool fast)
+{
+    static int8_t codes[N * K];
+    static float y[T * N];
+    rig r = {.backend = &gpu->base};
+    zi_error error = {0};
+    double worst = 0, largest = 0;
+    for (size_t i = 0; i < N * K; i++) codes[i] = (int8_t)lrintf(weights[i] * 127);
+    CHECK_OK(zi_buffer_import(r.backend, codes, sizeof codes, &r.imported, &error), error);
+    r.weight = (zi_weight){.name = "w", .data = {r.imported, 0, ZI_I8, N, K, K}};
+    CHECK_OK(r.backend->ops->begin(r.backend, fast, &r.exec, &error) &&
+                 zi_buffer_alloc(r.backend, MEMORY, &r.memory, &error),
+             error);
+    r.arena = zi_arena_in(r.memory);
+    r.exec->ops->plan(r.exec, &r.arena, (zi_exec_limits){128, 256});
+    zi_view x = zi_arena_floats(&r.arena, T, K), to = zi_arena_floats(&r.arena, T, N);
+    zi_write(r.exec, x, inputs);
+    zi_linear(r.exec, x, &r.weight, NULL, to);
+    CHECK_OK(zi_read(r.exec, to, y, &error), error);
+    for (size_t i = 0; i < T * N; i++) {
+        double sum = 0;
+        for (size_t k = 0; k < K; k++) sum += (double)inputs[i / N * K + k] * codes[i % N * K + k];
+        worst = fmax(worst, fabs(y[i] - sum));
+        largest = fmax(largest, fabs(sum));
+    }
+    end(&r);
+    zi_buffer_release(r.imported);
+    return worst / largest;
+}
+
+/* They are used in fast sessions, where the driver says that they are fast and there are no
+ * cooperative matrices; f32 takes the place of shaders that are wrong. */
+static void dots_are_used(void)
+{
+    static const int wrong[] = {0, GPU_SHADER_quantize + 1, GPU_SHADER_linear_dots + 1};
+    zi_vulkan_options o = options();
+    for (size_t i = 0; i < 4; i++) {
+        zi_backend *backend = NULL;
+        zi_error error = {0};
+        zi_faults = (zi_vulkan_faults){.fast_dots = i < 3, .wrong_shader = i < 3 ? wrong[i] : 0};
+        remarks = 0;
+        CHECK_OK(zi_vulkan_backend_create(&o, &backend, &error), error);
+        if (!backend) break;
+        gpu_backend *gpu = (gpu_backend *)backend;
+        const gpu_capabilities *c = &gpu->capabilities;
+        bool used = i < 3 && c->has_dots && !c->matrix.m;
+        CHECK(c->dots == used && used == !strcmp(c->summary.features, "integer dot products"));
+        double exact = multiply_codes(gpu, false), fast = multiply_codes(gpu, true);
+        CHECK_MSG(exact < 1e-6, "exact: off by %g", exact);
+        CHECK_MSG(used && !i ? fast > 5e-4 && fast < 1e-2 : c->matrix.m || fast == exact,
+                  "fast: off by %g, exact: %g", fast, exact);
+        CHECK_MSG(remarks == (used && i), "%d remarks", remarks);
+        backend->ops->destroy(backend);
+        check_quiet();
+    }
+    zi_faults = (zi_vulkan_faults){0};
+    remarks = 0;
 }
 
 /* ---- submissions ---- */
@@ -774,6 +846,7 @@ int main(int count, char **arguments)
     RUN(wrong_shaders_are_found);
     RUN(right_shaders_are_found);
     RUN(matrix_shaders);
+    RUN(dots_are_used);
     RUN(two_processes);
     RUN(every_call_fails);
     return zi_test_result();

@@ -43,9 +43,28 @@ static void fail_for(void *user, const char *text)
     CHECK_MSG(false, "validation layer: %s", text);
 }
 
+/* So is a shader that is found wrong: another one would be tested in its place. */
+static void fail_for_remark(void *user, const char *text)
+{
+    (void)user;
+    CHECK_MSG(false, "%s", text);
+}
+
 static bool open_vulkan(zi_backend **out, zi_error *error)
 {
-    return zi_vulkan_backend_create(&(zi_vulkan_options){.validation = true, .messages = fail_for},
+    return zi_vulkan_backend_create(
+        &(zi_vulkan_options){.validation = true, .messages = fail_for, .remarks = fail_for_remark},
+        out, error);
+}
+
+/* With products of fast sessions as a device computes them that has integer dot products only. */
+static bool open_vulkan_dots(zi_backend **out, zi_error *error)
+{
+    return zi_vulkan_backend_create(&(zi_vulkan_options){.validation = true,
+                                                         .messages = fail_for,
+                                                         .remarks = fail_for_remark,
+                                                         .no_matrices = true,
+                                                         .slow_dots = true},
                                     out, error);
 }
 
@@ -53,6 +72,7 @@ const zi_test_backend zi_test_backends[] = {
     {"cpu", open_cpu, 1, 0, false},
     {"test device", open_device, 1, 0, false},
     {"vulkan", open_vulkan, 4, 0x1p-12, true}, /* both operands as f16 */
+    {"vulkan dots", open_vulkan_dots, 4, 0, true},
     {0},
 };
 

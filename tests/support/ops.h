@@ -10,6 +10,7 @@ void zi_ops_linear(zi_rig *rig);
 void zi_ops_linear_model(zi_rig *rig);
 void zi_ops_linear_rows(zi_rig *rig);
 void zi_ops_linear_range(zi_rig *rig);
+void zi_ops_linear_codes(zi_rig *rig);
 void zi_ops_embed(zi_rig *rig);
 
 /* ops_attention.c */

@@ -128,14 +128,23 @@ static float *inputs(zi_rig *rig, size_t n)
     return x;
 }
 
-static void run(zi_rig *rig, const zi_stored_kind *kind, size_t T, size_t N, size_t K, bool biased,
-                bool fast)
+/* Inputs of about the same size but one, which is a hundred times as large. */
+static float *one_large_input(zi_rig *rig, size_t n)
+{
+    float *x = zi_rig_values(rig, n);
+    x[n / 2] = 100;
+    return x;
+}
+
+/* Runs a case with inputs that a function makes. */
+static void run_with(zi_rig *rig, const zi_stored_kind *kind, size_t T, size_t N, size_t K,
+                     bool biased, bool fast, float *(*make_inputs)(zi_rig *, size_t))
 {
     zi_rig_case(rig, fast, "%s linear, %s, T %zu N %zu K %zu", fast ? "fast" : "exact", kind->name,
                 T, N, K);
     size_t first = kind->swizzled ? zi_rig_below(rig, 3) * 65 : 0;
     product p = {.w = zi_stored_make(rig, kind, N, K, first),
-                 .x = inputs(rig, T * K),
+                 .x = make_inputs(rig, T * K),
                  .T = T,
                  .bias = biased ? zi_rig_values(rig, N) : NULL,
                  .fast = fast};
@@ -146,6 +155,12 @@ static void run(zi_rig *rig, const zi_stored_kind *kind, size_t T, size_t N, siz
     zi_rig_start(rig);
     zi_linear(rig->exec, x, &p.w->weight, bias, y);
     if (zi_rig_finish(rig)) compare(rig, &p, zi_rig_result(rig, y));
+}
+
+static void run(zi_rig *rig, const zi_stored_kind *kind, size_t T, size_t N, size_t K, bool biased,
+                bool fast)
+{
+    run_with(rig, kind, T, N, K, biased, fast, inputs);
 }
 
 /* ---- tests ---- */
@@ -196,6 +211,29 @@ void zi_ops_linear_rows(zi_rig *rig)
         for (size_t j = 0; j < sizeof names / sizeof *names; j++)
             for (int fast = 0; fast < 2; fast++)
                 run(rig, zi_stored_kind_find(names[j]), rows[i], 36 + i, 64, i % 2, fast);
+}
+
+/* Weights of integer codes in fast sessions, which a backend may multiply as such: shapes around
+ * its tiles; and one input far larger than those that may be quantized with it. */
+void zi_ops_linear_codes(zi_rig *rig)
+{
+    static const struct {
+        const char *kind;
+        size_t T, N, K;
+    } rows[] = {{"I8, factors of rows", 70, 67, 103},
+                {"I8 rotated by 64", 66, 130, 192},
+                {"8 bits in 64, BF16", 9, 65, 320},
+                {"4 bits in 32, F16", 65, 64, 96},
+                {"3 bits in 128, F32", 12, 9, 128},
+                {"Q8_0", 1160, 1290, 64},
+                {"Q4_0", 17, 68, 160},
+                {"Q5_1", 33, 70, 96},
+                {"Q4_K", 20, 66, 512},
+                {"IQ4_NL", 10, 70, 64},
+                {"Q8_0", 2060, 6, 10240}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        run(rig, zi_stored_kind_find(rows[i].kind), rows[i].T, rows[i].N, rows[i].K, i % 2, true);
+    run_with(rig, zi_stored_kind_find("Q8_0"), 10, 70, 256, false, true, one_large_input);
 }
 
 /* Values far beyond what f16 has: from row to row of x and w, and rising along the depth. */

@@ -133,6 +133,19 @@ static VKAPI_ATTR void VKAPI_CALL wrap_GetPhysicalDeviceFeatures2(VkPhysicalDevi
             ((VkPhysicalDeviceVulkan11Features *)s)->storageBuffer16BitAccess = VK_FALSE;
 }
 
+static VKAPI_ATTR void VKAPI_CALL
+wrap_GetPhysicalDeviceProperties2(VkPhysicalDevice device, VkPhysicalDeviceProperties2 *out)
+{
+    real.GetPhysicalDeviceProperties2(device, out);
+#ifdef VK_KHR_shader_integer_dot_product
+    for (VkBaseOutStructure *s = out->pNext; s; s = s->pNext)
+        if (zi_faults.fast_dots &&
+            s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR)
+            ((VkPhysicalDeviceShaderIntegerDotProductPropertiesKHR *)s)
+                ->integerDotProduct4x8BitPackedSignedAccelerated = VK_TRUE;
+#endif
+}
+
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL wrap_GetDeviceProcAddr(VkDevice device,
                                                                        const char *name)
 {
@@ -195,6 +208,7 @@ wrap_CreateShaderModule(VkDevice device, const VkShaderModuleCreateInfo *info,
     F(DeviceWaitIdle, , )                                                                          \
     F(CreateShaderModule, , )
 #define INFALLIBLE(F)                                                                              \
+    F(GetPhysicalDeviceProperties2, , )                                                            \
     F(GetPhysicalDeviceFeatures2, , )                                                              \
     F(GetDeviceProcAddr, , )                                                                       \
     F(CmdCopyBuffer, , )

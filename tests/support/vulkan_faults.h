@@ -12,6 +12,7 @@ typedef struct {
     const char *function; /* without vk; NULL: none */
     int call;
     VkResult result;
+    bool fast_dots;      /* the driver says that integer dot products are fast */
     bool no_halves;      /* the device lacks storageBuffer16BitAccess */
     const char *missing; /* the driver lacks this function; NULL: none */
     int wrong_shader;    /* number of a shader that computes wrong values, plus 1; 0: none */

@@ -47,9 +47,14 @@ static bool open_device(gpu_backend *gpu, VkPhysicalDevice physical, zi_error *e
         memcpy((char *)&features + gpu_needed_features[i].offset, &on, sizeof on);
     gpu_matrix_needs matrices;
     gpu_matrix_request(&gpu->capabilities.matrix, &matrices, &features);
-    const char *extensions[3];
+    gpu_dot_needs dots;
+    const char *extensions[4];
     uint32_t extension_count = matrices.extension_count;
     memcpy(extensions, matrices.extensions, sizeof matrices.extensions);
+    if (gpu->capabilities.dots) {
+        gpu_dots_request(&dots, &features);
+        extensions[extension_count++] = dots.extension;
+    }
     if (gpu_has_extension(&gpu->instance, physical, PORTABILITY)) /* must be asked for then */
         extensions[extension_count++] = PORTABILITY;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -87,6 +92,13 @@ static bool create_layout(gpu_backend *gpu, zi_error *error)
            gpu_error(gpu, error, result, "a pipeline layout could not be made");
 }
 
+/* Changes what a device has to what tests want of it. */
+static void leave_out(const zi_vulkan_options *options, gpu_capabilities *c)
+{
+    if (options->no_matrices) c->matrix = (gpu_matrix){0};
+    if (options->slow_dots) c->dots = c->has_dots && !c->matrix.m;
+}
+
 /* Opens the device number options.device of the instance. */
 static bool open_numbered(gpu_backend *gpu, zi_error *error)
 {
@@ -97,7 +109,7 @@ static bool open_numbered(gpu_backend *gpu, zi_error *error)
                             options->device, gpu->instance.count - 1);
     VkPhysicalDevice physical = gpu->instance.devices[options->device];
     gpu_capabilities_read(&gpu->instance, physical, &gpu->capabilities);
-    if (options->no_matrices) gpu->capabilities.matrix = (gpu_matrix){0};
+    leave_out(options, &gpu->capabilities);
     const zi_vulkan_device *summary = &gpu->capabilities.summary;
     if (*summary->missing)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, summary->name, "device",

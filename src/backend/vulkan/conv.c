@@ -92,8 +92,9 @@ static bool choose_matrices(gpu_exec *exec, const product *p, gpu_tiling *tiling
 {
     const gpu_capabilities *c = &exec->gpu->capabilities;
     uint32_t own[GPU_MATRIX_CONSTANTS] = {(uint32_t)p->taps};
-    gpu_product shape = {p->rows * p->y.width, p->y.channels,
-                         exec->base.fast && p->in % MATRIX_DEPTH == 0, false};
+    gpu_product shape = {.rows = p->rows * p->y.width,
+                         .columns = p->y.channels,
+                         .matrices = exec->base.fast && p->in % MATRIX_DEPTH == 0};
     bool forced = exec->forced && exec->forced->constants[0] == p->taps &&
                   gpu_tiling_forced(exec, tiling),
          usable = forced && tiling->matrices;

@@ -352,7 +352,13 @@ void gpu_capabilities_read(const gpu_instance *instance, VkPhysicalDevice device
     snprintf(out->summary.driver, sizeof out->summary.driver, "%s %s", driver.driverName,
              driver.driverInfo);
     note_missing(instance, device, out);
-    if (!*out->summary.missing) gpu_matrix_find(instance, device, &out->matrix);
+    if (*out->summary.missing) return;
+    gpu_matrix_find(instance, device, &out->matrix);
+    out->dots = gpu_dots_find(instance, device, &out->has_dots) && !out->matrix.m;
+    snprintf(out->summary.features, sizeof out->summary.features, "%s",
+             out->matrix.m ? "cooperative matrices"
+             : out->dots   ? "integer dot products"
+                           : "");
 }
 
 bool zi_vulkan_list(zi_vulkan_device **out, size_t *count, zi_error *error)

@@ -40,6 +40,8 @@ typedef struct {
     uint32_t heap;         /* the largest one of the device's own */
     bool memory_budget;    /* the driver says how much of it may be used */
     gpu_matrix matrix;
+    bool has_dots; /* integer dot products */
+    bool dots;     /* they are used: they are fast, and there are no matrices */
     zi_vulkan_device summary;
 } gpu_capabilities;
 
@@ -78,6 +80,21 @@ typedef struct {
 /* Asks for the matrices in *features, to which *needs is chained. Does nothing but clear *needs if
  * there are none. */
 void gpu_matrix_request(const gpu_matrix *matrix, gpu_matrix_needs *needs, gpu_features *features);
+
+/* Finds out whether a device has integer dot products of packed bytes. Returns whether the driver
+ * says that they are fast, too. False if zimage was built without them. */
+bool gpu_dots_find(const gpu_instance *instance, VkPhysicalDevice device, bool *out);
+
+/* What opening a device with integer dot products takes. */
+typedef struct {
+    const char *extension;
+#ifdef VK_KHR_shader_integer_dot_product
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dots;
+#endif
+} gpu_dot_needs;
+
+/* Asks for them in *features, to which *needs is chained. */
+void gpu_dots_request(gpu_dot_needs *needs, gpu_features *features);
 
 /* The needed features: a table of where each is in the chain, and its name. */
 typedef struct {

@@ -391,7 +391,8 @@ struct gpu_exec {
     size_t check_count;
     zi_view rotated, partials; /* scratch memory */
     zi_view halves, exponents; /* rows of x as f16; no buffer: without cooperative matrices */
-    gpu_range narrowed;        /* the view of f32 that lies in halves; empty: none */
+    zi_view codes, scales;     /* rows of x as bytes; no buffer: without integer dot products */
+    gpu_range narrowed;        /* the view of f32 that lies in halves or codes; empty: none */
     size_t narrowed_columns;
 };
 

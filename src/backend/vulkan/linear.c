@@ -65,14 +65,7 @@ void gpu_describe_weight(gpu_exec *exec, const zi_weight *w, gpu_weight_push *pu
 
 /* ---- products ---- */
 
-/* y = x w^T + bias; w is not rotated, or x is rotated likewise. */
-typedef struct {
-    zi_view x, y;
-    const zi_weight *w;
-    gpu_weight_push push;
-    uint64_t bias;
-    uint32_t constants[GPU_MATRIX_CONSTANTS]; /* of which those of the weight are set */
-} product;
+typedef gpu_linear_product product;
 
 /* Computes a product in f32: by linear with tiles of this size, or, if it has no rows, by
  * linear_few. */
@@ -205,6 +198,7 @@ static bool is_usable(gpu_exec *exec, const gpu_tiling *tiling, product *p)
         return gpu_usable(exec, GPU_SHADER_narrow, NULL, 0) &&
                gpu_usable(exec, GPU_SHADER_linear_matrix, p->constants, GPU_MATRIX_CONSTANTS);
     }
+    if (tiling->dots) return gpu_dots_usable(exec, tiling, p);
     p->constants[GPU_WEIGHT_CONSTANTS] = tiling->rows / 16;
     return gpu_usable(exec, GPU_SHADER_linear, p->constants, GPU_WEIGHT_CONSTANTS + 1);
 }
@@ -215,12 +209,16 @@ static gpu_tiling choose_tiling(gpu_exec *exec, product *p)
 {
     const gpu_capabilities *c = &exec->gpu->capabilities;
     size_t room = exec->halves.buffer ? narrowed_rows(exec, p->x.columns) : 0;
-    gpu_product shape = {p->x.rows, p->w->data.rows, exec->base.fast && room > 0, false};
+    gpu_product shape = {.rows = p->x.rows,
+                         .columns = p->w->data.rows,
+                         .matrices = exec->base.fast && room > 0,
+                         .dots = gpu_dots_suit(exec, p->w)};
     gpu_tiling tiling = {0};
     if (gpu_tiling_forced(exec, &tiling) || (p->x.rows <= FEW && is_usable(exec, &tiling, p)))
         return tiling;
     for (int attempt = 0; attempt < 4; attempt++) {
         shape.matrices = shape.matrices && attempt < 2;
+        shape.dots = shape.dots && attempt < 2;
         shape.smallest = attempt % 2;
         tiling = gpu_tiling_choose(c, &shape);
         if (is_usable(exec, &tiling, p)) return tiling;
@@ -238,6 +236,8 @@ static void multiply(gpu_exec *exec, zi_view x, const zi_weight *w, const zi_wei
     if (tiling.matrices) {
         gpu_matrix_constants(&exec->gpu->capabilities, &tiling, is_wide(w), p.constants);
         multiply_passes(exec, &tiling, &p);
+    } else if (tiling.dots) {
+        gpu_multiply_dots(exec, &tiling, &p);
     } else {
         memset(p.constants + GPU_WEIGHT_CONSTANTS, 0,
                sizeof p.constants - GPU_WEIGHT_CONSTANTS * sizeof *p.constants);
@@ -366,6 +366,7 @@ void gpu_plan(zi_exec *base, zi_arena *arena, zi_exec_limits limits)
     exec->rotated = zi_arena_floats(arena, 1, ROTATED_ROWS * limits.depth);
     exec->partials = zi_arena_floats(arena, 1, GPU_MOMENT_PARTS * 3 * (size_t)ZI_MAX_CHANNELS);
     exec->halves = exec->exponents = (zi_view){0};
+    gpu_dots_plan(exec, arena, limits.depth);
     if (!exec->base.fast || !exec->gpu->capabilities.matrix.m) return;
     exec->halves =
         zi_arena_take(arena, ZI_U8, 1, 2 * NARROWED_ROWS * padded(limits.depth) + GPU_ALIGNMENT);

@@ -42,6 +42,10 @@ void gpu_sum_moments(gpu_exec *exec, zi_view partials, size_t parts, size_t chan
  */
 void gpu_narrow(gpu_exec *exec, zi_view x);
 
+/* Makes exec->codes and exec->scales hold the rows of x, for which they have room; nothing is done
+ * if they are there. */
+void gpu_quantize(gpu_exec *exec, zi_view x);
+
 /* Runs the loop of gpu_peak in workgroups of 256 invocations. Writes 0.75 to `out` if the factor is
  * 1/32 and there is one round. */
 void gpu_run_loop(gpu_exec *exec, gpu_range out, uint32_t groups, uint32_t rounds, float factor);
@@ -76,11 +80,12 @@ typedef struct {
     size_t rows, columns; /* of the result */
     bool matrices;        /* f16 operands will do, and the depth suits them */
     bool smallest;        /* only the smallest tiles */
+    bool dots;            /* x as codes of eight bits will do, and the weight has such codes */
 } gpu_product;
 
 /* How a product is computed: workgroups compute tiles of this size. */
 typedef struct {
-    bool matrices;
+    bool matrices, dots; /* with cooperative matrices or integer dot products; neither: in f32 */
     uint32_t rows, columns, tiles;
 } gpu_tiling;
 
@@ -99,5 +104,28 @@ bool gpu_tiling_forced(const gpu_exec *exec, gpu_tiling *tiling);
 
 /* The cost of a workgroup with matrices, see gpu_work. */
 uint64_t gpu_matrix_cost(const gpu_tiling *tiling, size_t depth);
+
+/* ---- linear.c and dots.c ---- */
+
+/* y = x w^T + bias; w is not rotated, or x is rotated likewise. */
+typedef struct {
+    zi_view x, y;
+    const zi_weight *w;
+    gpu_weight_push push;
+    uint64_t bias;
+    uint32_t constants[GPU_MATRIX_CONSTANTS]; /* of which those of the weight are set */
+} gpu_linear_product;
+
+/* Takes scratch memory for products of such depth, if the session computes with dot products. */
+void gpu_dots_plan(gpu_exec *exec, zi_arena *arena, size_t depth);
+
+/* Whether the session can compute products with this weight with integer dot products. */
+bool gpu_dots_suit(const gpu_exec *exec, const zi_weight *w);
+
+/* Whether the shaders for it are right on this device. Sets the constants. */
+bool gpu_dots_usable(gpu_exec *exec, const gpu_tiling *tiling, gpu_linear_product *p);
+
+/* Computes a product so. */
+void gpu_multiply_dots(gpu_exec *exec, const gpu_tiling *tiling, gpu_linear_product *p);
 
 #endif

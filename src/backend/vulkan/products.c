@@ -6,12 +6,12 @@ enum { THREADS = 256, DEPTH = 32 }; /* as the shaders have them */
 /* Best first: the first row is taken that the device has, and that gives enough workgroups to keep
  * it busy. The last row of each kind takes all products. */
 static const struct {
-    bool matrices;
+    enum { FLOATS, DOTS, MATRICES } kind;
     uint32_t rows, columns; /* of a tile */
     uint32_t least_tiles;
 } tilings[] = {
-    {true, 128, 128, 96},  {true, 128, 64, 96}, {true, 64, 64, 0},
-    {false, 128, 128, 96}, {false, 64, 64, 0},
+    {MATRICES, 128, 128, 96}, {MATRICES, 128, 64, 96}, {MATRICES, 64, 64, 0}, {DOTS, 128, 128, 96},
+    {DOTS, 64, 64, 0},        {FLOATS, 128, 128, 96},  {FLOATS, 64, 64, 0},
 };
 
 /* Shares a tile out among the subgroups of a workgroup: sets the size of each one's part, as square
@@ -48,10 +48,12 @@ gpu_tiling gpu_tiling_choose(const gpu_capabilities *capabilities, const gpu_pro
                        gpu_div_up(product->columns, tilings[i].columns);
         if (tiles < tilings[i].least_tiles || (product->smallest && tilings[i].least_tiles))
             continue;
-        if (tilings[i].matrices &&
+        bool matrices = tilings[i].kind == MATRICES, dots = tilings[i].kind == DOTS;
+        if (matrices &&
             (!product->matrices || !has_tiling(capabilities, tilings[i].rows, tilings[i].columns)))
             continue;
-        t = (gpu_tiling){tilings[i].matrices, tilings[i].rows, tilings[i].columns, (uint32_t)tiles};
+        if (dots && !product->dots) continue;
+        t = (gpu_tiling){matrices, dots, tilings[i].rows, tilings[i].columns, (uint32_t)tiles};
         break;
     }
     return t;
@@ -62,16 +64,17 @@ bool gpu_tiling_forced(const gpu_exec *exec, gpu_tiling *tiling)
     const gpu_pipeline *p = exec->forced;
     if (!p) return false;
     bool matrices = p->shader == GPU_SHADER_linear_matrix || p->shader == GPU_SHADER_conv_matrix;
+    bool dots = p->shader == GPU_SHADER_linear_dots;
+    uint32_t side = 16 * p->constants[GPU_WEIGHT_CONSTANTS];
     if (matrices)
-        *tiling = (gpu_tiling){true, p->constants[GPU_MATRIX_FIRST + 3],
+        *tiling = (gpu_tiling){true, false, p->constants[GPU_MATRIX_FIRST + 3],
                                p->constants[GPU_MATRIX_FIRST + 4], 0};
-    else if (p->shader == GPU_SHADER_linear)
-        *tiling = (gpu_tiling){false, 16 * p->constants[GPU_WEIGHT_CONSTANTS],
-                               16 * p->constants[GPU_WEIGHT_CONSTANTS], 0};
+    else if (dots || p->shader == GPU_SHADER_linear)
+        *tiling = (gpu_tiling){false, dots, side, side, 0};
     else
         *tiling = (gpu_tiling){0};
-    return matrices || p->shader == GPU_SHADER_linear || p->shader == GPU_SHADER_linear_few ||
-           p->shader == GPU_SHADER_conv;
+    return matrices || dots || p->shader == GPU_SHADER_linear ||
+           p->shader == GPU_SHADER_linear_few || p->shader == GPU_SHADER_conv;
 }
 
 uint64_t gpu_matrix_cost(const gpu_tiling *tiling, size_t depth)

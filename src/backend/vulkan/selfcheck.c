@@ -13,13 +13,20 @@
 #include <stdlib.h>
 
 enum { MEMORY = 12 << 20 };
-/* Of the largest value: of f32 with functions of few bits, of products of f16. */
+/* Of the largest value: of f32 with functions of few bits, of products of f16 or codes. */
 static const double TOLERANCE = 1e-3, COARSE = 4e-3;
 
 /* Whether a shader computes with f16. */
 static bool is_coarse(gpu_shader shader)
 {
-    return shader == GPU_SHADER_narrow || shader >= GPU_FIRST_MATRIX_SHADER;
+    return shader == GPU_SHADER_narrow || shader == GPU_SHADER_quantize ||
+           shader >= GPU_FIRST_MATRIX_SHADER;
+}
+
+/* Whether only fast sessions use a shader. */
+static bool is_fast(gpu_shader shader)
+{
+    return is_coarse(shader) || shader == GPU_SHADER_linear_dots;
 }
 
 /* Gives a side memory. That of the device is the host's: it does not count for the limit of device
@@ -39,7 +46,7 @@ static bool open_side(gpu_side *s, const gpu_pipeline *pipeline)
 {
     zi_exec_limits limits = {ZI_MAX_HEAD, GPU_CHECK_DEPTH};
     if (!take_memory(s) ||
-        !s->backend->ops->begin(s->backend, s->device && is_coarse(pipeline->shader), &s->exec,
+        !s->backend->ops->begin(s->backend, s->device && is_fast(pipeline->shader), &s->exec,
                                 s->error))
         return false;
     if (s->device) gpu_exec_of(s->exec)->forced = pipeline;

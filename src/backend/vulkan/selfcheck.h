@@ -23,6 +23,13 @@ typedef struct {
 /* A case: computes on its side with a pipeline's constants, and returns the result. */
 typedef zi_view gpu_case_fn(gpu_side *side, const uint32_t *constants);
 
+/* A view with random values in [least, least + 2). */
+zi_view gpu_check_values(gpu_side *s, size_t rows, size_t columns, float least);
+
+/* The cases of narrow and quantize. */
+zi_view gpu_check_narrow(gpu_side *s);
+zi_view gpu_check_quantize(gpu_side *s);
+
 extern gpu_case_fn *const gpu_cases[GPU_SHADER_COUNT];
 
 #endif

@@ -22,8 +22,7 @@ static float random_float(gpu_side *s)
     return (float)(int)(random_byte(s) << 8 | random_byte(s)) / 32768 - 1;
 }
 
-/* A view with random values in [least, least + 2). */
-static zi_view values(gpu_side *s, size_t rows, size_t columns, float least)
+zi_view gpu_check_values(gpu_side *s, size_t rows, size_t columns, float least)
 {
     zi_view view = zi_arena_floats(&s->arena, rows, columns);
     float *x = malloc(rows * columns * sizeof *x);
@@ -36,13 +35,29 @@ static zi_view values(gpu_side *s, size_t rows, size_t columns, float least)
 
 static zi_view random_values(gpu_side *s, size_t rows, size_t columns)
 {
-    return values(s, rows, columns, -1);
+    return gpu_check_values(s, rows, columns, -1);
 }
 
 /* A view with values from nearly 0 to 2. */
 static zi_view positive_values(gpu_side *s, size_t rows, size_t columns)
 {
-    return values(s, rows, columns, 0x1p-10f);
+    return gpu_check_values(s, rows, columns, 0x1p-10f);
+}
+
+/* A view with values that gpu_quantize does not change: in each run of 32, multiples of a 127th of
+ * the greatest. */
+static zi_view coded_values(gpu_side *s, size_t rows, size_t columns)
+{
+    zi_view view = zi_arena_floats(&s->arena, rows, columns);
+    float *x = malloc(rows * columns * sizeof *x);
+    s->short_of_memory = s->short_of_memory || s->arena.overflow || !x;
+    for (size_t i = 0; x && i < rows * columns; i++) {
+        int code = (int)random_byte(s) - 128;
+        x[i] = (float)(i % columns % 32 == 1 ? 127 : code < -127 ? 0 : code) * 0x1p-7f;
+    }
+    if (!s->short_of_memory) zi_write(s->exec, view, x);
+    free(x);
+    return view;
 }
 
 /* Sets *to to a tensor of random bytes; scales within blocks and exponents are moderate. It is
@@ -119,28 +134,35 @@ static zi_weight weight(gpu_side *s, size_t rows, const uint32_t *constants)
 
 /* ---- products ---- */
 
-static zi_view multiply(gpu_side *s, const uint32_t *constants, size_t rows)
+static zi_view multiply(gpu_side *s, const uint32_t *constants, size_t rows, bool coded)
 {
     enum { N = 130 };
     zi_weight w = weight(s, N, constants), bias = vector(s, N);
-    zi_view x = random_values(s, rows, w.data.columns), y = random_values(s, rows, N);
+    zi_view x =
+        coded ? coded_values(s, rows, w.data.columns) : random_values(s, rows, w.data.columns);
+    zi_view y = random_values(s, rows, N);
     if (!s->short_of_memory && !s->error->code) zi_linear(s->exec, x, &w, &bias, y);
     return y;
 }
 
 static zi_view linear(gpu_side *s, const uint32_t *constants)
 {
-    return multiply(s, constants, 131);
+    return multiply(s, constants, 131, false);
 }
 
 static zi_view linear_matrix(gpu_side *s, const uint32_t *constants)
 {
-    return multiply(s, constants, 131);
+    return multiply(s, constants, 131, false);
+}
+
+static zi_view linear_dots(gpu_side *s, const uint32_t *constants)
+{
+    return multiply(s, constants, 131, true);
 }
 
 static zi_view linear_few(gpu_side *s, const uint32_t *constants)
 {
-    return multiply(s, constants, 6);
+    return multiply(s, constants, 6, false);
 }
 
 static zi_view embed(gpu_side *s, const uint32_t *constants)
@@ -281,7 +303,7 @@ static zi_view permute(gpu_side *s, const uint32_t *constants)
 static zi_view check(gpu_side *s, const uint32_t *constants)
 {
     const uint32_t infinity = 0x7ff00000;
-    zi_view x = random_values(s, 6, 300), result = values(s, 1, 2, -1);
+    zi_view x = random_values(s, 6, 300), result = gpu_check_values(s, 1, 2, -1);
     float found[2] = {0, 1}, last;
     zi_error *error = s->error;
     memcpy(&last, &infinity, sizeof last);
@@ -447,43 +469,16 @@ static zi_view group_norm_coefficients(gpu_side *s, const uint32_t *constants)
     return result;
 }
 
-/* Makes *to the rows that gpu_narrow has made f16. */
-static void widen_halves(gpu_side *s, size_t rows, size_t columns, float *to)
-{
-    enum { MOST = 1024 };
-    gpu_exec *exec = gpu_exec_of(s->exec);
-    uint16_t halves[MOST];
-    int32_t exponents[MOST];
-    size_t padded = exec->halves.columns / 2 / rows;
-    if (!zi_read(s->exec, exec->halves, halves, s->error) ||
-        !zi_read(s->exec, exec->exponents, exponents, s->error))
-        return;
-    for (size_t row = 0; row < rows; row++) {
-        zi_widen(ZI_F16, halves + row * padded, to + row * columns, columns);
-        for (size_t i = 0; i < columns; i++)
-            to[row * columns + i] = ldexpf(to[row * columns + i], exponents[row]);
-    }
-}
-
 static zi_view narrow(gpu_side *s, const uint32_t *constants)
 {
-    enum { ROWS = 3, D = 300, PADDED = 320 };
-    float rows[ROWS * D] = {0};
-    zi_view x = random_values(s, ROWS, D), result = random_values(s, ROWS, D);
     (void)constants;
-    if (s->short_of_memory) return result;
-    if (s->device) {
-        gpu_exec *exec = gpu_exec_of(s->exec);
-        exec->halves = zi_arena_take(&s->arena, ZI_U8, 1, ROWS * PADDED * 2);
-        exec->exponents = zi_arena_floats(&s->arena, 1, ROWS);
-        s->short_of_memory = s->arena.overflow;
-        if (s->short_of_memory) return result;
-        gpu_narrow(exec, x);
-        widen_halves(s, ROWS, D, rows);
-        zi_write(s->exec, result, rows);
-        return result;
-    }
-    return x;
+    return gpu_check_narrow(s);
+}
+
+static zi_view quantize(gpu_side *s, const uint32_t *constants)
+{
+    (void)constants;
+    return gpu_check_quantize(s);
 }
 
 static zi_view peak(gpu_side *s, const uint32_t *constants)
@@ -515,6 +510,6 @@ static zi_view peak_matrix(gpu_side *s, const uint32_t *constants)
 
 gpu_case_fn *const gpu_cases[GPU_SHADER_COUNT] = {
 #define GPU_CASE(name) name,
-    GPU_SHADERS(GPU_CASE) GPU_MATRIX_SHADERS(GPU_CASE)
+    GPU_SHADERS(GPU_CASE) GPU_DOT_SHADERS(GPU_CASE) GPU_MATRIX_SHADERS(GPU_CASE)
 #undef GPU_CASE
 };

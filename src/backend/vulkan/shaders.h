@@ -25,6 +25,12 @@
     S(narrow) /* rows as f16, for products with cooperative matrices */                            \
     S(peak)   /* the device's speed */
 
+/* Those for devices with fast integer dot products. Without a compiler or headers that know these,
+ * there is no code of them. */
+#define GPU_DOT_SHADERS(S)                                                                         \
+    S(quantize) /* rows as codes of eight bits */                                                  \
+    S(linear_dots)
+
 /* Those for devices with cooperative matrices. Without a compiler that knows these, there is no
  * code of them. */
 #define GPU_MATRIX_SHADERS(S)                                                                      \
@@ -35,7 +41,7 @@
 
 typedef enum {
 #define GPU_SHADER_ENUM(name) GPU_SHADER_##name,
-    GPU_SHADERS(GPU_SHADER_ENUM) GPU_FIRST_MATRIX_SHADER,
+    GPU_SHADERS(GPU_SHADER_ENUM) GPU_DOT_SHADERS(GPU_SHADER_ENUM) GPU_FIRST_MATRIX_SHADER,
     GPU_LAST_OTHER_SHADER = GPU_FIRST_MATRIX_SHADER - 1,
     GPU_MATRIX_SHADERS(GPU_SHADER_ENUM)
 #undef GPU_SHADER_ENUM

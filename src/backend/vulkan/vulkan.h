@@ -47,7 +47,8 @@ typedef struct {
     /* For tests: */
     bool staging;     /* copy weights as if device memory were not visible to the host */
     bool no_matrices; /* as if the device had no cooperative matrices */
-    bool validation;  /* with the validation layer, whose messages go to messages */
+    bool slow_dots;  /* use integer dot products even where the driver does not say they are fast */
+    bool validation; /* with the validation layer, whose messages go to messages */
     void (*messages)(void *user, const char *text); /* from any thread */
     uint64_t submission; /* most work of a submission, see pieces.c; 0: by the device's speed */
     /* May replace Vulkan's functions: called when those of the loader, of the instance and of the

@@ -220,13 +220,17 @@ int block_zero() {
     }
 }
 
-void load_blocks(Weight w, uint row, uint k, out float v[8]) {
-    Run run;
+void load_run(Weight w, uint row, uint k, out Run run) {
     uint from = row * w.row_bytes;
     if (TYPE >= Q2_K && TYPE != IQ4_NL)
         load_block_of_256(w.data, from + k / 256 * block_bytes(), k % 256, run);
     else
         load_block_of_32(w.data, from + k / 32 * block_bytes(), k % 32, run);
+}
+
+void load_blocks(Weight w, uint row, uint k, out float v[8]) {
+    Run run;
+    load_run(w, row, k, run);
     bool table = TYPE == IQ4_NL || TYPE == IQ4_XS;
     [[unroll]] for (uint i = 0; i < 8; i++)
         v[i] = (table ? iq4_value(run.q[i]) : float(int(run.q[i]) - block_zero())) * run.scale +
@@ -254,13 +258,18 @@ uint swizzled_index(uint row, uint group, uint groups) {
     return tile * 512 + row % 32 * 16 + row % 128 / 32 * 4 + group % 4;
 }
 
-void load_groups(Weight w, uint row, uint k, out float v[8]) {
-    uint at = row * w.row_bytes + k / 8 * BITS, g = k / GROUP;
+// What the codes of value k's group are to be multiplied by, and what to add then.
+void load_terms(Weight w, uint row, uint k, out float scale, out float bias) {
+    uint g = k / GROUP;
     uint index = (FLAGS & SWIZZLED) != 0 ? swizzled_index(w.first_row + row, g, w.groups)
                                          : row * w.groups + g;
-    float scale = load_scalar(w.scales, index);
+    scale = load_scalar(w.scales, index);
     if ((FLAGS & (ONE_FACTOR | ROW_FACTORS)) != 0) scale *= Floats(w.factors).at[0];
-    float bias = (FLAGS & HAS_BIASES) != 0 ? load_scalar(w.biases, index) : 0.0;
+    bias = (FLAGS & HAS_BIASES) != 0 ? load_scalar(w.biases, index) : 0.0;
+}
+
+void load_group_codes(Weight w, uint row, uint k, out uint codes[8]) {
+    uint at = row * w.row_bytes + k / 8 * BITS;
     uint bytes[8];
     if ((FLAGS & ALIGNED) != 0 && (BITS == 4 || BITS == 8)) {
         uvec2 eight = BITS == 8 ? Pairs(w.data).at[at / 8] : uvec2(Words(w.data).at[at / 4], 0);
@@ -271,11 +280,20 @@ void load_groups(Weight w, uint row, uint k, out float v[8]) {
     [[unroll]] for (uint i = 0; i < 8; i++) {
         uint bit = i * BITS, code = bytes[bit / 8] >> bit % 8;
         if (bit % 8 + BITS > 8) code |= bytes[bit / 8 + 1] << (8 - bit % 8);
-        code &= (1 << BITS) - 1;
-        if (CODES == CODES_E2M1_HIGH) code = bytes[i / 2] >> (4 - i % 2 * 4) & 15;
-        float value = CODES == CODES_INTEGER ? float(code)
-                      : CODES == CODES_E4M3  ? from_e4m3(code)
-                                             : from_e2m1(code);
+        codes[i] = code & (1 << BITS) - 1;
+        if (CODES == CODES_E2M1_HIGH) codes[i] = bytes[i / 2] >> (4 - i % 2 * 4) & 15;
+    }
+}
+
+void load_groups(Weight w, uint row, uint k, out float v[8]) {
+    float scale, bias;
+    uint codes[8];
+    load_terms(w, row, k, scale, bias);
+    load_group_codes(w, row, k, codes);
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+        float value = CODES == CODES_INTEGER ? float(codes[i])
+                      : CODES == CODES_E4M3  ? from_e4m3(codes[i])
+                                             : from_e2m1(codes[i]);
         v[i] = value * scale + bias;
     }
 }
