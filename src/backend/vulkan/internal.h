@@ -240,14 +240,18 @@ static inline uint64_t gpu_vector(gpu_exec *exec, const zi_weight *weight)
     return weight ? gpu_weight(exec, weight->data) : 0;
 }
 
+/* Forgets a session that ends, and whose submissions have ended. */
+void gpu_weights_forget(gpu_exec *exec);
+
+/* Makes all weights leave a device that no session uses. */
+void gpu_weights_drop(gpu_backend *gpu);
+
+/* ---- residency.c ---- */
+
 /* Makes weights leave the device until `size` more bytes fit the limit: those that are not needed
  * soon first, then those that were used longest ago; waits for submissions that use them. The
  * caller holds memory_mutex. False: they do not fit. */
 bool gpu_make_room(gpu_backend *gpu, uint64_t size) ZI_CHECKED;
-
-/* Makes the memory free to which the next submission streams weights, and as large as others needed
- * it, for which weights leave. idle: submissions that used the next one's slot have ended. */
-void gpu_reset_stream(gpu_exec *exec, bool idle);
 
 /* Makes weights leave the device if the limit has become smaller than what is used. */
 void gpu_fit_limit(gpu_backend *gpu);
@@ -256,11 +260,11 @@ void gpu_fit_limit(gpu_backend *gpu);
  * memory_mutex. */
 uint64_t gpu_resident_bytes(gpu_backend *gpu, uint64_t *pinned);
 
-/* Forgets a session that ends, and whose submissions have ended. */
-void gpu_weights_forget(gpu_exec *exec);
+/* ---- streaming.c ---- */
 
-/* Makes all weights leave a device that no session uses. */
-void gpu_weights_drop(gpu_backend *gpu);
+/* Makes the memory free to which the next submission streams weights, and as large as others needed
+ * it, for which weights leave. idle: submissions that used the next one's slot have ended. */
+void gpu_reset_stream(gpu_exec *exec, bool idle);
 
 /* ---- pipelines.c ---- */
 
