@@ -55,7 +55,8 @@ static void check_fault(zi_vulkan_options *o, const char *function, int call, Vk
     bool ok = zi_small_run(o, &r, &error), fired = zi_faults.calls >= call;
     bool lost = result == VK_ERROR_DEVICE_LOST,
          optional = strstr(function, "PipelineCache") || strstr(function, "WaitIdle");
-    bool may_pass = !fired || optional, may_fail = fired && (!optional || lost);
+    bool other = !lost && !strcmp(function, "AllocateMemory"); /* kind of memory may do */
+    bool may_pass = !fired || optional || other, may_fail = fired && (!optional || lost);
     CHECK_MSG(ok ? may_pass : may_fail, "%s %d: %s", function, call, error.text);
     if (!ok) {
         CHECK_MSG(*error.text && !strchr(error.text, '\n'), "%s: %s", function, error.text);
@@ -88,6 +89,89 @@ static void every_call_fails(void)
                 o.cache = call == 1 ? NULL : zi_test_path("cache"); /* 1: with self-checks */
                 check_fault(&o, zi_fallible_functions[i], call, results[kind]);
             }
+}
+
+/* Where the driver has no device memory for a session, weights leave; then the session takes the
+ * host's memory, and only if there is none, either, it fails. */
+static void driver_is_out_of_memory(void)
+{
+    zi_vulkan_options o = zi_small_options();
+    zi_error error = {0};
+    zi_vulkan_memory memory;
+    float y[T * N];
+    zi_small r, other;
+    o.cache = zi_test_path("cache");
+    zi_faults = (zi_vulkan_faults){0};
+    CHECK_OK(zi_small_run(&o, &r, &error), error); /* its weight stays */
+    for (int refused = 1; refused <= 3; refused++) {
+        other = (zi_small){.backend = r.backend};
+        CHECK(zi_small_compute(&r, y, &error));
+        zi_vulkan_memory_report(r.backend, &memory);
+        CHECK_MSG(memory.resident == memory.weights && memory.resident, "%s", memory.text);
+        CHECK_OK(r.backend->ops->begin(r.backend, false, &other.exec, &error), error);
+        zi_faults = (zi_vulkan_faults){.function = "AllocateMemory",
+                                       .call = 1,
+                                       .more = refused - 1,
+                                       .result = VK_ERROR_OUT_OF_DEVICE_MEMORY};
+        bool ok = zi_buffer_alloc(r.backend, 1 << 20, &other.memory, &error);
+        zi_vulkan_memory_report(r.backend, &memory);
+        CHECK_MSG(memory.resident == 0, "%s", memory.text);
+        CHECK_MSG(memory.sessions == (refused == 1 ? 1u << 20 : 0), "%s", memory.text);
+        CHECK_MSG(memory.spilled == (refused == 2 ? 1u << 20 : 0), "%s", memory.text);
+        CHECK(ok == (refused < 3));
+        if (!ok)
+            CHECK_MSG(error.code == ZI_ERROR_NO_MEMORY && strstr(error.text, "too little memory") &&
+                          strstr(error.text, "the host's memory is too short as well"),
+                      "%s", error.text);
+        zi_faults.function = NULL;
+        error = (zi_error){0};
+        zi_small_end(&other);
+    }
+    CHECK(zi_small_compute(&r, y, &error) && zi_small_is_right(y));
+    zi_small_close(&r);
+    zi_small_check_quiet();
+}
+
+/* Others take memory of the device, and give it back: weights leave for them and return, sessions
+ * go to the host's memory and return to the device's. */
+static void budget_that_changes(void)
+{
+    enum { RESERVE = 64 << 20, LEFT = 1 << 19 };
+    zi_vulkan_options o = zi_small_options();
+    zi_error error = {0};
+    zi_vulkan_memory memory;
+    float y[T * N];
+    zi_small r;
+    o.cache = zi_test_path("cache");
+    zi_faults = (zi_vulkan_faults){.budget = 1u << 30};
+    CHECK_OK(zi_small_run(&o, &r, &error), error);
+    zi_vulkan_memory_report(r.backend, &memory);
+    CHECK_MSG(memory.limit == (1u << 30) - RESERVE && memory.resident == memory.weights &&
+                  memory.resident && strstr(memory.text, "of at most 1.0 GB; images take "),
+              "%s", memory.text);
+    zi_faults.budget = RESERVE + LEFT; /* enough for the weight, not for the session */
+    CHECK(zi_small_compute(&r, y, &error) && zi_small_is_right(y));
+    zi_vulkan_memory_report(r.backend, &memory);
+    CHECK_MSG(memory.limit == LEFT && memory.resident == memory.weights &&
+                  strstr(memory.text, "images are computed in the host's memory: device memory is "
+                                      "short"),
+              "%s", memory.text);
+    zi_faults.budget = RESERVE; /* for nothing */
+    CHECK(!zi_small_compute(&r, y, &error));
+    CHECK_MSG(strstr(error.text, "weights of even one layer"), "%s", error.text);
+    zi_vulkan_memory_report(r.backend, &memory);
+    CHECK_MSG(memory.limit == 0 && memory.resident == 0, "%s", memory.text);
+    zi_faults.budget = 1u << 30;
+    zi_faults.usage = 1u << 29; /* of this process: memory of the driver */
+    error = (zi_error){0};
+    CHECK(zi_small_compute(&r, y, &error) && zi_small_is_right(y));
+    zi_vulkan_memory_report(r.backend, &memory);
+    CHECK_MSG(memory.resident == memory.weights && memory.limit > (1u << 29) - RESERVE &&
+                  memory.limit < 1u << 29 && strstr(memory.text, "images take "),
+              "%s", memory.text);
+    zi_small_close(&r);
+    zi_faults = (zi_vulkan_faults){0};
+    zi_small_check_quiet();
 }
 
 /* Sessions of a lost device fail; the device is opened anew when the last one has ended. */
@@ -359,6 +443,8 @@ int main(int count, char **arguments)
     RUN(unusable_devices);
     RUN(no_driver);
     RUN(no_loader);
+    RUN(driver_is_out_of_memory);
+    RUN(budget_that_changes);
     RUN(lost_device);
     RUN(pace);
     RUN(submissions_are_split);

@@ -49,7 +49,7 @@ bool zi_small_begin(zi_small *r, zi_error *error)
         !zi_buffer_alloc(r->backend, MEMORY, &r->memory, error))
         return false;
     r->arena = zi_arena_in(r->memory);
-    r->exec->ops->plan(r->exec, &r->arena, (zi_exec_limits){128, 256});
+    r->exec->ops->plan(r->exec, &r->arena, (zi_exec_limits){.head_dim = 128, .depth = 256});
     return true;
 }
 

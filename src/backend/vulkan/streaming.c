@@ -119,6 +119,16 @@ static void forget_streams(gpu_exec *exec, gpu_staging *staging, bool idle)
     gpu_staging_free(exec->gpu, staging);
 }
 
+void gpu_reserve_layer(gpu_exec *exec, uint64_t bytes)
+{
+    gpu_backend *gpu = exec->gpu;
+    if (bytes == exec->layer) return;
+    pthread_mutex_lock(&gpu->memory_mutex);
+    gpu->layers += bytes - exec->layer; /* modulo 2^64 */
+    exec->layer = bytes;
+    pthread_mutex_unlock(&gpu->memory_mutex);
+}
+
 void gpu_reset_stream(gpu_exec *exec, bool idle)
 {
     gpu_backend *gpu = exec->gpu;

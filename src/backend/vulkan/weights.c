@@ -192,11 +192,30 @@ void gpu_set_idle(zi_buffer *base)
 
 /* ---- the report ---- */
 
+/* Writes what images are computed in, those of the sessions that are open or, if there is none,
+ * that were last; spilled: in the host's memory. */
+static void describe_images(const zi_vulkan_memory *m, uint64_t last, bool spilled, char out[176])
+{
+    char bytes[32], host[32];
+    bool open = m->sessions || m->spilled;
+    uint64_t here = open ? m->sessions : spilled ? 0 : last;
+    uint64_t there = open ? m->spilled : spilled ? last : 0;
+    size_t n = 0;
+    *out = 0;
+    if (here || !there)
+        n = (size_t)snprintf(out, 176, "; images take %s there", zi_format_bytes(here, bytes));
+    if (there)
+        snprintf(out + n, 176 - n,
+                 "; %simages are computed in the host's memory: device memory is short; they take "
+                 "%s there",
+                 here ? "other " : "", zi_format_bytes(there, host));
+}
+
 void zi_vulkan_memory_report(zi_backend *backend, zi_vulkan_memory *out)
 {
     gpu_backend *gpu = gpu_of(backend);
-    char weights[32], resident[32], streamed[32], sessions[32], limit[32];
-    uint64_t pinned, used;
+    char weights[32], resident[32], streamed[32], limit[32], images[176];
+    uint64_t pinned, used, last;
     *out = (zi_vulkan_memory){0};
     pthread_mutex_lock(&gpu->state_mutex); /* while it is not opened anew */
     pthread_mutex_lock(&gpu->memory_mutex);
@@ -207,18 +226,19 @@ void zi_vulkan_memory_report(zi_backend *backend, zi_vulkan_memory *out)
         }
     out->resident = gpu_resident_bytes(gpu, &pinned);
     out->sessions = gpu->session;
+    out->spilled = gpu->spilled;
+    last = gpu->largest;
+    bool spilled = gpu->largest_spilled;
     used = gpu->used;
     pthread_mutex_unlock(&gpu->memory_mutex);
     out->limit = gpu_memory_limit(gpu, true);
     pthread_mutex_unlock(&gpu->state_mutex);
     out->buffers = used > out->resident + out->sessions ? used - out->resident - out->sessions : 0;
-    zi_format_bytes(out->limit, limit);
-    zi_format_bytes(out->weights, weights);
-    zi_format_bytes(out->resident, resident);
-    zi_format_bytes(out->sessions, sessions);
+    describe_images(out, last, spilled, images);
     snprintf(out->text, sizeof out->text,
-             "of %s of weights, %s are in device memory%s%s%s; images take %s there, of at most %s",
-             weights, resident, out->streamed ? " and " : "",
+             "of %s of weights, %s are in device memory, of at most %s%s%s%s%s",
+             zi_format_bytes(out->weights, weights), zi_format_bytes(out->resident, resident),
+             zi_format_bytes(out->limit, limit), out->streamed ? "; " : "",
              out->streamed ? zi_format_bytes(out->streamed, streamed) : "",
-             out->streamed ? " are copied there for every use" : "", sessions, limit);
+             out->streamed ? " are copied there for every use" : "", images);
 }
