@@ -411,8 +411,8 @@ static bool run_bench(bench *b, const zi_bench_options *options, zi_error *error
 {
     zi_bench_result *r = &b->result;
     if (!prepare_bench(b, options, error) ||
-        !zi_session_open(b->engine, b->fast, zi_model_limits(&b->config), plan_memory, b,
-                         &b->session, error) ||
+        !zi_session_open(b->engine, b->fast, zi_model_limits(&b->text, &b->transformer, &b->vae),
+                         plan_memory, b, &b->session, error) ||
         !fill_latents(b, error))
         return false;
     r->memory = b->session.memory->size;

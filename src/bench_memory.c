@@ -132,8 +132,8 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
                             "%d is out of range; 0 to %d are possible", options->repeat,
                             MAX_REPEATS);
     if (!zi_engine_create(&engine, &b->engine, error) ||
-        !zi_session_open(b->engine, false, (zi_exec_limits){128, MAX_COLUMNS}, plan_memory, b,
-                         &b->session, error))
+        !zi_session_open(b->engine, false, (zi_exec_limits){.head_dim = 128, .depth = MAX_COLUMNS},
+                         plan_memory, b, &b->session, error))
         return false;
     uint16_t *scales = zi_view_host(b->buffer);
     float *x = zi_view_host(b->x);

@@ -137,6 +137,7 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 static bool allocate_memory(zi_generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
+    const zi_model *m = j->model;
     size_t steps = (size_t)r->steps + 1;
     j->sigmas = malloc(steps * sizeof *j->sigmas);
     j->values = malloc(j->size * sizeof *j->values);
@@ -145,8 +146,9 @@ static bool allocate_memory(zi_generation_job *j, zi_error *error)
     if (!j->sigmas || !j->values || (r->trace_path && !j->history) ||
         (r->preview && !j->preview_rgb))
         return zi_error_no_memory(error, steps * j->size * sizeof *j->values);
-    return zi_session_open(j->model->engine, r->compute != ZI_COMPUTE_EXACT,
-                           zi_model_limits(&j->model->config), plan_memory, j, &j->session, error);
+    return zi_session_open(m->engine, r->compute != ZI_COMPUTE_EXACT,
+                           zi_model_limits(&m->text, &m->transformer, &m->vae), plan_memory, j,
+                           &j->session, error);
 }
 
 /* Closes the session and frees the host memory and the token ids of the job (not NULL); members
@@ -349,8 +351,8 @@ static bool fit_preview(zi_generation_job *j, zi_error *error)
 {
     zi_model *m = j->model;
     zi_preview fitted;
-    if (!zi_preview_fit(m->engine, &m->vae, zi_model_limits(&m->config), &j->session.run, &fitted,
-                        error))
+    if (!zi_preview_fit(m->engine, &m->vae, zi_model_limits(&m->text, &m->transformer, &m->vae),
+                        &j->session.run, &fitted, error))
         return false;
     pthread_mutex_lock(&m->mutex);
     if (!m->preview.channels) {

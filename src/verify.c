@@ -116,8 +116,9 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
  * on success. False, with *error set: nothing is open. */
 static bool open_stage(verifier *v, stage_run *s, zi_session *session, zi_error *error)
 {
-    if (!zi_session_open(v->engine, true, zi_model_limits(&v->model->config), plan_memory, s,
-                         session, error))
+    if (!zi_session_open(v->engine, true,
+                         zi_model_limits(&v->model->text, &v->model->transformer, &v->model->vae),
+                         plan_memory, s, session, error))
         return false;
     session->run.layer_done = should_continue;
     session->run.user = v;

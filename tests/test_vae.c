@@ -127,7 +127,8 @@ static double megabytes(size_t side)
     zi_config config = zi_config_z_image_turbo();
     zi_vae real = {.config = config.vae};
     zi_arena arena = zi_arena_measure();
-    fixture.backend->ops->plan(fixture.exec, &arena, (zi_exec_limits){512, 1024});
+    fixture.backend->ops->plan(fixture.exec, &arena,
+                               (zi_exec_limits){.head_dim = 512, .depth = 1024});
     zi_vae_reserve(fixture.exec, &real, side / 8, side / 8, &arena);
     zi_fixture_stop(&fixture);
     double taken = (double)arena.peak * 1e-6;

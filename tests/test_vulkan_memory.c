@@ -1,10 +1,12 @@
-/* The Vulkan backend with little device memory: weights that are resident, streamed or evicted give
- * the same bits, and too little memory is an error after which smaller requests work.
+/* The Vulkan backend with little device memory: weights that are resident, streamed or evicted, and
+ * images that are computed in the host's memory, give the same bits; too little memory is an error
+ * after which requests work that need less.
  *
  * An argument, unified or staging, runs one half alone. */
 #include "harness.h"
 #include "quantized_model.h"
 
+#include "backend/arena.h"
 #include "backend/vulkan/vulkan.h"
 #include "engine.h"
 
@@ -32,6 +34,7 @@ typedef struct {
     zi_image *image;
     zi_error error;
     zi_vulkan_memory peak, steps[MANY_STEPS]; /* steps: when each one ended */
+    bool spilled; /* the host's memory was used, by this one or another one */
 } drawing;
 
 static zi_backend *gpu;
@@ -112,6 +115,7 @@ static bool watch(void *user, const zi_progress *progress)
     if (!d->change_count && !d->shared)
         CHECK_MSG(used(&memory) <= memory.limit, "too much: %s", memory.text);
     if (used(&memory) > used(&d->peak)) d->peak = memory;
+    d->spilled |= memory.spilled > 0;
     if (progress->stage == ZI_STAGE_STEP && progress->step < MANY_STEPS)
         d->steps[progress->step] = memory;
     return true;
@@ -175,28 +179,46 @@ static bool check_limit(uint64_t vram)
         return false;
     }
     CHECK_MSG(same_image(d.image, whole.image), "limit %zu: other bits", (size_t)vram);
+    bool said = strstr(after.text, "images are computed in the host's memory: device memory is "
+                                   "short") != NULL;
+    CHECK_MSG(said == d.spilled, "%s", after.text);
+    CHECK_MSG(!d.spilled || d.peak.sessions == 0, "%s", d.peak.text);
+    CHECK_MSG(d.spilled || vram >= whole.peak.sessions, "%s", d.peak.text);
+    CHECK_MSG(!d.spilled || vram < whole.peak.sessions + whole.peak.weights / 2, "%s", after.text);
     if (vram < used(&whole.peak)) CHECK(used(&d.peak) < used(&whole.peak));
     zi_image_free(d.image);
     return true;
 }
 
-/* From all that is needed to nothing. */
+/* From all that is needed to nothing: first weights leave, then the image. */
 static void every_limit(void)
 {
     uint64_t base = whole.peak.sessions, weights = whole.peak.weights;
     CHECK(whole.steps[STEPS - 1].streamed == 0);
+    for (uint64_t quarter = 4; quarter > 0; quarter--)
+        CHECK(check_limit(base + weights * quarter / 4));
+    CHECK(check_limit(base));
+    CHECK(check_limit(weights / 2));
     bool drawn = true;
-    int images = 0;
-    for (int quarter = 4; drawn && quarter > 0; quarter--, images += drawn)
-        drawn = check_limit(base + weights * (uint64_t)quarter / 4);
-    CHECK_MSG(images >= 2, "half of the weights are too little");
-    for (uint64_t part = 8; drawn; part *= 2) drawn = check_limit(base + weights / part);
-    CHECK(!check_limit(base / 2));
-    drawing large = draw_new(model_path, 8 * SIDE, base + weights), small;
-    CHECK_ERROR(large.error, ZI_ERROR_NO_MEMORY, NULL);
-    small = draw_new(model_path, SIDE, base + weights);
+    for (uint64_t part = 4; drawn; part *= 2) drawn = check_limit(weights / part);
+    drawing small = draw_new(model_path, SIDE, base + weights);
     CHECK(same_image(whole.image, small.image));
     zi_image_free(small.image);
+}
+
+/* An image that is larger than the device's memory. */
+static void a_large_image(void)
+{
+    uint64_t weights = whole.peak.weights;
+    drawing large = draw_new(model_path, 3 * SIDE, 0), spilled;
+    CHECK_OK(large.image != NULL, large.error);
+    spilled = draw_new(model_path, 3 * SIDE, weights);
+    CHECK_OK(spilled.image != NULL, spilled.error);
+    CHECK_MSG(!large.spilled && spilled.spilled && large.peak.sessions > weights, "%s",
+              spilled.peak.text);
+    CHECK(same_image(large.image, spilled.image));
+    zi_image_free(large.image);
+    zi_image_free(spilled.image);
 }
 
 /* ---- what stays ---- */
@@ -271,9 +293,10 @@ static void two_models(void)
     }
     zi_vulkan_limit_memory(gpu, base / 2 + weights / 2);
     for (int i = 0; i < 2; i++) d[i].model = load(engine, paths[i]);
-    for (int round = 0; round < 4; round++) {
-        bool together = round >= 2;
-        if (together) zi_vulkan_limit_memory(gpu, base + weights * 5 / 6);
+    for (int round = 0; round < 5; round++) {
+        bool together = round >= 2, one_fits = round == 4;
+        if (together) zi_vulkan_limit_memory(gpu, (one_fits ? base / 2 : base) + weights * 5 / 6);
+        d[0].spilled = d[1].spilled = false;
         for (int i = 0; i < 2; i++) {
             if (!together) draw(&d[i]);
             if (together) CHECK(pthread_create(&threads[i], NULL, draw_in_thread, &d[i]) == 0);
@@ -282,6 +305,7 @@ static void two_models(void)
             if (together) pthread_join(threads[i], NULL);
             CHECK_OK(d[i].image != NULL, d[i].error);
             CHECK_MSG(same_image(alone[i].image, d[i].image), "round %d, model %d", round, i);
+            CHECK_MSG(!d[i].spilled || one_fits, "round %d, model %d", round, i);
             zi_image_free(d[i].image);
             d[i].image = NULL;
         }
@@ -303,12 +327,49 @@ static void more_than_the_driver_allows(void)
     CHECK(!zi_buffer_alloc(gpu, (size_t)1 << 40, &buffer, &error) && !buffer);
     CHECK_ERROR(error, ZI_ERROR_NO_MEMORY, NULL);
     CHECK_MSG(strstr(error.text, "in one piece") != NULL, "%s", error.text);
-    zi_vulkan_limit_memory(gpu, 1 << 20);
-    CHECK(!zi_buffer_alloc(gpu, 2 << 20, &buffer, &error) && !buffer);
-    CHECK_MSG(strstr(error.text, "needs 2.0 MiB") || strstr(error.text, "needs 2"), "%s",
-              error.text);
-    CHECK_OK(zi_buffer_alloc(gpu, 1 << 19, &buffer, &error), error);
-    zi_buffer_release(buffer);
+    zi_vulkan_limit_memory(gpu, 0);
+}
+
+/* Checks how many bytes sessions take in either memory, and that the report says so. */
+static void check_sessions(uint64_t here, uint64_t there, const char *text)
+{
+    zi_vulkan_memory memory;
+    zi_vulkan_memory_report(gpu, &memory);
+    CHECK_MSG(memory.sessions == here && memory.spilled == there && strstr(memory.text, text), "%s",
+              memory.text);
+}
+
+/* The second of two sessions that do not fit takes the host's memory, also beside what another one
+ * is to stream; a third one that fits does not. */
+static void the_second_goes_to_the_host(void)
+{
+    const size_t mega = 1 << 20;
+    zi_buffer *first = NULL, *second = NULL, *third = NULL;
+    zi_exec *exec = NULL;
+    zi_error error = {0};
+    zi_arena arena = zi_arena_measure();
+    zi_vulkan_limit_memory(gpu, 3 * mega);
+    CHECK_OK(gpu->ops->begin(gpu, false, &exec, &error), error);
+    gpu->ops->plan(exec, &arena, (zi_exec_limits){.head_dim = 64, .depth = 64, .layer = mega / 2});
+    CHECK_OK(zi_buffer_alloc(gpu, 2 * mega, &first, &error), error);
+    check_sessions(2 * mega, 0, "images take 2.1 MB there");
+    CHECK_OK(zi_buffer_alloc(gpu, mega, &second, &error), error);
+    check_sessions(2 * mega, mega,
+                   "images take 2.1 MB there; other images are computed in the host's memory: "
+                   "device memory is short; they take 1.0 MB there");
+    CHECK_OK(zi_buffer_alloc(gpu, mega / 2, &third, &error), error);
+    check_sessions(2 * mega + mega / 2, mega, "images take 2.6 MB there");
+    zi_buffer_release(first);
+    zi_buffer_release(second);
+    zi_buffer_release(third);
+    check_sessions(0, 0, "images take 2.1 MB there");
+    CHECK_OK(zi_buffer_alloc(gpu, 2 * mega + mega / 2 + 1, &first, &error), error);
+    check_sessions(0, 2 * mega + mega / 2 + 1, "; images are computed in the host's memory: ");
+    zi_buffer_release(first);
+    exec->ops->end(exec);
+    CHECK_OK(zi_buffer_alloc(gpu, 3 * mega, &first, &error), error); /* nobody streams any more */
+    check_sessions(3 * mega, 0, "images take 3.1 MB there");
+    zi_buffer_release(first);
     zi_vulkan_limit_memory(gpu, 0);
 }
 
@@ -322,7 +383,9 @@ static void run_all(bool staging, const char *path)
     RUN(every_limit);
     if (staging) RUN(the_same_weights_stay);
     if (staging) RUN(a_limit_that_changes);
+    if (staging) RUN(a_large_image);
     if (staging) RUN(more_than_the_driver_allows);
+    if (staging) RUN(the_second_goes_to_the_host);
     RUN(two_models);
     zi_image_free(whole.image);
     RUN(close_device);

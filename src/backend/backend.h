@@ -123,6 +123,8 @@ bool zi_weight_quantized(const zi_weight *weight);
 /* The largest dimensions of a session's operations: attention head width, depth of a product. */
 typedef struct {
     size_t head_dim, depth;
+    size_t layer; /* bytes of weights that are used from one submission to the next, at most; 0: not
+                     known */
 } zi_exec_limits;
 
 /* Widest attention head and most channels of a group norm that backends must take. */

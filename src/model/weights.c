@@ -474,6 +474,20 @@ void zi_weights_bind(zi_weights *weights, const char *prefix, const zi_slot *tab
     }
 }
 
+size_t zi_weights_bytes(const zi_slot *table, const void *module)
+{
+    size_t bytes = 0;
+    for (const zi_slot *slot = table; slot->name; slot++) {
+        const zi_weight *w;
+        memcpy(&w, (const char *)module + slot->where, sizeof w);
+        if (!w) continue;
+        const zi_view *const views[] = {&w->data, &w->scales, &w->biases, &w->factors};
+        for (size_t i = 0; i < sizeof views / sizeof *views; i++)
+            if (views[i]->buffer) bytes += views[i]->buffer->size;
+    }
+    return bytes;
+}
+
 bool zi_weights_has(const zi_weights *weights, const char *name)
 {
     return !weights->checkpoint || zi_source_find(&weights->source, name);

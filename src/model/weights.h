@@ -114,6 +114,9 @@ typedef struct {
 void zi_weights_bind(zi_weights *weights, const char *prefix, const zi_slot *table,
                      const size_t *sizes, void *module);
 
+/* Bytes of the weights of a table that the struct `module` has, as they are imported. */
+size_t zi_weights_bytes(const zi_slot *table, const void *module);
+
 /* Whether a tensor of this canonical name exists; does not mark it as used. Random weights have
  * every name. */
 bool zi_weights_has(const zi_weights *weights, const char *name);

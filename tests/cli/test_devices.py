@@ -101,9 +101,12 @@ class Devices(Case):
         for size in "4", "x", "-1G", "4 parrots", "0":
             self.assertNotEqual(self.generate("--device", "vulkan", "--vram", size).returncode, 0)
         self.refused(self.generate("--device", "vulkan", "--vram", "x"), 2, "--vram", "'x' is not a size")
-        self.refused(self.generate("--device", "vulkan", "--vram", "2MB"), 1, "memory")
+        self.refused(self.generate("--device", "vulkan", "--vram", "0.1MB"), 1, "weights of even one layer")
+        note = self.good(self.generate("--device", "vulkan", "--vram", "2MB", "-v", "-s", "1")).stderr.decode()
+        self.assertIn("images are computed in the host's memory: device memory is short", note)
         note = self.good(self.generate("--device", "vulkan", "--vram", "1g", "-v", "-s", "1")).stderr.decode()
         self.assertRegex(note, r"of [0-9.]+ .B of weights, [0-9.]+ .B are in device memory")
+        self.assertRegex(note, r"images take [0-9.]+ .B there")
 
     def test_same_image_twice(self):
         self.vulkan()

@@ -69,7 +69,7 @@ void zi_fixture_start(zi_fixture *fixture, size_t threads, const char *tier, boo
          &error);
     fixture->arena = zi_arena_in(fixture->buffer);
     fixture->backend->ops->plan(fixture->exec, &fixture->arena,
-                                (zi_exec_limits){WIDEST_HEAD, DEEPEST});
+                                (zi_exec_limits){.head_dim = WIDEST_HEAD, .depth = DEEPEST});
     fixture->run = (zi_run){.exec = fixture->exec, .arena = &fixture->arena};
 }
 

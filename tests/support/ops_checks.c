@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-static const zi_exec_limits limits = {64, 256};
+static const zi_exec_limits limits = {.head_dim = 64, .depth = 256};
 static const float odd[] = {NAN, -NAN, INFINITY, -INFINITY};
 
 enum { ODD = sizeof odd / sizeof *odd };

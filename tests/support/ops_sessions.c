@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <string.h>
 
-static const zi_exec_limits limits = {64, 256};
+static const zi_exec_limits limits = {.head_dim = 64, .depth = 256};
 
 enum { T = 33, D = 96, STEPS = 25 };
 

@@ -195,8 +195,8 @@ bool zi_rig_open(zi_rig *rig, const zi_test_backend *row, uint64_t seed, zi_erro
     for (int i = 0; i < 8; i++) zi_rig_bits(rig);
     need(zi_buffer_alloc(rig->backend, MEMORY, &rig->memory, error), error);
     for (int fast = 0; fast < 2; fast++)
-        rig->sessions[fast] =
-            zi_rig_begin_session(rig, fast, (zi_exec_limits){ZI_RIG_HEAD, ZI_RIG_DEPTH});
+        rig->sessions[fast] = zi_rig_begin_session(
+            rig, fast, (zi_exec_limits){.head_dim = ZI_RIG_HEAD, .depth = ZI_RIG_DEPTH});
     rig->exec = rig->sessions[0].exec;
     rig->before = malloc(MEMORY);
     rig->after = malloc(MEMORY);

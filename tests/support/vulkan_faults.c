@@ -10,7 +10,8 @@ static gpu_functions real;
 static bool fails(const char *name, VkResult *result)
 {
     if (!zi_faults.function || strcmp(zi_faults.function, name) != 0) return false;
-    if (++zi_faults.calls != zi_faults.call) return false;
+    int past = ++zi_faults.calls - zi_faults.call;
+    if (past < 0 || past > zi_faults.more) return false;
     *result = zi_faults.result;
     zi_faults.lost = *result == VK_ERROR_DEVICE_LOST;
     return true;
@@ -146,6 +147,37 @@ wrap_GetPhysicalDeviceProperties2(VkPhysicalDevice device, VkPhysicalDevicePrope
 #endif
 }
 
+/* Adds VK_EXT_memory_budget if there is a budget. */
+static VKAPI_ATTR VkResult VKAPI_CALL wrap_EnumerateDeviceExtensionProperties(
+    VkPhysicalDevice device, const char *layer, uint32_t *count, VkExtensionProperties *out)
+{
+    const VkExtensionProperties budget = {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, 1};
+    uint32_t room = *count;
+    if (zi_faults.budget && out && room) *count = room - 1;
+    VkResult result = real.EnumerateDeviceExtensionProperties(device, layer, count, out);
+    if (!zi_faults.budget || layer || (out && *count == room)) return result;
+    if (out) out[*count] = budget;
+    ++*count;
+    return result;
+}
+
+static VKAPI_ATTR void VKAPI_CALL wrap_GetPhysicalDeviceMemoryProperties2(
+    VkPhysicalDevice device, VkPhysicalDeviceMemoryProperties2 *out)
+{
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT *said = out->pNext;
+    if (!zi_faults.budget) {
+        real.GetPhysicalDeviceMemoryProperties2(device, out);
+        return;
+    }
+    out->pNext = NULL; /* the driver need not know the extension */
+    real.GetPhysicalDeviceMemoryProperties2(device, out);
+    out->pNext = said;
+    for (size_t i = 0; said && i < VK_MAX_MEMORY_HEAPS; i++) {
+        said->heapBudget[i] = zi_faults.budget;
+        said->heapUsage[i] = zi_faults.usage;
+    }
+}
+
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL wrap_GetDeviceProcAddr(VkDevice device,
                                                                        const char *name)
 {
@@ -210,6 +242,8 @@ wrap_CreateShaderModule(VkDevice device, const VkShaderModuleCreateInfo *info,
 #define INFALLIBLE(F)                                                                              \
     F(GetPhysicalDeviceProperties2, , )                                                            \
     F(GetPhysicalDeviceFeatures2, , )                                                              \
+    F(EnumerateDeviceExtensionProperties, , )                                                      \
+    F(GetPhysicalDeviceMemoryProperties2, , )                                                      \
     F(GetDeviceProcAddr, , )                                                                       \
     F(CmdCopyBuffer, , )
 

@@ -7,11 +7,15 @@
 #include "backend/vulkan/internal.h"
 
 typedef struct {
-    /* The call number `call`, from 1, of this function ends with this result instead of being made.
-     * After VK_ERROR_DEVICE_LOST submissions and waits fail, too, until a device is opened. */
+    /* The call number `call`, from 1, of this function, and `more` calls after it, end with this
+     * result instead of being made. After VK_ERROR_DEVICE_LOST submissions and waits fail, too,
+     * until a device is opened. */
     const char *function; /* without vk; NULL: none */
-    int call;
+    int call, more;
     VkResult result;
+    /* What the driver says that the process may take of each heap, and has taken (there is
+     * VK_EXT_memory_budget then); 0: what it says itself. */
+    uint64_t budget, usage;
     bool fast_dots;      /* the driver says that integer dot products are fast */
     bool no_halves;      /* the device lacks storageBuffer16BitAccess */
     const char *missing; /* the driver lacks this function; NULL: none */

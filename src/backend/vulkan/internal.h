@@ -60,11 +60,16 @@ typedef struct {
     unsigned checks; /* self-checks that are under way, one within the other */
     gpu_pipeline *pipelines;
     /* Device memory, in bytes. */
-    _Atomic uint64_t vram;         /* the limit that was given; 0: none */
-    _Atomic uint64_t limit;        /* what all of it together may take, as known last */
-    _Atomic uint64_t proved;       /* of which the driver refused more; UINT64_MAX: nothing yet */
-    _Atomic uint64_t used;         /* all that is allocated */
-    _Atomic uint64_t session;      /* sessions' own buffers, a part of it */
+    _Atomic uint64_t vram;    /* the limit that was given; 0: none */
+    _Atomic uint64_t limit;   /* what all of it together may take, as known last */
+    _Atomic uint64_t proved;  /* of which the driver refused more; UINT64_MAX: nothing yet */
+    _Atomic uint64_t used;    /* all that is allocated */
+    _Atomic uint64_t session; /* sessions' own buffers, a part of it */
+    _Atomic uint64_t spilled; /* those that are in the host's memory, no part of it */
+    _Atomic uint64_t shared;  /* of these, bytes that lie in the device's heap all the same */
+    uint64_t layers;          /* what sessions stream at least at a time, all together */
+    uint64_t largest;         /* buffer of the sessions that are open, or were last */
+    bool largest_spilled;
     _Atomic uint64_t serial;       /* number of the latest allocation */
     _Atomic uint64_t submissions;  /* of all sessions */
     _Atomic uint64_t idle_weights; /* how often one became idle */
@@ -127,13 +132,15 @@ typedef struct {
     unsigned char *host; /* NULL: not mapped */
     uint64_t serial;     /* no other memory has it, also later, when handle and address return */
     bool counted;        /* in gpu_backend.used */
+    bool shared;         /* in the device's heap, though it is not counted */
 } gpu_memory;
 
 typedef enum {
     GPU_DEVICE_MEMORY,  /* fast for the device; not mapped */
     GPU_VISIBLE_MEMORY, /* of the device, mapped if its memory is visible to the host as a whole */
     GPU_HOST_MEMORY,    /* mapped, for copies to the device */
-    GPU_CACHED_MEMORY   /* mapped, for copies from the device */
+    GPU_CACHED_MEMORY,  /* mapped, for copies from the device */
+    GPU_SPILLED_MEMORY  /* of the host, not mapped: in place of GPU_DEVICE_MEMORY */
 } gpu_memory_kind;
 
 /* Allocates memory for any use, without regard to the limit. False, with *error set and *out
@@ -240,14 +247,18 @@ static inline uint64_t gpu_vector(gpu_exec *exec, const zi_weight *weight)
     return weight ? gpu_weight(exec, weight->data) : 0;
 }
 
+/* Forgets a session that ends, and whose submissions have ended. */
+void gpu_weights_forget(gpu_exec *exec);
+
+/* Makes all weights leave a device that no session uses. */
+void gpu_weights_drop(gpu_backend *gpu);
+
+/* ---- residency.c ---- */
+
 /* Makes weights leave the device until `size` more bytes fit the limit: those that are not needed
  * soon first, then those that were used longest ago; waits for submissions that use them. The
  * caller holds memory_mutex. False: they do not fit. */
 bool gpu_make_room(gpu_backend *gpu, uint64_t size) ZI_CHECKED;
-
-/* Makes the memory free to which the next submission streams weights, and as large as others needed
- * it, for which weights leave. idle: submissions that used the next one's slot have ended. */
-void gpu_reset_stream(gpu_exec *exec, bool idle);
 
 /* Makes weights leave the device if the limit has become smaller than what is used. */
 void gpu_fit_limit(gpu_backend *gpu);
@@ -256,11 +267,14 @@ void gpu_fit_limit(gpu_backend *gpu);
  * memory_mutex. */
 uint64_t gpu_resident_bytes(gpu_backend *gpu, uint64_t *pinned);
 
-/* Forgets a session that ends, and whose submissions have ended. */
-void gpu_weights_forget(gpu_exec *exec);
+/* ---- streaming.c ---- */
 
-/* Makes all weights leave a device that no session uses. */
-void gpu_weights_drop(gpu_backend *gpu);
+/* Makes the memory free to which the next submission streams weights, and as large as others needed
+ * it, for which weights leave. idle: submissions that used the next one's slot have ended. */
+void gpu_reset_stream(gpu_exec *exec, bool idle);
+
+/* Lets buffers of sessions leave so much room for what this one streams to. */
+void gpu_reserve_layer(gpu_exec *exec, uint64_t bytes);
 
 /* ---- pipelines.c ---- */
 
@@ -381,6 +395,7 @@ struct gpu_exec {
     VkDeviceSize stream_need; /* the most that a submission streamed */
     uint64_t idle_weights;    /* gpu->idle_weights, as seen last */
     size_t streams_to_free;   /* how many streams are still to be given up */
+    uint64_t layer;           /* bytes of weights that one submission uses, a part of gpu->layers */
     bool one_stream; /* memory is too short for more: submissions that stream share streams[0] */
     VkDeviceSize band_bytes;   /* of the input of a convolution's band */
     gpu_recording *recordings; /* [GPU_RECORDINGS] */

@@ -362,6 +362,7 @@ void gpu_embed(zi_exec *base, const zi_weight *w, const int32_t *rows, size_t n,
 void gpu_plan(zi_exec *base, zi_arena *arena, zi_exec_limits limits)
 {
     gpu_exec *exec = gpu_exec_of(base);
+    gpu_reserve_layer(exec, limits.layer);
     exec->narrowed = (gpu_range){0};
     exec->rotated = zi_arena_floats(arena, 1, ROTATED_ROWS * limits.depth);
     exec->partials = zi_arena_floats(arena, 1, GPU_MOMENT_PARTS * 3 * (size_t)ZI_MAX_CHANNELS);

@@ -29,7 +29,7 @@ static uint64_t ask_driver(gpu_backend *gpu)
                                                &properties);
     /* The budget is for the process, which has other memory, too: of the driver, of other
      * backends. */
-    uint64_t used = gpu->used, usage = budget.heapUsage[heap];
+    uint64_t used = gpu->used + gpu->shared, usage = budget.heapUsage[heap];
     uint64_t other = (usage > used ? usage - used : 0) + least;
     return budget.heapBudget[heap] > other ? budget.heapBudget[heap] - other : 0;
 }
@@ -78,17 +78,27 @@ static int choose_type(const gpu_backend *gpu, gpu_memory_kind kind, uint32_t al
                                 host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
                                        VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     int type = -1;
-    *map = kind != GPU_DEVICE_MEMORY;
+    *map = kind == GPU_HOST_MEMORY || kind == GPU_CACHED_MEMORY;
     if (kind == GPU_VISIBLE_MEMORY) {
         type = find_type(gpu, allowed, device | host);
-        if (is_whole(gpu, type) && !gpu->options.staging) return type;
-        *map = false;
+        if (is_whole(gpu, type) && !gpu->options.staging) {
+            *map = true;
+            return type;
+        }
     }
-    if (kind == GPU_CACHED_MEMORY)
-        type = find_type(gpu, allowed, host | VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
-    if (type >= 0 && *map) return type;
-    type = find_type(gpu, allowed, *map ? host : device);
+    bool cached = kind == GPU_CACHED_MEMORY || kind == GPU_SPILLED_MEMORY;
+    if (cached) type = find_type(gpu, allowed, host | VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
+    if (cached && type >= 0) return type;
+    type = find_type(gpu, allowed, *map || cached ? host : device);
+    if (cached) return type;
     return type >= 0 || *map ? type : find_type(gpu, allowed, 0);
+}
+
+/* Whether memory of a type is in the heap that the limit is for. */
+static bool in_limited_heap(const gpu_backend *gpu, int type)
+{
+    const VkPhysicalDeviceMemoryProperties *memory = &gpu->capabilities.memory;
+    return memory->memoryTypes[type].heapIndex == gpu->capabilities.heap;
 }
 
 /* Gives memory->handle memory of this kind, mapped where it is to be, and an address. */
@@ -116,6 +126,8 @@ static bool bind_memory(gpu_backend *gpu, gpu_memory_kind kind, gpu_memory *m, z
                  zi_format_bytes(m->size, size));
         return gpu_error(gpu, error, result, what);
     }
+    m->counted = kind == GPU_DEVICE_MEMORY || kind == GPU_VISIBLE_MEMORY;
+    m->shared = kind == GPU_SPILLED_MEMORY && in_limited_heap(gpu, type);
     m->address = vk->GetBufferDeviceAddress(
         gpu->device,
         &(VkBufferDeviceAddressInfo){.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
@@ -150,8 +162,8 @@ bool gpu_memory_alloc(gpu_backend *gpu, gpu_memory_kind kind, VkDeviceSize size,
     if (result != VK_SUCCESS) return gpu_error(gpu, error, result, "a buffer could not be made");
     if (bind_memory(gpu, kind, &m, error)) {
         m.serial = ++gpu->serial;
-        m.counted = kind == GPU_DEVICE_MEMORY || kind == GPU_VISIBLE_MEMORY;
         if (m.counted) gpu->used += m.size;
+        if (m.shared) gpu->shared += m.size;
         *out = m;
         return true;
     }
@@ -163,6 +175,7 @@ void gpu_memory_free(gpu_backend *gpu, gpu_memory *memory)
 {
     if (!memory->handle) return; /* there is none, perhaps no device either */
     if (memory->counted) gpu->used -= memory->size;
+    if (memory->shared) gpu->shared -= memory->size;
     gpu->vk.DestroyBuffer(gpu->device, memory->handle, NULL);
     gpu->vk.FreeMemory(gpu->device, memory->memory, NULL);
     *memory = (gpu_memory){0};
@@ -179,29 +192,73 @@ static bool refuse(gpu_backend *gpu, uint64_t size, zi_error *error)
     if (atomic_load(&gpu->lost))
         return gpu_error(gpu, error, VK_ERROR_DEVICE_LOST, "memory could not be had");
     return zi_error_set(error, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name,
-                        "too little device memory: this needs %s, and %s of %s are free; choose a "
-                        "smaller image",
+                        "too little memory: this needs %s, and %s of %s of device memory are free, "
+                        "and the host's memory is too short as well; choose a smaller image",
                         zi_format_bytes(size, needed),
                         zi_format_bytes(limit > taken ? limit - taken : 0, left),
                         zi_format_bytes(limit, all));
 }
 
-/* Allocates a session's buffer; weights make room for it. The caller holds memory_mutex. */
-static bool allocate(gpu_backend *gpu, uint64_t size, gpu_memory *out, zi_error *error)
+/* Bytes that must stay free beside a buffer of a session, so that all sessions can stream their
+ * weights; *most: what that leaves for the buffer once all weights have left. The caller holds
+ * memory_mutex. */
+static uint64_t streaming_bytes(gpu_backend *gpu, uint64_t *most)
+{
+    uint64_t limit = gpu_memory_limit(gpu, false), session = gpu->session, pinned;
+    uint64_t streams = gpu->used - gpu_resident_bytes(gpu, &pinned) - session;
+    uint64_t more = gpu->layers > streams ? gpu->layers - streams : 0;
+    uint64_t taken = session + streams + more;
+    *most = limit > taken ? limit - taken : 0;
+    return more;
+}
+
+/* Allocates a session's buffer in device memory, if it fits there beside what streaming needs;
+ * weights leave for it, those first that are idle. *full: it does not fit; then no more leave than
+ * the driver made us try. False otherwise: *error is set. The caller holds memory_mutex. */
+static bool allocate_on_device(gpu_backend *gpu, uint64_t size, gpu_memory *out, bool *full,
+                               zi_error *error)
 {
     zi_error why;
-    if (!check_size(gpu, size, error)) return false;
-    gpu->proved = UINT64_MAX;
-    gpu_memory_limit(gpu, true);
-    while (gpu_make_room(gpu, size)) {
+    uint64_t most, more = streaming_bytes(gpu, &most);
+    *full = false;
+    while (size <= most && gpu_make_room(gpu, size + more)) {
         if (gpu_memory_alloc(gpu, GPU_DEVICE_MEMORY, size, out, &why)) return true;
         if (why.code != ZI_ERROR_NO_MEMORY) {
             if (error) *error = why;
             return false;
         }
         gpu->proved = gpu->used + size - 1; /* so some weight must go, or there is no room */
+        more = streaming_bytes(gpu, &most);
     }
-    return refuse(gpu, size, error);
+    *full = true;
+    return false;
+}
+
+/* Allocates a session's buffer: in the host's memory if that of the device is too short, since a
+ * device that computes over the bus is slow, but one without room for weights fails. The caller
+ * holds memory_mutex. */
+static bool allocate(gpu_backend *gpu, uint64_t size, gpu_memory *out, zi_error *error)
+{
+    bool full;
+    if (!check_size(gpu, size, error)) return false;
+    if (allocate_on_device(gpu, size, out, &full, error)) return true;
+    if (!full) return false;
+    zi_error why;
+    if (gpu_memory_alloc(gpu, GPU_SPILLED_MEMORY, size, out, &why)) return true;
+    if (why.code == ZI_ERROR_NO_MEMORY) return refuse(gpu, size, error);
+    if (error) *error = why;
+    return false;
+}
+
+/* Counts a session's new buffer, and notes it for the report if no larger one is open. The caller
+ * holds memory_mutex. */
+static void count_buffer(gpu_backend *gpu, const gpu_memory *memory)
+{
+    if (!gpu->session && !gpu->spilled) gpu->largest = 0;
+    *(memory->counted ? &gpu->session : &gpu->spilled) += memory->size;
+    if (memory->size < gpu->largest) return;
+    gpu->largest = memory->size;
+    gpu->largest_spilled = !memory->counted;
 }
 
 bool gpu_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error)
@@ -213,15 +270,17 @@ bool gpu_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *erro
         free(buffer);
         return false;
     }
+    gpu->proved = UINT64_MAX;
+    gpu_fit_limit(gpu); /* others may have taken memory since */
     pthread_mutex_lock(&gpu->memory_mutex);
     bool ok = allocate(gpu, size, &buffer->memory, error);
+    if (ok) count_buffer(gpu, &buffer->memory);
     pthread_mutex_unlock(&gpu->memory_mutex);
     if (!ok) {
         gpu_leave(gpu);
         free(buffer);
         return false;
     }
-    gpu->session += buffer->memory.size;
     buffer->base = (zi_buffer){.backend = backend, .size = size};
     *out = &buffer->base;
     return true;
@@ -234,7 +293,7 @@ void gpu_release(zi_buffer *base)
     if (buffer->group) {
         gpu_weight_release(gpu, buffer);
     } else {
-        gpu->session -= buffer->memory.size;
+        *(buffer->memory.counted ? &gpu->session : &gpu->spilled) -= buffer->memory.size;
         gpu_memory_free(gpu, &buffer->memory);
         gpu_leave(gpu);
     }

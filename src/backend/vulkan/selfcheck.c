@@ -44,7 +44,7 @@ static bool take_memory(gpu_side *s)
 /* Gives a side memory and a session. False, with *s->error set. */
 static bool open_side(gpu_side *s, const gpu_pipeline *pipeline)
 {
-    zi_exec_limits limits = {ZI_MAX_HEAD, GPU_CHECK_DEPTH};
+    zi_exec_limits limits = {.head_dim = ZI_MAX_HEAD, .depth = GPU_CHECK_DEPTH};
     if (!take_memory(s) ||
         !s->backend->ops->begin(s->backend, s->device && is_fast(pipeline->shader), &s->exec,
                                 s->error))

@@ -240,6 +240,7 @@ void gpu_end(zi_exec *base)
     gpu_backend *gpu = exec->gpu;
     settle(exec);
     gpu_weights_forget(exec);
+    gpu_reserve_layer(exec, 0);
     for (size_t i = 0; i < GPU_SLOTS; i++) {
         gpu_staging_free(gpu, &exec->staging[i]);
         gpu_staging_free(gpu, &exec->streams[i]);

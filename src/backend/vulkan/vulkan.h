@@ -68,11 +68,12 @@ void zi_vulkan_limit_memory(zi_backend *backend, uint64_t vram);
 typedef struct {
     uint64_t limit;    /* of device memory */
     uint64_t sessions; /* of it, what images are computed in */
+    uint64_t spilled;  /* what images are computed in, in the host's memory */
     uint64_t weights;  /* in all */
     uint64_t resident; /* those that are in device memory */
     uint64_t streamed; /* those that were used last from a copy for one use, as in every step */
     uint64_t buffers;  /* device memory for such copies */
-    char text[256];    /* the same in words */
+    char text[320];    /* the same in words */
 } zi_vulkan_memory;
 
 /* Says what was chosen so far: weights come to the device when they are used first. backend: of
