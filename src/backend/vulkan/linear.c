@@ -1,5 +1,6 @@
 /* Products with weights, and rows of weights. */
 #include "backend/vulkan/operations.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 
@@ -18,15 +19,22 @@ _Static_assert(ZI_F32 == 0 && ZI_F16 == 1 && ZI_BF16 == 2 && ZI_F8_E4M3 == 4 && 
                    ZI_IQ4_NL == 26 && ZI_IQ4_XS == 27 && ZI_CODES_E4M3 == 3,
                "weights.glsl numbers them otherwise");
 
-/* Fails, in the session, if the shaders' arithmetic of 31 bits cannot reach all of a weight: they
- * count the elements of plain floats and the bytes of all else. */
+/* Fails, in the session, if the driver cannot take all of a weight in one piece, or the shaders'
+ * arithmetic of 31 bits cannot reach it: they count the elements of plain floats and the bytes of
+ * all else. */
 static void check_reach(gpu_exec *exec, const zi_weight *w, size_t row_bytes)
 {
     bool floats = !w->bits && zi_dtype_block(w->data.type) == 1 && zi_dtype_size(w->data.type) > 1;
     size_t reach = w->data.rows * (floats ? w->data.columns : row_bytes);
-    if (reach > INT32_MAX && !exec->failure.code)
+    uint64_t bytes = (uint64_t)w->data.rows * row_bytes,
+             most = exec->gpu->capabilities.max_allocation;
+    char size[32], limit[32];
+    if ((reach > INT32_MAX || bytes > most) && !exec->failure.code)
         zi_error_set(&exec->failure, ZI_ERROR_UNSUPPORTED, w->name,
-                     "this tensor is too large for the Vulkan backend, which takes up to 2 GB");
+                     "this tensor has %s, and %s takes at most %s in one piece; choose another "
+                     "precision, or compute with the processor",
+                     zi_format_bytes(bytes, size), exec->gpu->capabilities.summary.name,
+                     zi_format_bytes(most < INT32_MAX ? most : INT32_MAX, limit));
 }
 
 /* Sets how a weight lies in memory, but not where. */

@@ -142,10 +142,10 @@ static bool check_size(const gpu_backend *gpu, VkDeviceSize size, zi_error *erro
     VkDeviceSize max = gpu->capabilities.max_allocation;
     if (max > MAX_BUFFER) max = MAX_BUFFER;
     return size <= max ||
-           zi_error_set(error, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name,
-                        "%s of device memory are needed in one piece, but at most %s can be had "
-                        "there; choose a smaller image",
-                        zi_format_bytes(size, needed), zi_format_bytes(max, allowed));
+           zi_error_set_in(error, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name, "device",
+                           "%s of device memory are needed in one piece, but at most %s can be had "
+                           "there; choose a smaller image",
+                           zi_format_bytes(size, needed), zi_format_bytes(max, allowed));
 }
 
 bool gpu_memory_alloc(gpu_backend *gpu, gpu_memory_kind kind, VkDeviceSize size, gpu_memory *out,
@@ -191,12 +191,12 @@ static bool refuse(gpu_backend *gpu, uint64_t size, zi_error *error)
     uint64_t taken = gpu->used - gpu_resident_bytes(gpu, &pinned) + pinned;
     if (atomic_load(&gpu->lost))
         return gpu_error(gpu, error, VK_ERROR_DEVICE_LOST, "memory could not be had");
-    return zi_error_set(error, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name,
-                        "too little memory: this needs %s, and %s of %s of device memory are free, "
-                        "and the host's memory is too short as well; choose a smaller image",
-                        zi_format_bytes(size, needed),
-                        zi_format_bytes(limit > taken ? limit - taken : 0, left),
-                        zi_format_bytes(limit, all));
+    return zi_error_set_in(
+        error, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name, "device",
+        "too little memory: this needs %s, and %s of %s of device memory are free, "
+        "and the host's memory is too short as well; choose a smaller image",
+        zi_format_bytes(size, needed), zi_format_bytes(limit > taken ? limit - taken : 0, left),
+        zi_format_bytes(limit, all));
 }
 
 /* Bytes that must stay free beside a buffer of a session, so that all sessions can stream their

@@ -46,12 +46,12 @@ static void fail_to_stream(gpu_exec *exec, const gpu_staging *stream, uint64_t s
         gpu_error(gpu, &exec->failure, VK_ERROR_DEVICE_LOST, "computing failed");
         return;
     }
-    zi_error_set(&exec->failure, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name,
-                 "too little device memory for the weights of even one layer: they need at least "
-                 "%s, and %s of %s are free; choose a smaller image or a lower precision",
-                 zi_format_bytes(needed, bytes),
-                 zi_format_bytes(limit > others ? limit - others : 0, left),
-                 zi_format_bytes(limit, all));
+    zi_error_set_in(
+        &exec->failure, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name, "device",
+        "too little device memory for the weights of even one layer: they need at least "
+        "%s, and %s of %s are free; choose a smaller image or a lower precision",
+        zi_format_bytes(needed, bytes), zi_format_bytes(limit > others ? limit - others : 0, left),
+        zi_format_bytes(limit, all));
 }
 
 /* Adds device memory to a stream, for which weights leave. The more attempts failed, the more is

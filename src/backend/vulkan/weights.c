@@ -91,6 +91,7 @@ uint64_t gpu_weight(gpu_exec *exec, zi_view view)
 {
     gpu_buffer *buffer = (gpu_buffer *)view.buffer;
     if (!buffer || !buffer->group) return gpu_address(view);
+    if (exec->failure.code) return 0; /* nothing is computed any more */
     uint64_t address = gpu_find_streamed(exec, buffer);
     if (!address) {
         pthread_mutex_lock(&exec->gpu->memory_mutex);
@@ -216,9 +217,12 @@ void zi_vulkan_memory_report(zi_backend *backend, zi_vulkan_memory *out)
     gpu_backend *gpu = gpu_of(backend);
     char weights[32], resident[32], streamed[32], limit[32], images[176];
     uint64_t pinned, used, last;
-    *out = (zi_vulkan_memory){0};
-    pthread_mutex_lock(&gpu->state_mutex); /* while it is not opened anew */
-    pthread_mutex_lock(&gpu->memory_mutex);
+    *out = (zi_vulkan_memory){.text = "weights are being copied to device memory"};
+    if (pthread_mutex_trylock(&gpu->state_mutex)) return; /* it is opened anew */
+    if (pthread_mutex_trylock(&gpu->memory_mutex)) {
+        pthread_mutex_unlock(&gpu->state_mutex);
+        return;
+    }
     for (const gpu_group *g = gpu->groups; g; g = g->next)
         for (const gpu_buffer *b = g->members; b; b = b->next) {
             out->weights += b->base.size;
