@@ -49,7 +49,7 @@ static void fail_to_stream(gpu_exec *exec, const gpu_staging *stream, uint64_t s
     zi_error_set_in(
         &exec->failure, ZI_ERROR_NO_MEMORY, gpu->capabilities.summary.name, "device",
         "too little device memory for the weights of even one layer: they need at least "
-        "%s, and %s of %s are free; choose a smaller image or a lower precision",
+        "%s, and %s of %s are free; choose weights of a lower precision",
         zi_format_bytes(needed, bytes), zi_format_bytes(limit > others ? limit - others : 0, left),
         zi_format_bytes(limit, all));
 }
