@@ -229,6 +229,7 @@ void zi_user_registry_close(zi_user_registry *models)
 static void print_remark(void *user, const char *text)
 {
     (void)user;
+    if (!zi_json_messages() && zi_stderr_wants_bar()) zi_clear_status();
     zi_print_note(false, "%s", text);
 }
 

@@ -357,8 +357,8 @@ static void the_second_goes_to_the_host(void)
     check_sessions(2 * mega, mega,
                    "images take 2.1 MB there; other images are computed in the host's memory: "
                    "device memory is short; they take 1.0 MB there");
-    CHECK_OK(zi_buffer_alloc(gpu, mega / 2, &third, &error), error);
-    check_sessions(2 * mega + mega / 2, mega, "images take 2.6 MB there");
+    CHECK_OK(zi_buffer_alloc(gpu, mega / 8, &third, &error), error);
+    check_sessions(2 * mega + mega / 8, mega, "images take 2.2 MB there");
     zi_buffer_release(first);
     zi_buffer_release(second);
     zi_buffer_release(third);

@@ -67,7 +67,7 @@ typedef struct {
     _Atomic uint64_t session; /* sessions' own buffers, a part of it */
     _Atomic uint64_t spilled; /* those that are in the host's memory, no part of it */
     _Atomic uint64_t shared;  /* of these, bytes that lie in the device's heap all the same */
-    uint64_t layers;          /* what sessions stream at least at a time, all together */
+    _Atomic uint64_t layers;  /* what sessions lack for streaming a layer, all together */
     uint64_t largest;         /* buffer of the sessions that are open, or were last */
     bool largest_spilled;
     _Atomic uint64_t serial;       /* number of the latest allocation */
@@ -211,6 +211,7 @@ typedef struct {
     size_t count, chunk; /* chunk: the one in use, */
     VkDeviceSize used;   /* with so many bytes taken */
     VkDeviceSize total;  /* bytes taken of all chunks */
+    unsigned unused;     /* how often nothing was taken, one time after the other */
 } gpu_staging;
 
 /* Takes `size` bytes at a multiple of `alignment` (a power of two). False: no chunk has them. */
@@ -220,7 +221,8 @@ bool gpu_staging_take(gpu_staging *staging, VkDeviceSize size, VkDeviceSize alig
 bool gpu_staging_grow(gpu_backend *gpu, gpu_staging *staging, VkDeviceSize size,
                       zi_error *error) ZI_CHECKED;
 /* Makes all of it free again. idle: no pending submission uses it; then several chunks, and one
- * that is smaller than `least`, are replaced by one as large as that and as what was taken. */
+ * that is smaller than `least`, are replaced by one as large as that and as what was taken, and
+ * much that was not used for long is freed. */
 void gpu_staging_reset(gpu_backend *gpu, gpu_staging *staging, VkDeviceSize least, bool idle);
 /* Bytes of all chunks. */
 VkDeviceSize gpu_staging_size(const gpu_staging *staging);
@@ -395,7 +397,8 @@ struct gpu_exec {
     VkDeviceSize stream_need; /* the most that a submission streamed */
     uint64_t idle_weights;    /* gpu->idle_weights, as seen last */
     size_t streams_to_free;   /* how many streams are still to be given up */
-    uint64_t layer;           /* bytes of weights that one submission uses, a part of gpu->layers */
+    uint64_t layer;           /* bytes of weights that one submission uses */
+    uint64_t lacking;         /* of it, what the streams do not have yet, a part of gpu->layers */
     bool one_stream; /* memory is too short for more: submissions that stream share streams[0] */
     VkDeviceSize band_bytes;   /* of the input of a convolution's band */
     gpu_recording *recordings; /* [GPU_RECORDINGS] */

@@ -28,13 +28,14 @@ static void check_reach(gpu_exec *exec, const zi_weight *w, size_t row_bytes)
     size_t reach = w->data.rows * (floats ? w->data.columns : row_bytes);
     uint64_t bytes = (uint64_t)w->data.rows * row_bytes,
              most = exec->gpu->capabilities.max_allocation;
+    uint64_t reached = floats ? (uint64_t)INT32_MAX * zi_dtype_size(w->data.type) : INT32_MAX;
     char size[32], limit[32];
     if ((reach > INT32_MAX || bytes > most) && !exec->failure.code)
         zi_error_set(&exec->failure, ZI_ERROR_UNSUPPORTED, w->name,
                      "this tensor has %s, and %s takes at most %s in one piece; choose another "
                      "precision, or compute with the processor",
                      zi_format_bytes(bytes, size), exec->gpu->capabilities.summary.name,
-                     zi_format_bytes(most < INT32_MAX ? most : INT32_MAX, limit));
+                     zi_format_bytes(most < reached ? most : reached, limit));
 }
 
 /* Sets how a weight lies in memory, but not where. */

@@ -29,9 +29,12 @@ static uint64_t ask_driver(gpu_backend *gpu)
                                                &properties);
     /* The budget is for the process, which has other memory, too: of the driver, of other
      * backends. */
-    uint64_t used = gpu->used + gpu->shared, usage = budget.heapUsage[heap];
+    uint64_t used = gpu->used, usage = budget.heapUsage[heap];
     uint64_t other = (usage > used ? usage - used : 0) + least;
-    return budget.heapBudget[heap] > other ? budget.heapBudget[heap] - other : 0;
+    uint64_t left = budget.heapBudget[heap] > other ? budget.heapBudget[heap] - other : 0;
+    /* Where a session's buffer could not be counted, weights get what streaming takes. */
+    uint64_t needed = gpu->shared ? gpu->session + gpu->layers : 0;
+    return left > needed ? left : needed;
 }
 
 uint64_t gpu_memory_limit(gpu_backend *gpu, bool refresh)
@@ -206,7 +209,8 @@ static uint64_t streaming_bytes(gpu_backend *gpu, uint64_t *most)
 {
     uint64_t limit = gpu_memory_limit(gpu, false), session = gpu->session, pinned;
     uint64_t streams = gpu->used - gpu_resident_bytes(gpu, &pinned) - session;
-    uint64_t more = gpu->layers > streams ? gpu->layers - streams : 0;
+    /* Groups of weights also hold parts of the layers beside. */
+    uint64_t more = gpu->layers ? gpu->layers + 2 * gpu_share(limit) : 0;
     uint64_t taken = session + streams + more;
     *most = limit > taken ? limit - taken : 0;
     return more;
@@ -293,8 +297,10 @@ void gpu_release(zi_buffer *base)
     if (buffer->group) {
         gpu_weight_release(gpu, buffer);
     } else {
+        pthread_mutex_lock(&gpu->memory_mutex); /* the numbers go together */
         *(buffer->memory.counted ? &gpu->session : &gpu->spilled) -= buffer->memory.size;
         gpu_memory_free(gpu, &buffer->memory);
+        pthread_mutex_unlock(&gpu->memory_mutex);
         gpu_leave(gpu);
     }
     free(buffer);

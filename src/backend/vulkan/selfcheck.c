@@ -16,7 +16,8 @@ enum { MEMORY = 12 << 20 };
 /* Of the largest value: of f32 with functions of few bits, of products of f16 or codes. */
 static const double TOLERANCE = 1e-3, COARSE = 4e-3;
 
-/* Whether a shader computes with f16. */
+/* Whether the results of a shader are coarse: it computes with f16, or makes codes of eight bits.
+ */
 static bool is_coarse(gpu_shader shader)
 {
     return shader == GPU_SHADER_narrow || shader == GPU_SHADER_quantize ||

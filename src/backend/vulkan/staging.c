@@ -29,9 +29,11 @@ bool gpu_staging_grow(gpu_backend *gpu, gpu_staging *s, VkDeviceSize size, zi_er
 
 void gpu_staging_reset(gpu_backend *gpu, gpu_staging *s, VkDeviceSize least, bool idle)
 {
-    const VkDeviceSize keep = 8u << 20; /* of what was not used */
+    const VkDeviceSize keep = 8u << 20; /* of what was not used for long */
+    enum { LONG = 64 };                 /* more than a step's submissions with one slot */
     VkDeviceSize total = s->total > least ? s->total : least;
-    if (idle && !total && gpu_staging_size(s) > keep) gpu_staging_free(gpu, s);
+    s->unused = total ? 0 : s->unused + 1;
+    if (idle && s->unused > LONG && gpu_staging_size(s) > keep) gpu_staging_free(gpu, s);
     if (idle && total && (s->count > 1 || (s->count && s->chunks[0].size < total))) {
         gpu_staging_free(gpu, s);
         /* Where this fails, chunks are added again when they are needed. */

@@ -54,6 +54,16 @@ static void fail_to_stream(gpu_exec *exec, const gpu_staging *stream, uint64_t s
         zi_format_bytes(limit, all));
 }
 
+/* Counts what the session's streams lack for a layer. The caller holds memory_mutex. */
+static void count_lacking(gpu_exec *exec)
+{
+    uint64_t size = 0;
+    for (size_t i = 0; i < GPU_SLOTS; i++) size += gpu_staging_size(&exec->streams[i]);
+    uint64_t lacking = exec->layer > size ? exec->layer - size : 0;
+    exec->gpu->layers += lacking - exec->lacking; /* modulo 2^64 */
+    exec->lacking = lacking;
+}
+
 /* Adds device memory to a stream, for which weights leave. The more attempts failed, the more is
  * done for it. */
 static bool grow_stream(gpu_exec *exec, uint64_t size, int attempt)
@@ -66,12 +76,14 @@ static bool grow_stream(gpu_exec *exec, uint64_t size, int attempt)
     uint64_t more = attempt ? size : share < chunk ? share : chunk;
     if (more < size) more = size;
     pthread_mutex_lock(&gpu->memory_mutex);
-    bool ok = gpu_make_room(gpu, more);
+    uint64_t others = attempt ? 0 : gpu->layers - exec->lacking; /* what other sessions lack */
+    bool ok = gpu_make_room(gpu, more + others);
     if (ok && !gpu_staging_grow(gpu, stream, more, NULL)) {
         gpu->proved = gpu->used;
         ok = false;
     }
     if (!ok && attempt) fail_to_stream(exec, stream, size);
+    count_lacking(exec);
     pthread_mutex_unlock(&gpu->memory_mutex);
     return ok;
 }
@@ -124,8 +136,8 @@ void gpu_reserve_layer(gpu_exec *exec, uint64_t bytes)
     gpu_backend *gpu = exec->gpu;
     if (bytes == exec->layer) return;
     pthread_mutex_lock(&gpu->memory_mutex);
-    gpu->layers += bytes - exec->layer; /* modulo 2^64 */
     exec->layer = bytes;
+    count_lacking(exec);
     pthread_mutex_unlock(&gpu->memory_mutex);
 }
 
@@ -139,6 +151,7 @@ void gpu_reset_stream(gpu_exec *exec, bool idle)
     pthread_mutex_lock(&gpu->memory_mutex);
     if (!size || (size < least && !gpu_make_room(gpu, least - size))) least = 0;
     gpu_staging_reset(gpu, staging, least, idle);
+    count_lacking(exec);
     pthread_mutex_unlock(&gpu->memory_mutex);
 }
 

@@ -76,8 +76,8 @@ typedef struct {
     char text[320];    /* the same in words */
 } zi_vulkan_memory;
 
-/* Says what was chosen so far: weights come to the device when they are used first. It does not wait
- * while weights are being copied: then the text says so, and all numbers are 0. backend: of
+/* Says what was chosen so far: weights come to the device when they are used first. It does not
+ * wait while that is being changed: then the text says so, and all numbers are 0. backend: of
  * zi_vulkan_backend_create. */
 void zi_vulkan_memory_report(zi_backend *backend, zi_vulkan_memory *out);
 

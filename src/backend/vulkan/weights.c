@@ -217,7 +217,7 @@ void zi_vulkan_memory_report(zi_backend *backend, zi_vulkan_memory *out)
     gpu_backend *gpu = gpu_of(backend);
     char weights[32], resident[32], streamed[32], limit[32], images[176];
     uint64_t pinned, used, last;
-    *out = (zi_vulkan_memory){.text = "weights are being copied to device memory"};
+    *out = (zi_vulkan_memory){.text = "its memory is being changed just now"};
     if (pthread_mutex_trylock(&gpu->state_mutex)) return; /* it is opened anew */
     if (pthread_mutex_trylock(&gpu->memory_mutex)) {
         pthread_mutex_unlock(&gpu->state_mutex);

@@ -1,6 +1,6 @@
 // Operands of cooperative matrices, which are f16: see range.glsl.
 
-// Rounds to nearest, which packHalf2x16 need not do.
+// As the device converts: drivers that round packHalf2x16 to zero are known, and none that round this.
 uint to_halves(vec2 v) {
     return packFloat2x16(f16vec2(v));
 }
