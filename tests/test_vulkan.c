@@ -56,7 +56,9 @@ static void check_fault(zi_vulkan_options *o, const char *function, int call, Vk
     bool ok = zi_small_run(o, &r, &error), fired = zi_faults.calls >= call;
     bool lost = result == VK_ERROR_DEVICE_LOST,
          optional = strstr(function, "PipelineCache") || strstr(function, "WaitIdle");
-    bool other = !lost && !strcmp(function, "AllocateMemory"); /* kind of memory may do */
+    bool other =
+        !lost && (!strcmp(function, "AllocateMemory") || /* kind of memory may do */
+                  !strcmp(function, "CreateBuffer") || !strcmp(function, "BindBufferMemory"));
     bool may_pass = !fired || optional || other, may_fail = fired && (!optional || lost);
     CHECK_MSG(ok ? may_pass : may_fail, "%s %d: %s", function, call, error.text);
     if (!ok) {
