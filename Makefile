@@ -59,7 +59,7 @@ check-build:
 # those with threads under the thread sanitizer, except convert_lowbit, whose threads are those of convert.
 check-asan:
 	@$(MAKE) sanitize NAME=asan KIND=address,undefined \
-		TESTS="-LE short -E 'demo|checker|cli_interrupt|server_crash|server_load|server_security|vulkan_.*(ops|dots|transformer|vae|long)'"
+		TESTS="-LE short -E 'demo|checker|cli_interrupt|server_crash|server_load|server_security|cli_devices|vulkan_.*(ops|dots|transformer|vae|encoder|long)'"
 
 check-tsan:
 	@$(MAKE) sanitize NAME=tsan KIND=thread \
