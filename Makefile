@@ -17,8 +17,10 @@ all:
 		-DCMAKE_INSTALL_PREFIX=$(PREFIX) -DBUILD_TESTING=OFF
 	@$(CMAKE) --build $(BUILD) --parallel $(JOBS)
 
+# Without Vulkan's headers and shader compiler, the build leaves GPUs out.
 deps:
 	@scripts/deps.sh
+	@scripts/deps.sh --vulkan || true
 
 demo: deps
 	@$(MAKE) all
@@ -48,19 +50,20 @@ check-all: check-build
 
 check-build:
 	@scripts/deps.sh --tests
+	@scripts/deps.sh --vulkan --gpu || true
 	@$(CMAKE) -S . -B $(CHECK_BUILD) -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DZI_WERROR=ON
 	@$(CMAKE) --build $(CHECK_BUILD) --parallel $(JOBS)
 
 # The suites under the address and undefined-behaviour sanitizers, except those that would only take long or look at the
-# clock, and short forms, whose cases the long forms have, too; and those with threads under the thread sanitizer, except
-# convert_lowbit, whose threads are those of convert.
+# clock, those in which a GPU's driver does most of the work, and short forms, whose cases the long forms have, too; and
+# those with threads under the thread sanitizer, except convert_lowbit, whose threads are those of convert.
 check-asan:
 	@$(MAKE) sanitize NAME=asan KIND=address,undefined \
-		TESTS="-LE short -E 'demo|checker|cli_interrupt|server_crash|server_load|server_security'"
+		TESTS="-LE short -E 'demo|checker|cli_interrupt|server_crash|server_load|server_security|cli_devices|vulkan_.*(ops|dots|transformer|vae|encoder|long)'"
 
 check-tsan:
 	@$(MAKE) sanitize NAME=tsan KIND=thread \
-		TESTS="-R 'base|^backend|^convert|^hub|^registry|sessions|text_encoder|pipeline|server_a1111|server_api|server_model_downloads|server_jobs|server_models|server_openai' -E convert_lowbit"
+		TESTS="-R 'base|^backend$$|^convert|^hub|^registry|sessions|text_encoder|pipeline|server_a1111|server_api|server_model_downloads|server_jobs|server_models|server_openai' -E 'convert_lowbit|vulkan'"
 
 sanitize:
 	@$(CMAKE) -S . -B $(CHECK_BUILD)-$(NAME) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_TESTING=ON -DZI_SANITIZE=$(KIND)

@@ -20,6 +20,12 @@ static double flop_per_second(const zi_bench_stage *stage)
     return stage->flop / stage->seconds;
 }
 
+/* The share of the peak of a GPU's matrix units that a stage reaches. */
+static double matrix_share(const zi_bench_result *r, const zi_bench_stage *stage)
+{
+    return flop_per_second(stage) / r->peak_integer;
+}
+
 /* The time in seconds that an image takes with STEPS steps, by the medians of its stages. */
 static double image_seconds(const zi_bench_result *r)
 {
@@ -35,18 +41,31 @@ static void print_image_time(const zi_bench_result *r)
            seconds < 60 ? seconds : seconds / 60);
 }
 
+/* Prints the line on the device, or the kernel tier and the threads, and their peaks. */
+static void print_machine(const zi_bench_result *r)
+{
+    printf("%s, %s", *r->device ? r->device : r->tier, r->fast ? "fast" : "exact");
+    if (!*r->device) printf(", %d threads", r->threads);
+    printf("; peak of this run %.1f GFLOP/s in f32", r->peak_f32 * 1e-9);
+    if (!*r->device)
+        printf(", %.1f GOP/s in integers", r->peak_integer * 1e-9);
+    else if (r->peak_integer > 0)
+        printf(", %.1f GFLOP/s of matrix units", r->peak_integer * 1e-9);
+    putchar('\n');
+}
+
 /* Prints a result of zi_bench for people: a line on the machine, one for each of stages [STAGES]
- * with seconds, GFLOP/s and share of the f32 peak, one on working memory in MB (10^6 bytes) and,
- * if all layers were timed, one on a whole image. */
+ * with seconds, GFLOP/s and share of the f32 peak, or of that of the GPU's matrix units, one on
+ * working memory in MB (10^6 bytes) and, if all layers were timed, one on a whole image. */
 static void print_text(const zi_bench_result *r, const named_stage *stages, bool all_layers)
 {
-    printf("%s, %s, %d threads; peak of this run %.1f GFLOP/s in f32, %.1f GOP/s in integers\n",
-           r->tier, r->fast ? "fast" : "exact", r->threads, r->peak_f32 * 1e-9,
-           r->peak_integer * 1e-9);
+    bool matrices = *r->device && r->fast && r->peak_integer > 0;
+    print_machine(r);
     for (int i = 0; i < STAGES; i++)
-        printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the f32 peak%s\n", stages[i].name,
+        printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the %s peak%s\n", stages[i].name,
                stages[i].stage->seconds, flop_per_second(stages[i].stage) * 1e-9,
-               100 * stages[i].stage->share, stages[i].note);
+               100 * (matrices ? matrix_share(r, stages[i].stage) : stages[i].stage->share),
+               matrices ? "matrix" : "f32", stages[i].note);
     printf("%.0f MB of working memory, beside the weights%s\n", (double)r->memory * 1e-6,
            r->memory_in_file ? ", in a file" : "");
     if (all_layers) print_image_time(r);
@@ -118,12 +137,14 @@ int cmd_bench(int argc, char **argv)
          "mxfp4, mxfp8, nvfp4, int8, convrot, iq4_nl, iq4_xs (bf16)",
          NULL},
         {"compute", 0, ZI_OPTION_CHOICE, &compute, 0, 0, computes,
-         "arithmetic (auto: fast for quantized weights)", NULL},
+         "arithmetic (auto: fast for quantized weights, on a GPU for all)", NULL},
         {"repeat", 0, ZI_OPTION_INT, &o.repeat, 1, 1000, "N", "repetitions, for a median (1)",
          NULL},
         {"threads", 0, ZI_OPTION_INT, &o.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&o.cpu),
+        zi_device_option(&o.device),
+        zi_vram_option(&o.vram),
         {"memory", 0, ZI_OPTION_FLAG, &memory, 0, 0, NULL,
          "measure memory bandwidth and matrix-vector products instead", NULL},
         {"json", 0, ZI_OPTION_FLAG, &json, 0, 0, NULL, "print JSON", NULL},

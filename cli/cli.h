@@ -33,6 +33,7 @@ int cmd_verify(int argc, char **argv);
 /* Measures the speed of this machine with random weights (zi_bench; --memory: zi_bench_memory) and
  * prints it as text or JSON. Returns the exit code: 0, 1 or 2. */
 int cmd_bench(int argc, char **argv);
+int cmd_devices(int argc, char **argv);
 
 /* Writes the model SRC to DST, a new path or empty folder, in another layout (--to, required) and,
  * with --precision, another precision; prints DST unless --quiet. Returns the exit code: 0, 1 or
@@ -84,6 +85,7 @@ typedef enum {
     ZI_OPTION_TEXT,   /* const char * */
     ZI_OPTION_INT,    /* int, min to max */
     ZI_OPTION_REAL,   /* double, min to max */
+    ZI_OPTION_SIZE,   /* uint64_t: bytes, as 5GB, 4G or 500000000 (units of 1000) */
     ZI_OPTION_SEED,   /* uint64_t, all of its range; -1: as if it were not given */
     ZI_OPTION_CHOICE, /* int: the index of the given word in argument, as in "auto|exact|fast" */
     /* int: 1 for --name alone, 2 and up for --name=WORD by WORD's index in argument */
@@ -289,6 +291,7 @@ typedef struct {
     zi_registry *registry;
     zi_registry_options options;
     char *hub_cache, *token, *demo, *cache_file;
+    char *device_cache; /* for zi_engine_options; NULL: there is no folder for it */
 } zi_user_registry;
 
 /* Opens the registry with the options that the environment sets (HF_HOME, HF_ENDPOINT, HF_TOKEN,
@@ -307,11 +310,21 @@ char *zi_expand_home(const char *path, const char *end);
  * {0}, for which the call does nothing. */
 void zi_user_registry_close(zi_user_registry *models);
 
+/* Sets the options of an engine that the environment and the user's folders give: device_cache,
+ * borrowed from models, and, unless quiet, remark, which prints notes. */
+void zi_prepare_engine(const zi_user_registry *models, bool quiet, zi_engine_options *engine);
+
 /* The option --models DIR of commands that find models by name, for *folder, NULL before. */
 zi_option zi_models_option(const char **folder);
 
 /* The option --cpu TIER, for *tier, NULL before. */
 zi_option zi_cpu_option(const char **tier);
+
+/* The option --device, for *device, which it sets to the default. */
+zi_option zi_device_option(const char **device);
+
+/* The option --vram SIZE, for *vram, 0 before. */
+zi_option zi_vram_option(uint64_t *vram);
 
 /* Finds the model that -m names (a path, or a name in the registry); name NULL: the default model,
  * as zi_registry_resolve chooses it. Free *out with zi_resolved_model_free. False: *error, which

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* Returns the first layout that has the precision, or ZI_LAYOUT_SAME. */
 static zi_layout_kind find_layout_with(zi_precision precision)
@@ -100,23 +99,6 @@ static int convert_model(const zi_command *command, const char *folder, zi_conve
     return 0;
 }
 
-/* Sets *bytes to a size such as "5GB", "500MB" or "5000000000" (units of 1000). False, with *error
- * set: it is no size, or too large. */
-static bool parse_size(const char *text, uint64_t *bytes, zi_error *error)
-{
-    static const char *const units[] = {"", "KB", "MB", "GB", "TB", NULL};
-    char *end;
-    double number = strtod(text, &end), unit = 1;
-    for (int i = 0; units[i]; i++, unit *= 1000)
-        if (end != text && !strcasecmp(end, units[i]) && number * unit >= 1 &&
-            number * unit < 1e18) {
-            *bytes = (uint64_t)(number * unit);
-            return true;
-        }
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "shard-size",
-                        "'%s' is not a size; give one such as 5GB or 500MB", text);
-}
-
 /* Sets o->layout to the one given with --to, as an index, or the one that the destination's
  * extension stands for. False, with *error set: neither says it. */
 static bool choose_layout(zi_convert_options *o, const int *given, const char *layouts,
@@ -139,7 +121,6 @@ static int parse_and_convert(int argc, char **argv, bool quantize)
     const char *paths[2] = {NULL, NULL}, *folder = NULL;
     int layout = 0, precision = 0, code;
     bool has_layout = false, has_precision = false, quiet = false;
-    const char *shard_size = NULL;
     char layouts[64], precisions[ZI_CHOICES_SIZE];
     zi_join_choices(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
     zi_join_choices(zi_precision_names, precisions, sizeof precisions);
@@ -156,7 +137,7 @@ static int parse_and_convert(int argc, char **argv, bool quantize)
         zi_models_option(&folder),
         {"threads", 't', ZI_OPTION_INT, &o.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
-        {"shard-size", 0, ZI_OPTION_TEXT, &shard_size, 0, 0, "SIZE",
+        {"shard-size", 0, ZI_OPTION_SIZE, &o.shard_bytes, 0, 0, "SIZE",
          "diffusers: largest file of weights, such as 2GB (5GB)", NULL},
         {"quiet", 'q', ZI_OPTION_FLAG, &quiet, 0, 0, NULL, "no progress bar, no output but errors",
          NULL},
@@ -180,8 +161,7 @@ static int parse_and_convert(int argc, char **argv, bool quantize)
     if (quantize && !has_precision)
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "precision", "is missing; it can be %s",
                      precisions);
-    else if ((quantize || choose_layout(&o, has_layout ? &layout : NULL, layouts, &error)) &&
-             (!shard_size || parse_size(shard_size, &o.shard_bytes, &error)))
+    else if (quantize || choose_layout(&o, has_layout ? &layout : NULL, layouts, &error))
         return convert_model(&command, folder, &o, quiet);
     return zi_report_error(&command, &error);
 }

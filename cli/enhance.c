@@ -111,6 +111,7 @@ static bool run_enhance(enhance_args *args, zi_error *error)
         goto out;
     r->instructions = template;
     args->load.path = path;
+    zi_prepare_engine(&models, args->quiet, &args->engine);
     if (!zi_find_parts(&models, &args->load, &parts, error) ||
         !zi_engine_create(&args->engine, &engine, error) ||
         !zi_llm_load(engine, &args->load, &llm, error) || !zi_enhance(llm, r, &enhanced, error)) {
@@ -161,6 +162,8 @@ int cmd_enhance(int argc, char **argv)
         {"threads", 0, ZI_OPTION_INT, &args.engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&args.engine.cpu),
+        zi_device_option(&args.engine.device),
+        zi_vram_option(&args.engine.vram),
         {"quiet", 'q', ZI_OPTION_FLAG, &args.quiet, 0, 0, NULL, "no notes", NULL},
         {0},
     };

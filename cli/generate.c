@@ -59,6 +59,8 @@ static void fill_options(zi_generate_args *args, zi_option options[ZI_MAX_PARAME
         {"threads", 0, ZI_OPTION_INT, &args->engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&args->engine.cpu),
+        zi_device_option(&args->engine.device),
+        zi_vram_option(&args->engine.vram),
         {"trace", 0, ZI_OPTION_TEXT, &args->trace, 0, 0, "FILE",
          "write intermediate tensors to a .safetensors file", NULL},
         {"json", 0, ZI_OPTION_FLAG, &args->json, 0, 0, NULL, "print one JSON event per line", NULL},
@@ -208,6 +210,14 @@ static bool load_model(generate_run *run, const zi_generate_job *job, zi_error *
     return true;
 }
 
+/* Prints, with --verbose, which device computed, unless that is the processor. */
+static void print_device(const generate_run *run)
+{
+    char device[1024];
+    zi_engine_device(run->engine, device, sizeof device);
+    if (run->args->verbose && *device) zi_print_note(false, "%s", device);
+}
+
 /* Generates an image, erases the progress bar, saves the image to report->path with its infotext,
  * shows it, and prints the path or event. Once it is generated, width and height of
  * *request are the image's. False: *error is set; a file that was saved stays. */
@@ -236,6 +246,7 @@ static bool generate_and_save(generate_run *run, zi_image_report *report, zi_req
     if (!zi_write_image(run->args, image, report->path, infotext, error)) goto out;
     report->timings.save = zi_monotonic_seconds() - saving;
     zi_show_image(run->args, image, !report->path);
+    print_device(run);
     ok = zi_print_result(report, image, zi_monotonic_seconds() - began, error);
 out:
     free(infotext);
@@ -357,8 +368,10 @@ static bool run_generate(generate_run *run, zi_generate_args *args, zi_error *er
         !zi_user_registry_open(args->folder, &args->load, &args->models, error) ||
         !zi_take_settings(args, error) || !zi_plan_read(args, &run->plan, error) ||
         !zi_resolve_parts(&args->models, &args->load, &args->parts, error) ||
-        !for_each_job(run, step_prepare, error) ||
-        !zi_engine_create(&args->engine, &run->engine, error) ||
+        !for_each_job(run, step_prepare, error))
+        return false;
+    zi_prepare_engine(&args->models, args->quiet, &args->engine);
+    if (!zi_engine_create(&args->engine, &run->engine, error) ||
         !for_each_job(run, step_prompt, error))
         return false;
     zi_prompt_expander_free(&run->expander); /* before the image model needs the memory */

@@ -26,6 +26,7 @@ static const subcommand subcommands[] = {
     {"inspect", "describe a model's folder or file", cmd_inspect},
     {"verify", "check that a model works", cmd_verify},
     {"tokenize", "print the token ids of a text", cmd_tokenize},
+    {"devices", "list the processor and GPUs that could compute", cmd_devices},
     {"bench", "measure the speed of this machine", cmd_bench},
     {"config", "show the defaults that are configured", cmd_config},
     {"docs", "print the man page or shell completions", cmd_docs},

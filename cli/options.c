@@ -24,6 +24,28 @@ zi_option zi_cpu_option(const char **tier)
     return (zi_option){"cpu", 0, ZI_OPTION_TEXT, tier, 0, 0, "TIER", help, NULL};
 }
 
+zi_option zi_device_option(const char **device)
+{
+    *device = "auto";
+    return (zi_option){"device",
+                       0,
+                       ZI_OPTION_TEXT,
+                       device,
+                       0,
+                       0,
+                       "auto|cpu|vulkan[:N]",
+                       "device that computes; auto: the fastest, see `zimage devices` (auto)",
+                       NULL};
+}
+
+zi_option zi_vram_option(uint64_t *vram)
+{
+    return (zi_option){
+        "vram", 0, ZI_OPTION_SIZE, vram,
+        0,      0, "SIZE",         "memory of the GPU to use at most, such as 4GB (what is free)",
+        NULL};
+}
+
 /* Parses text that is nothing but decimal digits. False: other text, an empty one, or a number
  * above 2^64-1; *out is unchanged, and no error is set. */
 static bool parse_uint64(const char *text, uint64_t *out)
@@ -54,6 +76,24 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
                             option->max);
     *(int *)option->value = (int)value;
     return true;
+}
+
+/* Parses a size such as "5GB", "4G", "500MB" or "5000000000" (units of 1000) into *(uint64_t
+ * *)option->value. False: *error is set, the value unchanged. */
+static bool set_size(const zi_option *option, const char *text, zi_error *error)
+{
+    static const char *const units[][2] = {
+        {"", ""}, {"K", "KB"}, {"M", "MB"}, {"G", "GB"}, {"T", "TB"}};
+    char *end;
+    double number = strtod(text, &end), unit = 1;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++, unit *= 1000)
+        if (end != text && (!strcasecmp(end, units[i][0]) || !strcasecmp(end, units[i][1])) &&
+            number * unit >= 1 && number * unit < 1e18) {
+            *(uint64_t *)option->value = (uint64_t)(number * unit);
+            return true;
+        }
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                        "'%s' is not a size; give one such as 5GB or 500MB", text);
 }
 
 /* Parses a whole number from 0 to 2^64-1 into *(uint64_t *)option->value. -1 means a random seed,
@@ -165,6 +205,8 @@ static bool set_option(const zi_option *option, const char *text, zi_error *erro
         return set_int(option, text, error);
     case ZI_OPTION_REAL:
         return set_real(option, text, error);
+    case ZI_OPTION_SIZE:
+        return set_size(option, text, error);
     case ZI_OPTION_SEED:
         return set_seed(option, text, error);
     case ZI_OPTION_CHOICE:

@@ -152,6 +152,8 @@ bool zi_progress_printer_update(void *user, const zi_progress *progress)
     /* The first update of a stage comes after its first layer: the stage began at the last update.
      */
     if (new_stage) printer->stage_began = printer->called;
+    if (new_stage && progress->stage == ZI_STAGE_ENCODE)
+        printer->steps_reported = 0; /* once more */
     if (new_stage && progress->stage == ZI_STAGE_STEP) printer->step_began = printer->called;
     printer->whole = fmax(printer->whole, whole_fraction(printer, progress));
     report_steps(printer, progress);

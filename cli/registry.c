@@ -133,14 +133,13 @@ static bool read_hub_environment(zi_user_registry *m, zi_error *error)
     return true;
 }
 
-/* The path of the file that caches inspections, in new memory. NULL: neither XDG_CACHE_HOME nor
- * HOME is set, or out of memory. */
-static char *inspections_path(void)
+/* The path of something in the user's folder of caches, in new memory; end: from "/" on. NULL:
+ * neither XDG_CACHE_HOME nor HOME is set, or out of memory. */
+static char *cached_path(const char *end)
 {
     const char *caches = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    static const char file[] = "/zimage/inspections.json";
-    if (caches && *caches) return zi_expand_home(caches, file);
-    return home && *home ? zi_expand_home("~/.cache", file) : NULL;
+    if (caches && *caches) return zi_expand_home(caches, end);
+    return home && *home ? zi_expand_home("~/.cache", end) : NULL;
 }
 
 /* ---- the demo model ---- */
@@ -200,7 +199,8 @@ static bool read_environment(const char *folder, zi_user_registry *out, zi_error
         return false;
     }
     out->options.demo = out->demo = find_demo_model();
-    out->options.cache_file = out->cache_file = inspections_path();
+    out->options.cache_file = out->cache_file = cached_path("/zimage/inspections.json");
+    out->device_cache = cached_path("/zimage/gpu");
     return true;
 }
 
@@ -221,7 +221,22 @@ void zi_user_registry_close(zi_user_registry *models)
     free(models->token);
     free(models->demo);
     free(models->cache_file);
+    free(models->device_cache);
     *models = (zi_user_registry){0};
+}
+
+/* zi_engine_options.remark. */
+static void print_remark(void *user, const char *text)
+{
+    (void)user;
+    if (!zi_json_messages() && zi_stderr_wants_bar()) zi_clear_status();
+    zi_print_note(false, "%s", text);
+}
+
+void zi_prepare_engine(const zi_user_registry *models, bool quiet, zi_engine_options *engine)
+{
+    engine->device_cache = models->device_cache;
+    engine->remark = quiet ? NULL : print_remark;
 }
 
 zi_option zi_models_option(const char **folder)

@@ -95,6 +95,7 @@ static bool resolve_model_and_serve(zi_server_options *o, const char *folder, co
     o->registry = models.options;
     o->registry.model = found.path;
     o->registry.names_only = true;
+    zi_prepare_engine(&models, true, &o->engine);
     ok = ok && run_server(o, &models, error);
     zi_resolved_model_free(&found);
     zi_user_registry_close(&models);
@@ -156,6 +157,8 @@ int cmd_serve(int argc, char **argv)
         {"threads", 't', ZI_OPTION_INT, &o.engine.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&o.engine.cpu),
+        zi_device_option(&o.engine.device),
+        zi_vram_option(&o.engine.vram),
         {"max-guidance", 0, ZI_OPTION_REAL, &o.max_guidance, 0, 100, "G",
          "lower requests for more guidance with Z-Image-Turbo to this; 0: none", &o.cap_guidance},
         {0},

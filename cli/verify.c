@@ -52,6 +52,8 @@ int cmd_verify(int argc, char **argv)
         {"threads", 0, ZI_OPTION_INT, &engine_options.threads, 1, 1024, "N",
          "number of threads (all processors)", NULL},
         zi_cpu_option(&engine_options.cpu),
+        zi_device_option(&engine_options.device),
+        zi_vram_option(&engine_options.vram),
         {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "print JSON", NULL},
         {0},
     };
@@ -77,6 +79,7 @@ int cmd_verify(int argc, char **argv)
     load.path = found.path;
     ok = ok && zi_find_parts(&models, &load, &parts, &error);
     if (ok && parts.found.note) zi_print_note(false, "%s", parts.found.note);
+    zi_prepare_engine(&models, false, &engine_options);
     ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
          zi_verify(engine, &load, source.path, should_continue, NULL, &verification, &error) &&
          print_result(verification, raw, &error);

@@ -217,8 +217,63 @@ typedef struct {
      * NULL: they are cached in memory only. The folder is created. Its files are named by 32
      * hexadecimal digits; the oldest are deleted when all take more than 256 MB. Copied. */
     const char *embeddings;
-    void *reserved[8];
+    /* The device that computes: "cpu" (NULL), "vulkan" (the best GPU, by its kind), "vulkan:N"
+     * (number N of zi_devices_list), or "auto": the fastest one of processor and GPUs in a short
+     * measurement, but no device that runs on the processor. There is no other fallback. Copied. */
+    const char *device;
+    uint64_t vram; /* bytes of the device's memory to use at most; 0: what is free */
+    /* A folder for shaders that a GPU's driver has compiled, and for the results of their checks,
+     * so that the next engine is ready sooner; NULL: nothing is kept. The folder is created.
+     * Copied. */
+    const char *device_cache;
+    /* Gets a line that a user should see: a shader of the GPU is not used, because it computes
+     * wrong values with this driver, or an image is computed again in f32. Any thread may call it.
+     * NULL: nobody is told. */
+    void (*remark)(void *user, const char *text);
+    void *user; /* for remark */
+    void *reserved[3];
 } zi_engine_options;
+
+typedef enum {
+    ZI_DEVICE_CPU,
+    ZI_DEVICE_INTEGRATED, /* a GPU that shares the processor's memory */
+    ZI_DEVICE_DISCRETE,   /* a GPU with memory of its own */
+    ZI_DEVICE_VIRTUAL,    /* a GPU in a virtual machine */
+    ZI_DEVICE_SOFTWARE,   /* a GPU's driver that computes on the processor, as lavapipe */
+    ZI_DEVICE_OTHER
+} zi_device_kind;
+
+typedef struct {
+    char id[32];        /* for zi_engine_options.device: "cpu", "vulkan:0" */
+    char name[256];     /* as the driver gives it; of the CPU the kernel tier */
+    char driver[512];   /* name and version; empty for the CPU */
+    char missing[256];  /* what the device lacks, so that it cannot be used; empty: nothing */
+    char features[256]; /* that matter for speed; empty: none */
+    zi_device_kind kind;
+    uint64_t memory;        /* bytes of its largest memory of its own; 0: of the CPU */
+    double flop_per_second; /* of a matrix product with bf16 weights; 0: it cannot be used */
+    void *reserved[4];
+} zi_device;
+
+typedef struct {
+    zi_device *devices; /* the CPU first */
+    size_t count;
+    size_t chosen;       /* what "auto" would take */
+    char reason[256];    /* why */
+    char no_vulkan[512]; /* why there are no Vulkan devices; empty: there are some */
+    void *reserved[4];
+} zi_devices;
+
+/* Finds what could compute here, and measures how fast that is, which takes about a second and more
+ * on slow devices. options may be NULL; of them, threads, cpu, vram, device_cache and remark
+ * count.
+ * zi_devices_free() *out. False, with *error set and *out unchanged: an option is wrong, or a
+ * device failed (the subject is "device", and the text names it). */
+ZI_API bool zi_devices_list(const zi_engine_options *options, zi_devices **out,
+                            zi_error *error) ZI_CHECKED;
+
+/* Frees the list. NULL is allowed. */
+ZI_API void zi_devices_free(zi_devices *devices);
 
 /* Returns the name of kernel tier `index` of this library, a constant; NULL: there are no more. The
  * best one comes last. *usable (may be NULL): whether this machine has its instructions. */
@@ -230,6 +285,10 @@ ZI_API const char *zi_cpu_tier(size_t index, bool *usable);
  * threads. */
 ZI_API bool zi_engine_create(const zi_engine_options *options, zi_engine **out,
                              zi_error *error) ZI_CHECKED;
+
+/* Writes one line on the device that computes to text [size], cut if it is longer: its name and
+ * driver, and where the weights are that it has used. Empty for the CPU. From any thread. */
+ZI_API void zi_engine_device(const zi_engine *engine, char *text, size_t size);
 
 /* Frees the engine and ends its threads; all its models and language models must be freed before.
  * NULL is allowed. */

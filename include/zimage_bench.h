@@ -19,8 +19,10 @@ typedef struct {
     int threads;         /* threads, cpu and scratch: as in zi_engine_options */
     const char *cpu, *scratch;
     zi_compute compute;
-    int repeat; /* runs of each stage, 1 to 1000; 0: 1 */
-    void *reserved[8];
+    int repeat;         /* runs of each stage, 1 to 1000; 0: 1 */
+    const char *device; /* device and vram: as in zi_engine_options */
+    uint64_t vram;
+    void *reserved[6];
 } zi_bench_options;
 
 typedef struct {
@@ -35,14 +37,16 @@ typedef struct {
     zi_bench_stage step;   /* one evaluation of the transformer */
     zi_bench_stage block;  /* one layer of it */
     zi_bench_stage decode; /* VAE decoder */
-    double peak_f32;     /* f32 multiplications and additions per second in registers, all threads,
-                            the highest that was measured */
-    double peak_integer; /* as peak_f32, for the integer instructions of the fast arithmetic */
-    size_t memory;       /* bytes of working memory, without weights */
-    bool memory_in_file; /* the working memory was a file, see zi_engine_options.scratch */
+    double peak_f32;       /* f32 multiplications and additions per second in registers, all threads
+                              (of a GPU: all of it), the highest that was measured */
+    double peak_integer;   /* as peak_f32, for the integer instructions of the fast arithmetic (of a
+                              GPU: for its matrix units; without any, 0) */
+    size_t memory;         /* bytes of working memory, without weights */
+    bool memory_in_file;   /* the working memory was a file, see zi_engine_options.scratch */
     int threads;
-    const char *tier; /* kernel tier; a constant */
+    const char *tier; /* kernel tier, of a GPU "vulkan"; a constant */
     bool fast;        /* integer arithmetic was used */
+    char device[256]; /* its name; of the CPU, empty */
     void *reserved[4];
 } zi_bench_result;
 
@@ -71,8 +75,8 @@ typedef struct {
 
 /* Measures memory bandwidth, and how much of it matrix-vector products reach at the shapes of
  * Qwen2.5-1.5B, with 320 MiB of memory. Uses threads, cpu and repeat of options (not NULL) and
- * ignores the others. Only one thread may call it at a time. False: *error is set, *out is
- * unchanged. */
+ * ignores the others; device must be "cpu" or NULL. Only one thread may call it at a time. False:
+ * *error is set, *out is unchanged. */
 ZI_API bool zi_bench_memory(const zi_bench_options *options, zi_bench_memory_result *out,
                             zi_error *error) ZI_CHECKED;
 

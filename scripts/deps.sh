@@ -7,6 +7,8 @@
 #   deps.sh --arm64   what it takes to build for arm64 and run that here, on Debian, too
 #   deps.sh --fuzz    what it takes to build the fuzz targets, on Debian, too
 #   deps.sh --web     the browser that tests the page, on Debian, too
+#   deps.sh --vulkan  what it takes to build the Vulkan backend, too
+#   deps.sh --gpu     what it takes to test that without a GPU, on Debian, too
 #   deps.sh --look    install nothing, only say what is missing
 #
 # Exit code 1 when something is missing at the end; one line names it.
@@ -16,6 +18,8 @@ tests=no
 arm64=no
 fuzz=no
 web=no
+vulkan=no
+gpu=no
 look=no
 for option in "$@"; do
     case $option in
@@ -23,9 +27,11 @@ for option in "$@"; do
     --arm64) arm64=yes ;;
     --fuzz) fuzz=yes ;;
     --web) web=yes ;;
+    --vulkan) vulkan=yes ;;
+    --gpu) gpu=yes ;;
     --look) look=yes ;;
     *)
-        echo "deps.sh: $option: unknown option; there are --tests, --arm64, --fuzz, --web and --look" >&2
+        echo "deps.sh: $option: unknown option; there are --tests, --arm64, --fuzz, --web, --vulkan, --gpu and --look" >&2
         exit 2
         ;;
     esac
@@ -55,6 +61,15 @@ END
         echo "c++ tool build-essential gcc"
     fi
     if [ $web = yes ]; then echo "chromium tool chromium none"; fi
+    if [ $vulkan = yes ]; then
+        echo "vulkan/vulkan.h header libvulkan-dev vulkan-headers"
+        echo "glslangValidator tool glslang-tools glslang"
+    fi
+    if [ $gpu = yes ]; then
+        echo "lavapipe driver mesa-vulkan-drivers none"
+        echo "validation-layers layer vulkan-validationlayers none"
+        echo "spirv-val tool spirv-tools spirv-tools"
+    fi
     if [ $arm64 = yes ]; then
         echo "aarch64-linux-gnu-gcc cross gcc-aarch64-linux-gnu+libc6-dev-arm64-cross none"
         echo "qemu-aarch64 tool qemu-user none"
@@ -68,6 +83,9 @@ present() { # WHAT HOW
     compiler) echo '#include <stdio.h>' | ${CC:-cc} -fsyntax-only -x c - ;;
     fuzzer) echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
         clang -fsanitize=fuzzer,address -x c -o /dev/null - ;;
+    header) echo "#include <$1>" | ${CC:-cc} -fsyntax-only -x c - ;;
+    driver) ls /usr/share/vulkan/icd.d/lvp_icd*.json ;;
+    layer) ls /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ;;
     cross) echo '#include <stdio.h>' | "$1" -fsyntax-only -x c - ;;
     module) pkg-config --exists "$1" ;;
     esac >/dev/null 2>&1

@@ -79,7 +79,10 @@ static zi_handler_result reply_config(zi_server_request *req, const char *model,
     static const int tiers[] = {512, 768, 1024, 1280};
     static const char *const aspects[] = {"1:1", "5:4", "4:3", "7:5", "3:2", "16:9", "21:9", NULL};
     cJSON *json = cJSON_CreateObject();
+    char device[1024];
+    zi_engine_device(req->server->engine, device, sizeof device);
     cJSON_AddStringToObject(json, "version", ZI_VERSION);
+    cJSON_AddStringToObject(json, "device", *device ? device : "cpu");
     cJSON_AddStringToObject(json, "default_model", model);
     zi_json_add_number(json, "native_size", known ? known->native_size : 0,
                        known && known->native_size);

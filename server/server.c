@@ -47,6 +47,12 @@ static void *ticker_main(void *user)
     return NULL;
 }
 
+/* zi_engine_options.remark; user: the log. */
+static void log_remark(void *user, const char *text)
+{
+    zi_log_line(user, ZI_LOG_WARNING, "%s", text);
+}
+
 /* Creates s->engine by the server's options; prompt embeddings are cached in the output folder.
  * False: *error is set, and s->engine stays NULL. */
 static bool create_engine(zi_server *s, zi_error *error)
@@ -54,6 +60,8 @@ static bool create_engine(zi_server *s, zi_error *error)
     zi_engine_options options = s->options.engine;
     char *folder = zi_path_join(s->options.output, ".encodings");
     options.embeddings = folder;
+    options.remark = log_remark;
+    options.user = s->log;
     bool ok = folder ? zi_engine_create(&options, &s->engine, error)
                      : zi_error_no_memory(error, strlen(s->options.output));
     free(folder);

@@ -22,7 +22,8 @@ typedef struct {
      * whatever clients request. */
     bool cap_guidance;
     double max_guidance;
-    zi_engine_options engine; /* prompt embeddings are cached in the output folder */
+    zi_engine_options engine; /* prompt embeddings are cached in the output folder;
+                                 remark and user are not used */
     /* Sources of missing components: vae and text_encoder for registry.model, reference for all
      * models; path is ignored. */
     zi_model_options load;

@@ -185,35 +185,10 @@ static double decode_flop(const zi_vae_config *c, double pixels)
 
 /* ---- running ---- */
 
-/* Measures the peak of all threads together: each counts its operations in the same time interval.
- */
-typedef struct {
-    size_t (*loop)(size_t rounds);
-    double seconds;
-    _Atomic size_t done;
-} peak_job;
-
-/* Task of the thread pool; context: a peak_job. Repeats its loop for its `seconds` and adds,
- * atomically, the multiply-adds that were executed to its `done`. */
-static void peak_task(void *context, size_t task, size_t worker)
+/* Measures a peak of the backend, as its operation `peak` does, and raises *max to it. */
+static double measure_peak(bench *b, bool fast, double *max)
 {
-    (void)task;
-    (void)worker;
-    peak_job *job = context;
-    size_t done = 0;
-    for (double end = zi_monotonic_seconds() + job->seconds; zi_monotonic_seconds() < end;)
-        done += job->loop(20000);
-    job->done += done;
-}
-
-/* Runs a peak loop, which returns its multiply-adds, on all threads for 40 ms and returns
- * operations per second (two per multiply-add). Raises *max to it. */
-static double measure_peak(bench *b, size_t (*loop)(size_t rounds), double *max)
-{
-    peak_job job = {.loop = loop, .seconds = 0.04};
-    double start = zi_monotonic_seconds();
-    zi_pool_run(b->engine->pool, zi_pool_threads(b->engine->pool), peak_task, &job);
-    double rate = 2 * (double)job.done / (zi_monotonic_seconds() - start);
+    double rate = b->engine->backend->ops->peak(b->engine->backend, fast);
     if (rate > *max) *max = rate;
     return rate;
 }
@@ -224,13 +199,15 @@ typedef struct {
     double seconds, peak_operations;
 } span;
 
-/* Returns the span from b->start to now; its peak is the mean of the f32 peaks, in operations per
- * second, before and after it. Measures the latter (40 ms on all threads, in no span), and raises
- * peak_f32 of the result to it. Then begins the next span: sets b->start and b->peak. */
+/* Waits for the operations so far. Returns the span from b->start to now; its peak is the mean of
+ * the f32 peaks, in operations per second, before and after it. Measures the latter (40 ms on all
+ * threads, in no span), and raises peak_f32 of the result to it. Then begins the next span: sets
+ * b->start and b->peak. What went wrong is left for the stage's next operation to report. */
 static span end_span(bench *b)
 {
-    span s = {.seconds = zi_monotonic_seconds() - b->start};
-    double peak = measure_peak(b, b->engine->kernels.peak_f32, &b->result.peak_f32);
+    bool waited = zi_wait(b->session.exec, NULL);
+    span s = {.seconds = waited ? zi_monotonic_seconds() - b->start : 0};
+    double peak = measure_peak(b, false, &b->result.peak_f32);
     s.peak_operations = s.seconds * (b->peak + peak) / 2;
     b->peak = peak;
     b->start = zi_monotonic_seconds();
@@ -270,7 +247,7 @@ static bool run_repetition(bench *b, repetition *l, zi_error *error)
 {
     zi_run run = b->session.run;
     for (int i = 0; i < TOKENS; i++) b->ids[i] = i;
-    measure_peak(b, b->engine->kernels.peak_integer, &b->result.peak_integer);
+    measure_peak(b, true, &b->result.peak_integer);
     end_span(b);
     if (!zi_qwen_encode(&run, &b->text, b->ids, TOKENS, b->embeds, error) ||
         !zi_transformer_caption(&run, &b->transformer, b->embeds, &b->sequence, error))
@@ -286,8 +263,8 @@ static bool run_repetition(bench *b, repetition *l, zi_error *error)
     if (!zi_vae_decode(&run, &b->vae, b->latents, b->height, b->width, b->image, error))
         return false;
     l->decode = end_span(b);
-    measure_peak(b, b->engine->kernels.peak_integer, &b->result.peak_integer);
-    return true;
+    measure_peak(b, true, &b->result.peak_integer);
+    return zi_wait(b->session.exec, error);
 }
 
 /* For qsort: ascending. */
@@ -366,6 +343,12 @@ static bool time_stages(bench *b, size_t repeat, zi_error *error)
     return ok;
 }
 
+/* Whether a GPU computes. */
+static bool is_gpu(const zi_engine *engine)
+{
+    return strcmp(engine->backend->ops->name, "cpu") != 0;
+}
+
 /* Checks the options (not NULL), applies defaults, and sets config, latent size and `fast` of the
  * zeroed *b; then creates its engine and random models. False: *error is set; the caller frees
  * these then, too. */
@@ -390,16 +373,21 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
     if (options->repeat < 0 || options->repeat > 1000)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; it must be from 0 to 1000", options->repeat);
-    b->fast = options->compute != ZI_COMPUTE_EXACT && p->quantized;
     if (options->layers) {
         b->config.transformer.layers = options->layers;
         b->config.text.layers = options->layers + 1; /* the last one is not computed */
     }
     b->width = (size_t)width / 8;
     b->height = (size_t)height / 8;
-    zi_engine_options engine = {
-        .threads = options->threads, .cpu = options->cpu, .scratch = options->scratch};
-    return zi_engine_create(&engine, &b->engine, error) && create_random_models(b, p, error);
+    zi_engine_options engine = {.threads = options->threads,
+                                .cpu = options->cpu,
+                                .scratch = options->scratch,
+                                .device = options->device,
+                                .vram = options->vram};
+    if (!zi_engine_create(&engine, &b->engine, error)) return false;
+    /* The processor has no fast arithmetic for other weights; GPUs may have some for all. */
+    b->fast = options->compute != ZI_COMPUTE_EXACT && (p->quantized || is_gpu(b->engine));
+    return create_random_models(b, p, error);
 }
 
 /* Writes noise to b->latents, as sampling does; the seed is 1. False, with *error set: out of
@@ -423,14 +411,15 @@ static bool run_bench(bench *b, const zi_bench_options *options, zi_error *error
 {
     zi_bench_result *r = &b->result;
     if (!prepare_bench(b, options, error) ||
-        !zi_session_open(b->engine, b->fast, zi_model_limits(&b->config), plan_memory, b,
-                         &b->session, error) ||
+        !zi_session_open(b->engine, b->fast, zi_model_limits(&b->text, &b->transformer, &b->vae),
+                         plan_memory, b, &b->session, error) ||
         !fill_latents(b, error))
         return false;
     r->memory = b->session.memory->size;
-    r->memory_in_file = zi_cpu_buffer_in_file(b->session.memory);
+    zi_engine_describe(b->engine, r->device, sizeof r->device);
+    r->memory_in_file = !*r->device && zi_cpu_buffer_in_file(b->session.memory);
     r->threads = (int)zi_pool_threads(b->engine->pool);
-    r->tier = b->engine->kernels.tier;
+    r->tier = *r->device ? b->engine->backend->ops->name : b->engine->kernels.tier;
     r->fast = b->fast;
     return time_stages(b, options->repeat ? (size_t)options->repeat : 1, error);
 }

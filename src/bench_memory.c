@@ -124,13 +124,16 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     zi_engine_options engine = {.threads = options->threads, .cpu = options->cpu};
+    if (options->device && strcmp(options->device, "cpu") != 0)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "device",
+                            "memory bandwidth is measured on the cpu only");
     if (options->repeat < 0 || options->repeat > MAX_REPEATS)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; 0 to %d are possible", options->repeat,
                             MAX_REPEATS);
     if (!zi_engine_create(&engine, &b->engine, error) ||
-        !zi_session_open(b->engine, false, (zi_exec_limits){128, MAX_COLUMNS}, plan_memory, b,
-                         &b->session, error))
+        !zi_session_open(b->engine, false, (zi_exec_limits){.head_dim = 128, .depth = MAX_COLUMNS},
+                         plan_memory, b, &b->session, error))
         return false;
     uint16_t *scales = zi_view_host(b->buffer);
     float *x = zi_view_host(b->x);

@@ -68,6 +68,7 @@ void zi_embedding_key(zi_model *model, bool fast, const int32_t *ids, size_t cou
     uint64_t digest[2] = {model->text_digest[0], model->text_digest[1]};
     /* Backends sum in different orders, so an entry is valid for the backend that computed it. */
     hash_bytes(digest, variant, strlen(variant));
+    hash_bytes(digest, ZI_VERSION, strlen(ZI_VERSION)); /* arithmetic may be another */
     hash_bytes(digest, &fast, sizeof fast);
     hash_bytes(digest, ids, count * sizeof *ids);
     snprintf(key, ZI_EMBEDDING_KEY, "%016" PRIx64 "%016" PRIx64, digest[0], digest[1]);

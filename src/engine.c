@@ -1,28 +1,51 @@
 #include "engine.h"
+#include "backend/vulkan/vulkan.h"
+#include "devices.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-/* Returns a copy of text in new memory; text may be NULL: then NULL. Sets *ok to false when memory
- * is short, else leaves it as it is. */
-static char *copy_text(const char *text, bool *ok)
+/* Replaces a text by a copy in new memory; it may be NULL. Sets *ok to false when memory is short,
+ * else leaves it as it is. */
+static void copy_text(const char **text, bool *ok)
 {
-    char *copy = text ? strdup(text) : NULL;
-    *ok = *ok && (copy || !text);
-    return copy;
+    const char *original = *text;
+    *text = original ? strdup(original) : NULL;
+    *ok = *ok && (*text || !original);
 }
 
-/* Sets kernels, thread pool, backend, embedding cache and copied options of a zeroed engine; o is
- * not NULL. False, with *error set: the caller frees the engine with what it has. */
+/* Sets the options, kernels, thread pool, backend and embedding cache of a zeroed engine; o is not
+ * NULL. False, with *error set: the caller frees the engine with what it has. */
 static bool create_engine_parts(zi_engine *e, const zi_engine_options *o, zi_error *error)
 {
     bool copied = true;
-    e->cpu = copy_text(o->cpu, &copied);
-    e->scratch = copy_text(o->scratch, &copied);
+    e->options = *o;
+    copy_text(&e->options.cpu, &copied);
+    copy_text(&e->options.scratch, &copied);
+    copy_text(&e->options.embeddings, &copied);
+    copy_text(&e->options.device, &copied);
+    copy_text(&e->options.device_cache, &copied);
     if (!copied) return zi_error_no_memory(error, sizeof *e);
     return zi_kernels_select(o->cpu, &e->kernels, error) &&
            zi_pool_create((size_t)o->threads, &e->pool, error) &&
-           zi_cpu_backend_create(&e->kernels, e->pool, e->scratch, &e->backend, error) &&
+           zi_device_open(&e->options, &e->kernels, e->pool, &e->backend, error) &&
            zi_embedding_cache_create(o->embeddings, &e->embeddings, error);
+}
+
+void zi_engine_device(const zi_engine *engine, char *text, size_t size)
+{
+    zi_vulkan_memory memory;
+    zi_engine_describe(engine, text, size);
+    size_t length = strlen(text);
+    if (!length) return;
+    zi_vulkan_memory_report(engine->backend, &memory);
+    snprintf(text + length, size - length, ": %s", memory.text);
+}
+
+void zi_engine_describe(const zi_engine *engine, char *out, size_t size)
+{
+    bool is_cpu = !strcmp(engine->backend->ops->name, "cpu");
+    snprintf(out, size, "%s", is_cpu ? "" : engine->backend->variant);
 }
 
 const char *zi_cpu_tier(size_t index, bool *usable)
@@ -57,7 +80,8 @@ void zi_engine_free(zi_engine *engine)
     zi_embedding_cache_free(engine->embeddings);
     if (engine->backend) engine->backend->ops->destroy(engine->backend);
     zi_pool_free(engine->pool);
-    free(engine->scratch);
-    free(engine->cpu);
+    const char *texts[] = {engine->options.cpu, engine->options.scratch, engine->options.embeddings,
+                           engine->options.device, engine->options.device_cache};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free((char *)(uintptr_t)texts[i]);
     free(engine);
 }

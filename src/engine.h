@@ -10,7 +10,10 @@ struct zi_engine {
     zi_pool *pool;
     zi_backend *backend;
     zi_embedding_cache *embeddings;
-    char *cpu, *scratch; /* copies of the options; NULL: not given */
+    zi_engine_options options; /* with copies of its texts */
 };
+
+/* Writes the name of the device that computes to `out` [size]; "" for the CPU. */
+void zi_engine_describe(const zi_engine *engine, char *out, size_t size);
 
 #endif

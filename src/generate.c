@@ -5,6 +5,7 @@
 #include "io/infotext.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { PIXELS = 16 /* per token and side: 8 per latent, 2 latents per patch */ };
@@ -136,6 +137,7 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 static bool allocate_memory(zi_generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
+    const zi_model *m = j->model;
     size_t steps = (size_t)r->steps + 1;
     j->sigmas = malloc(steps * sizeof *j->sigmas);
     j->values = malloc(j->size * sizeof *j->values);
@@ -144,8 +146,9 @@ static bool allocate_memory(zi_generation_job *j, zi_error *error)
     if (!j->sigmas || !j->values || (r->trace_path && !j->history) ||
         (r->preview && !j->preview_rgb))
         return zi_error_no_memory(error, steps * j->size * sizeof *j->values);
-    return zi_session_open(j->model->engine, r->compute != ZI_COMPUTE_EXACT,
-                           zi_model_limits(&j->model->config), plan_memory, j, &j->session, error);
+    return zi_session_open(m->engine, r->compute != ZI_COMPUTE_EXACT,
+                           zi_model_limits(&m->text, &m->transformer, &m->vae), plan_memory, j,
+                           &j->session, error);
 }
 
 /* Closes the session and frees the host memory and the token ids of the job (not NULL); members
@@ -348,8 +351,8 @@ static bool fit_preview(zi_generation_job *j, zi_error *error)
 {
     zi_model *m = j->model;
     zi_preview fitted;
-    if (!zi_preview_fit(m->engine, &m->vae, zi_model_limits(&m->config), &j->session.run, &fitted,
-                        error))
+    if (!zi_preview_fit(m->engine, &m->vae, zi_model_limits(&m->text, &m->transformer, &m->vae),
+                        &j->session.run, &fitted, error))
         return false;
     pthread_mutex_lock(&m->mutex);
     if (!m->preview.channels) {
@@ -379,6 +382,7 @@ static bool run_generation(zi_generation_job *j, zi_image **out, zi_error *error
     zi_generation_begin_stage(j, ZI_STAGE_ENCODE, (guided ? 4 : 2) + (needs_preview_fit ? 1 : 0));
     if (!encode_prompt(j, &j->positive, error)) return false;
     if (guided && !encode_prompt(j, &j->negative, error)) return false;
+    zi_weights_set_idle(&j->model->text.weights);
     if ((needs_preview_fit && !fit_preview(j, error)) || !zi_generation_denoise(j, error))
         return false;
     zi_generation_begin_stage(j, ZI_STAGE_DECODE, 1);
@@ -387,16 +391,50 @@ static bool run_generation(zi_generation_job *j, zi_image **out, zi_error *error
            read_result(j, out, error);
 }
 
+/* Runs a resolved request. Sets *halves to whether its session computed with f16 (false if it was
+ * not opened). False, with *error set: *out is unchanged. */
+static bool generate_once(zi_model *model, const zi_request *request, bool *halves, zi_image **out,
+                          zi_error *error)
+{
+    zi_generation_job j = {.model = model, .request = *request};
+    j.height = (size_t)request->height / 8;
+    j.width = (size_t)request->width / 8;
+    j.size = (size_t)model->config.transformer.channels * j.height * j.width;
+    j.progress.steps = request->steps;
+    bool ok = run_generation(&j, out, error);
+    *halves = j.session.exec && j.session.exec->halves;
+    free_memory(&j);
+    return ok;
+}
+
+/* Tells the user, if the engine's options have a function for that, what is computed again in f32,
+ * and why. */
+static void remark_f32(const zi_engine *engine, const zi_error *error)
+{
+    char text[sizeof error->text + 128];
+    if (!engine->options.remark) return;
+    snprintf(
+        text, sizeof text,
+        "%s: the results are not finite numbers (NaN or infinity); the image is computed again "
+        "in f32",
+        error->subject);
+    engine->options.remark(engine->options.user, text);
+}
+
 bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_error *error)
 {
-    zi_generation_job j = {.model = model};
-    if (!zi_request_resolve(model, request, &j.request, error)) return false;
-    j.height = (size_t)j.request.height / 8;
-    j.width = (size_t)j.request.width / 8;
-    j.size = (size_t)model->config.transformer.channels * j.height * j.width;
-    j.progress.steps = j.request.steps;
-    bool ok = run_generation(&j, out, error);
-    free_memory(&j);
+    zi_request r;
+    zi_error why = {0};
+    bool halves;
+    if (!zi_request_resolve(model, request, &r, error)) return false;
+    bool ok = generate_once(model, &r, &halves, out, &why);
+    if (!ok && halves && zi_error_is_not_finite(&why)) {
+        remark_f32(model->engine, &why);
+        r.compute = ZI_COMPUTE_EXACT;
+        why = (zi_error){0};
+        ok = generate_once(model, &r, &halves, out, &why);
+    }
+    if (!ok && error) *error = why;
     return ok;
 }
 

@@ -25,9 +25,10 @@ struct zi_model {
     bool digested;
 };
 
-/* Returns the largest head width and product depth among all operations of a model with this config
- * (text encoder, transformer and VAE decoder), for zi_session_open. */
-zi_exec_limits zi_model_limits(const zi_config *config);
+/* Returns the largest head width, product depth and weights between submissions among all
+ * operations of a model of these parts, for zi_session_open. */
+zi_exec_limits zi_model_limits(const zi_qwen *encoder, const zi_transformer *transformer,
+                               const zi_vae *decoder);
 
 /* Computes the embedding cache's key of the token ids [count] in this model, on its backend's
  * variant (others sum in another order): 32 hexadecimal digits in lower case and a NUL. fast: as in

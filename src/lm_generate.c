@@ -37,7 +37,8 @@ static bool allocate_memory(generation *w, zi_engine *engine, zi_error *error)
     size_t depth = (size_t)(c->ffn > c->hidden ? c->ffn : c->hidden), vocab = (size_t)c->vocab;
     size_t q = (size_t)c->heads * (size_t)c->head_dim,
            total = w->request->count + w->request->max_tokens;
-    zi_exec_limits limits = {(size_t)c->head_dim, q > depth ? q : depth};
+    zi_exec_limits limits = {(size_t)c->head_dim, q > depth ? q : depth,
+                             zi_qwen_layer_bytes(&w->lm->qwen)};
     w->logits = malloc(vocab * sizeof *w->logits);
     w->candidates = malloc(vocab * sizeof *w->candidates);
     w->ids = calloc(total, sizeof *w->ids);

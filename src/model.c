@@ -13,12 +13,18 @@ static void raise_to(size_t *max, int value)
     if ((size_t)value > *max) *max = (size_t)value;
 }
 
-zi_exec_limits zi_model_limits(const zi_config *config)
+zi_exec_limits zi_model_limits(const zi_qwen *encoder, const zi_transformer *transformer,
+                               const zi_vae *decoder)
 {
-    const zi_qwen_config *text = &config->text;
-    const zi_transformer_config *t = &config->transformer;
-    int vae = config->vae.channels[config->vae.blocks - 1]; /* one head as wide as its channels */
-    zi_exec_limits limits = {.depth = 1024};                /* of the time embedding */
+    const zi_qwen_config *text = &encoder->config;
+    const zi_transformer_config *t = &transformer->config;
+    const zi_vae_config *d = &decoder->config;
+    int vae = d->channels[d->blocks - 1];    /* one head as wide as its channels */
+    zi_exec_limits limits = {.depth = 1024}; /* of the time embedding */
+    const size_t layers[] = {zi_qwen_layer_bytes(encoder), zi_transformer_layer_bytes(transformer),
+                             zi_vae_layer_bytes(decoder)};
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
+        if (layers[i] > limits.layer) limits.layer = layers[i];
     raise_to(&limits.head_dim, text->head_dim);
     raise_to(&limits.head_dim, t->head_dim);
     raise_to(&limits.head_dim, vae);

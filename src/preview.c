@@ -180,6 +180,7 @@ bool zi_preview_fit(zi_engine *engine, const zi_vae *vae, zi_exec_limits limits,
 {
     fit_session f = {.vae = vae};
     zi_session session;
+    limits.layer = zi_vae_layer_bytes(vae);
     *out = (zi_preview){0};
     if (vae->config.latent > ZI_PREVIEW_CHANNELS)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,

@@ -116,8 +116,9 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
  * on success. False, with *error set: nothing is open. */
 static bool open_stage(verifier *v, stage_run *s, zi_session *session, zi_error *error)
 {
-    if (!zi_session_open(v->engine, true, zi_model_limits(&v->model->config), plan_memory, s,
-                         session, error))
+    if (!zi_session_open(v->engine, true,
+                         zi_model_limits(&v->model->text, &v->model->transformer, &v->model->vae),
+                         plan_memory, s, session, error))
         return false;
     session->run.layer_done = should_continue;
     session->run.user = v;
@@ -303,8 +304,12 @@ static bool compare_image(verifier *v, zi_model *model, bool *same, zi_error *re
 static bool check_reproducible(verifier *v, zi_error *result)
 {
     int threads = zi_pool_threads(v->engine->pool) > 1 ? 1 : 2;
-    zi_engine_options options = {
-        .threads = threads, .cpu = v->engine->cpu, .scratch = v->engine->scratch};
+    zi_engine_options options = {.threads = threads,
+                                 .cpu = v->engine->options.cpu,
+                                 .scratch = v->engine->options.scratch,
+                                 .device = v->engine->options.device,
+                                 .vram = v->engine->options.vram,
+                                 .device_cache = v->engine->options.device_cache};
     zi_engine *other = NULL;
     zi_model *model = NULL;
     bool same = true;

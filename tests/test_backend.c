@@ -97,6 +97,43 @@ static void generates_in_unified_memory(void)
     compare(zi_test_data_path("golden/model"), true);
 }
 
+/* ---- what is not finite ---- */
+
+static void keep_remark(void *user, const char *text)
+{
+    snprintf(user, 512, "%s", text);
+}
+
+/* An image whose values of f16 overflow is that of exact arithmetic, and the user is told. */
+static void computes_again_in_f32(void)
+{
+    char remark[512] = "";
+    zi_error error = {0};
+    zi_engine *engine = make_engine(true, false);
+    zi_model *model = NULL;
+    zi_model_options options = {.path = zi_test_data_path("golden/model")};
+    engine->options.remark = keep_remark;
+    engine->options.user = remark;
+    if (CHECK_OK(zi_model_load(engine, &options, &model, &error), error)) {
+        drawing exact = draw(model, 3);
+        for (size_t check = 1; check < 16; check += 5) {
+            *remark = 0;
+            zi_test_device_overflow(engine->backend, check);
+            drawing d = draw(model, 0);
+            CHECK_MSG(same(&d, &exact), "check %zu", check);
+            CHECK_MSG(strstr(remark, "computed again in f32"), "check %zu: '%s'", check, remark);
+            zi_image_free(d.image);
+        }
+        *remark = 0;
+        drawing again = draw(model, 3); /* an exact session has no f16 that overflow */
+        CHECK(same(&again, &exact) && !*remark);
+        zi_image_free(again.image);
+        zi_image_free(exact.image);
+    }
+    zi_model_free(model);
+    zi_engine_free(engine);
+}
+
 static void verifies_on_a_device(void)
 {
     zi_error error = {0};
@@ -269,6 +306,7 @@ int main(void)
 {
     RUN(generates_on_a_device);
     RUN(generates_in_unified_memory);
+    RUN(computes_again_in_f32);
     RUN(verifies_on_a_device);
     RUN(writes_on_a_device);
     RUN(damage_is_named);

@@ -185,7 +185,7 @@ int main(void)
     RUN(every_intermediate);
     RUN(rope_tables);
     RUN(same_bits_with_more_threads);
-    RUN(names_the_layer_that_overflows);
+    if (!zi_test_gpu()) RUN(names_the_layer_that_overflows); /* it writes to weights */
     zi_transformer_free(&transformer);
     zi_checkpoint_close(&golden);
     return zi_test_result();

@@ -32,10 +32,16 @@ void zi_copy_rows(zi_exec *exec, zi_view from, zi_view to)
                                         .to_strides = {to.stride, 1}});
 }
 
+static const char not_finite[] =
+    "the results of this part of the model are not finite numbers (NaN or infinity); its weights "
+    "are probably damaged: fetch the model again, or use another file of it";
+
 bool zi_error_not_finite(zi_error *error, const char *name)
 {
-    return zi_error_set(
-        error, ZI_ERROR_BAD_FORMAT, name,
-        "the results of this part of the model are not finite numbers (NaN or infinity); its "
-        "weights are probably damaged: fetch the model again, or use another file of it");
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "%s", not_finite);
+}
+
+bool zi_error_is_not_finite(const zi_error *error)
+{
+    return error->code == ZI_ERROR_BAD_FORMAT && !strcmp(error->text + error->message, not_finite);
 }

@@ -123,6 +123,8 @@ bool zi_weight_quantized(const zi_weight *weight);
 /* The largest dimensions of a session's operations: attention head width, depth of a product. */
 typedef struct {
     size_t head_dim, depth;
+    size_t layer; /* bytes of weights that are used from one submission to the next, at most; 0: not
+                     known */
 } zi_exec_limits;
 
 /* Widest attention head and most channels of a group norm that backends must take. */
@@ -228,6 +230,9 @@ typedef struct {
     const zi_backend_ops *ops;
     zi_backend *backend;
     bool fast; /* integer products where weights are quantized */
+    /* Computes with f16, too, because it is fast: what is not finite may be so in a session that is
+     * not. */
+    bool halves;
 } zi_exec;
 
 typedef struct zi_arena zi_arena; /* arena.h */
@@ -242,6 +247,9 @@ struct zi_backend_ops {
      * it succeeds. */
     bool (*import)(zi_backend *, const void *data, size_t size, zi_buffer **, zi_error *);
     void (*release)(zi_buffer *);
+    /* An imported buffer will not be needed soon: a backend that is short of memory frees its copy
+     * of that one first. NULL: the backend has no use for that. */
+    void (*set_idle)(zi_buffer *);
 
     /* Sets *out only when it succeeds. */
     bool (*begin)(zi_backend *, bool fast, zi_exec **out, zi_error *);
@@ -277,12 +285,17 @@ struct zi_backend_ops {
     void (*check_finite)(zi_exec *, zi_view, const char *name);
     void (*check_moments)(zi_exec *, zi_view moments, size_t channels, const char *name);
 
+    /* Multiplications and additions per second, in registers, of all of the device, measured for
+     * some 40 ms: in f32, or `fast` (integers, or matrix units). 0: there is no such arithmetic, or
+     * measuring failed. */
+    double (*peak)(zi_backend *, bool fast);
+
     void (*destroy)(zi_backend *); /* after its sessions and buffers are gone */
 };
 
 struct zi_backend {
     const zi_backend_ops *ops;
-    /* Backends of the same variant give the same bits. A constant. */
+    /* Backends of the same variant give the same bits. Lives as long as the backend. */
     const char *variant;
 };
 
@@ -302,6 +315,14 @@ bool zi_buffer_import(zi_backend *backend, const void *data, size_t size, zi_buf
 /* Frees a buffer, which no pending operation may use; of an imported one not the host memory. NULL:
  * does nothing. */
 void zi_buffer_release(zi_buffer *buffer);
+
+/* Says that an imported buffer will not be needed soon, so that others may take its place in the
+ * backend's memory; it can be used nevertheless. */
+static inline void zi_buffer_set_idle(zi_buffer *buffer)
+{
+    const zi_backend_ops *ops = buffer->backend->ops;
+    if (ops->set_idle) ops->set_idle(buffer);
+}
 
 /* ---- operations ---- */
 
@@ -466,6 +487,9 @@ static inline void zi_check_moments(zi_exec *exec, zi_view moments, size_t chann
 /* Sets *error, if error is not NULL, for values that are not finite: ZI_ERROR_BAD_FORMAT with the
  * subject `name`, which is copied. Returns false. */
 bool zi_error_not_finite(zi_error *error, const char *name);
+
+/* Whether an error is one of zi_error_not_finite. */
+bool zi_error_is_not_finite(const zi_error *error);
 
 /* Copies host memory, rows without gaps, to the view, in the order of the operations; `from` is
  * free for other use at once. It cannot fail. */

@@ -134,6 +134,18 @@ void zi_qwen_free(zi_qwen *qwen)
     *qwen = (zi_qwen){0};
 }
 
+size_t zi_qwen_layer_bytes(const zi_qwen *qwen)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < qwen->layer_count; i++) {
+        size_t bytes = zi_weights_bytes(layer_slots, &qwen->layers[i]) +
+                       zi_weights_bytes(qk_norm_slots, &qwen->layers[i]) +
+                       zi_weights_bytes(bias_slots, &qwen->layers[i]);
+        if (bytes > most) most = bytes;
+    }
+    return most + zi_weights_bytes(norm_slots, qwen) + zi_weights_bytes(head_slots, qwen);
+}
+
 /* ---- layers ---- */
 
 /* Activations of one forward pass; all [n, ...]. */

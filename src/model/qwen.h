@@ -42,6 +42,10 @@ bool zi_qwen_bind_language(zi_weights *weights, const zi_qwen_config *config, bo
  * not. */
 void zi_qwen_free(zi_qwen *qwen);
 
+/* Bytes of the weights that are used from one submission to the next, at most. Of the embedding
+ * backends need single rows only. */
+size_t zi_qwen_layer_bytes(const zi_qwen *qwen);
+
 /* Raises the peak of a measuring arena to what is taken plus the temporary memory that
  * zi_qwen_encode needs for n tokens, unless it is higher already; nothing more stays taken. */
 void zi_qwen_reserve(const zi_qwen *qwen, size_t n, zi_arena *arena);

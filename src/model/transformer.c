@@ -121,6 +121,18 @@ void zi_transformer_free(zi_transformer *transformer)
     *transformer = (zi_transformer){0};
 }
 
+size_t zi_transformer_layer_bytes(const zi_transformer *transformer)
+{
+    const zi_transformer_config *c = &transformer->config;
+    size_t count = (size_t)(2 * c->refiners + c->layers), most = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes = zi_weights_bytes(block_slots, &transformer->blocks[i]) +
+                       zi_weights_bytes(modulation_slots, &transformer->blocks[i]);
+        if (bytes > most) most = bytes;
+    }
+    return most + zi_weights_bytes(end_slots, transformer);
+}
+
 /* ---- sequences ---- */
 
 /* A number of tokens rounded up to a multiple of 32. */

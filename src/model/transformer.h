@@ -41,6 +41,9 @@ bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *confi
  * not. */
 void zi_transformer_free(zi_transformer *transformer);
 
+/* Bytes of the weights that are used from one submission to the next, at most. */
+size_t zi_transformer_layer_bytes(const zi_transformer *transformer);
+
 /* The token sequence of one image size and caption, used by all steps. Image and caption are padded
  * to multiples of 32 tokens with learned pad tokens, which are attended to like all others. */
 typedef struct {

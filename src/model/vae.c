@@ -145,6 +145,28 @@ void zi_vae_free(zi_vae *vae)
     *vae = (zi_vae){0};
 }
 
+/* Bytes of a resnet's weights. */
+static size_t resnet_bytes(const zi_resnet *r)
+{
+    return zi_weights_bytes(resnet_slots, r) + zi_weights_bytes(shortcut_slots, r);
+}
+
+size_t zi_vae_layer_bytes(const zi_vae *vae)
+{
+    const zi_vae_config *c = &vae->config;
+    size_t most = resnet_bytes(&vae->middle[0]), upsample = 0;
+    for (int i = 0; i < c->blocks * (c->layers_per_block + 1); i++) {
+        size_t bytes = resnet_bytes(&vae->resnets[i]);
+        if (bytes > most) most = bytes;
+    }
+    for (int i = 0; i + 1 < c->blocks; i++) {
+        size_t bytes = zi_weights_bytes(upsample_slots, &vae->upsample[i]);
+        if (bytes > upsample) upsample = bytes;
+    }
+    return most + upsample + zi_weights_bytes(attention_slots, vae) +
+           zi_weights_bytes(first_slots, vae) + zi_weights_bytes(last_slots, vae);
+}
+
 /* ---- scratch memory ----
  *
  * All feature maps share one scratch buffer, not much larger than the largest of them. Each up

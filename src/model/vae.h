@@ -37,6 +37,9 @@ bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out,
  * not. */
 void zi_vae_free(zi_vae *vae);
 
+/* Bytes of the weights that are used from one submission to the next, at most. */
+size_t zi_vae_layer_bytes(const zi_vae *vae);
+
 /* Raises the peak of a measuring arena to what is taken plus the temporary memory that
  * zi_vae_decode needs, unless it is higher already; nothing more stays taken. exec: the operations
  * that will run. height, width: latent pixels. */

@@ -98,6 +98,11 @@ bool zi_weights_random(zi_dtype type, const zi_random_format *format, size_t lar
     return true;
 }
 
+void zi_weights_set_idle(const zi_weights *weights)
+{
+    for (size_t i = 0; i < weights->buffer_count; i++) zi_buffer_set_idle(weights->buffers[i]);
+}
+
 void zi_weights_close(zi_weights *weights)
 {
     for (size_t i = 0; i < weights->buffer_count; i++) zi_buffer_release(weights->buffers[i]);
@@ -467,6 +472,20 @@ void zi_weights_bind(zi_weights *weights, const char *prefix, const zi_slot *tab
         bind_slot(weights, name, slot, sizes, weight);
         memcpy((char *)module + slot->where, &weight, sizeof weight);
     }
+}
+
+size_t zi_weights_bytes(const zi_slot *table, const void *module)
+{
+    size_t bytes = 0;
+    for (const zi_slot *slot = table; slot->name; slot++) {
+        const zi_weight *w;
+        memcpy(&w, (const char *)module + slot->where, sizeof w);
+        if (!w) continue;
+        const zi_view *const views[] = {&w->data, &w->scales, &w->biases, &w->factors};
+        for (size_t i = 0; i < sizeof views / sizeof *views; i++)
+            if (views[i]->buffer) bytes += views[i]->buffer->size;
+    }
+    return bytes;
 }
 
 bool zi_weights_has(const zi_weights *weights, const char *name)

@@ -83,6 +83,10 @@ bool zi_weights_add_reference(zi_weights *weights, const zi_layout *reference,
  * backend stays. */
 void zi_weights_close(zi_weights *weights);
 
+/* Says that the weights will not be needed soon: a backend that is short of memory makes room in
+ * theirs first. They can be used nevertheless. */
+void zi_weights_set_idle(const zi_weights *weights);
+
 /* ---- modules ---- */
 
 typedef enum {
@@ -109,6 +113,9 @@ typedef struct {
  * pointers untouched; if failed is set already, it does nothing. */
 void zi_weights_bind(zi_weights *weights, const char *prefix, const zi_slot *table,
                      const size_t *sizes, void *module);
+
+/* Bytes of the weights of a table that the struct `module` has, as they are imported. */
+size_t zi_weights_bytes(const zi_slot *table, const void *module);
 
 /* Whether a tensor of this canonical name exists; does not mark it as used. Random weights have
  * every name. */

@@ -11,6 +11,7 @@ class Configured(Case):
     def setUp(self):
         super().setUp()
         self.env = {**os.environ, "XDG_CONFIG_HOME": self.path("conf")}
+        del self.env["ZIMAGE_DEVICE"]  # of all tests
 
     def configure(self, text):
         self.write("conf/zimage/config", text)

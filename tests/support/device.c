@@ -3,7 +3,6 @@
 
 #include "backend/arena.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +10,7 @@ typedef struct {
     zi_backend base;
     zi_backend *cpu;
     bool unified;
+    size_t overflow; /* see zi_test_device_overflow */
     zi_device_counts counts;
 } device;
 
@@ -37,7 +37,7 @@ typedef struct {
     float a, b;
     size_t n;
     void *data; /* row numbers, or what is written */
-    char name[64];
+    char name[256];
 } call;
 
 typedef struct {
@@ -45,7 +45,9 @@ typedef struct {
     zi_exec *cpu;
     call *calls; /* [count] */
     size_t count;
-    size_t submitted; /* of these, those that were submitted last or before */
+    size_t submitted;   /* of these, those that were submitted last or before */
+    size_t checks;      /* recorded ones of what is finite */
+    char overflow[256]; /* name of the one that failed; empty: none */
 } device_exec;
 
 static device *device_of(const zi_backend *backend)
@@ -56,6 +58,12 @@ static device *device_of(const zi_backend *backend)
 static device_exec *exec_of(zi_exec *exec)
 {
     return (device_exec *)exec;
+}
+
+/* Sessions count in threads of their own. */
+static void count(size_t *counter)
+{
+    __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
 static void *copy_of(const void *data, size_t size)
@@ -116,7 +124,7 @@ static bool new_buffer(zi_backend *backend, const device_buffer *from, zi_buffer
 {
     device_buffer *buffer = copy_of(from, sizeof *from);
     buffer->base.backend = backend;
-    device_of(backend)->counts.buffers++;
+    count(&device_of(backend)->counts.buffers);
     *out = &buffer->base;
     return true;
 }
@@ -146,7 +154,7 @@ static bool import(zi_backend *backend, const void *data, size_t size, zi_buffer
 static void release(zi_buffer *buffer)
 {
     device_buffer *b = (device_buffer *)buffer;
-    device_of(buffer->backend)->counts.buffers--;
+    __atomic_fetch_sub(&device_of(buffer->backend)->counts.buffers, 1, __ATOMIC_RELAXED);
     zi_buffer_release(b->inner);
     free(b->copy);
     free(b);
@@ -159,7 +167,7 @@ static call *record(zi_exec *exec, zi_device_call kind)
     device_exec *e = exec_of(exec);
     e->calls = realloc(e->calls, (e->count + 1) * sizeof *e->calls);
     e->calls[e->count] = (call){.kind = kind};
-    device_of(exec->backend)->counts.calls[kind]++;
+    count(&device_of(exec->backend)->counts.calls[kind]);
     return &e->calls[e->count++];
 }
 
@@ -296,7 +304,10 @@ static void record_check(zi_exec *exec, zi_device_call kind, zi_view x, size_t n
 
 static void record_check_finite(zi_exec *exec, zi_view x, const char *name)
 {
+    device_exec *e = exec_of(exec);
     record_check(exec, ZI_DEVICE_CHECK_FINITE, inner(x, GAPS), 0, name);
+    if (exec->halves && ++e->checks == device_of(exec->backend)->overflow)
+        snprintf(e->overflow, sizeof e->overflow, "%s", name);
 }
 
 static void record_check_moments(zi_exec *exec, zi_view moments, size_t channels, const char *name)
@@ -387,21 +398,27 @@ static void replay(device_exec *e, size_t n)
 }
 
 /* What was submitted before is pushed out. */
+/* Whether a check is to have failed; then, *error is set. */
+static bool overflowed(const device_exec *e, zi_error *error)
+{
+    return *e->overflow && !zi_error_not_finite(error, e->overflow);
+}
+
 static bool submit(zi_exec *exec, zi_error *error)
 {
     device_exec *e = exec_of(exec);
-    device_of(exec->backend)->counts.submits++;
+    count(&device_of(exec->backend)->counts.submits);
     replay(e, e->submitted);
     e->submitted = e->count;
-    return zi_submit(e->cpu, error);
+    return zi_submit(e->cpu, error) && !overflowed(e, error);
 }
 
 static bool wait(zi_exec *exec, zi_error *error)
 {
     device_exec *e = exec_of(exec);
-    device_of(exec->backend)->counts.waits++;
+    count(&device_of(exec->backend)->counts.waits);
     replay(e, e->count);
-    return zi_wait(e->cpu, error);
+    return zi_wait(e->cpu, error) && !overflowed(e, error);
 }
 
 static bool read_view(zi_exec *exec, zi_view from, void *to, zi_error *error)
@@ -415,7 +432,7 @@ static bool begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error
 {
     zi_backend *cpu = device_of(backend)->cpu;
     device_exec *e = calloc(1, sizeof *e);
-    e->base = (zi_exec){backend->ops, backend, fast};
+    e->base = (zi_exec){backend->ops, backend, fast, fast && device_of(backend)->overflow};
     if (!cpu->ops->begin(cpu, fast, &e->cpu, error)) {
         free(e);
         return false;
@@ -487,6 +504,11 @@ zi_backend *zi_test_device_create(zi_backend *cpu, bool unified)
     device *d = calloc(1, sizeof *d);
     *d = (device){.base = {&device_ops, cpu->variant}, .cpu = cpu, .unified = unified};
     return &d->base;
+}
+
+void zi_test_device_overflow(zi_backend *backend, size_t check)
+{
+    device_of(backend)->overflow = check;
 }
 
 const zi_device_counts *zi_test_device_counts(const zi_backend *backend)

@@ -34,6 +34,10 @@ typedef struct {
  * visible to the host, as on a GPU with unified memory, but valid only after a wait. */
 zi_backend *zi_test_device_create(zi_backend *cpu, bool unified);
 
+/* From now on, sessions of the device that are fast compute with f16, and find that their check of
+ * this number, from 1 on, is not finite. 0: as before. */
+void zi_test_device_overflow(zi_backend *device, size_t check);
+
 /* Statistics; valid as long as the device. */
 const zi_device_counts *zi_test_device_counts(const zi_backend *device);
 

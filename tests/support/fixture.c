@@ -13,22 +13,63 @@ static void need(bool ok, const zi_error *error)
     exit(1);
 }
 
+/* A message of the validation layer is a failed check. */
+static void fail_for(void *user, const char *text)
+{
+    (void)user;
+    CHECK_MSG(false, "validation layer: %s", text);
+}
+
+void zi_test_need_gpu(void)
+{
+    enum { SKIPPED = 77 }; /* as CMakeLists.txt tells CTest */
+    zi_vulkan_device *devices = NULL;
+    size_t count;
+    zi_error error = {0};
+    bool found = zi_vulkan_list(&devices, &count, &error);
+    free(devices);
+    if (found) return;
+    printf("SKIP: %s\n", error.text);
+    exit(SKIPPED);
+}
+
+zi_backend *zi_test_gpu(void)
+{
+    static zi_backend *gpu;
+    const char *name = getenv("ZI_TEST_BACKEND");
+    const zi_vulkan_options options = {.validation = getenv("ZI_TEST_VALIDATION") != NULL,
+                                       .messages = fail_for};
+    zi_error error = {0};
+    if (!name || strcmp(name, "vulkan") != 0) return NULL;
+    if (!gpu) {
+        zi_test_need_gpu();
+        need(zi_vulkan_backend_create(&options, &gpu, &error), &error);
+    }
+    return gpu;
+}
+
+/* Sets fixture->backend: the device that the environment names, else a new CPU backend. */
+static bool open_backend(zi_fixture *fixture, zi_error *error)
+{
+    fixture->backend = zi_test_gpu();
+    return fixture->backend ||
+           zi_cpu_backend_create(&fixture->kernels, fixture->pool, NULL, &fixture->backend, error);
+}
+
 void zi_fixture_start(zi_fixture *fixture, size_t threads, const char *tier, bool fast)
 {
     enum { MEMORY = 256 << 20, WIDEST_HEAD = 256, DEEPEST = 2048 };
     zi_error error = {0};
     *fixture = (zi_fixture){.random = 12345};
     need(zi_kernels_select(tier, &fixture->kernels, &error) &&
-             zi_pool_create(threads, &fixture->pool, &error) &&
-             zi_cpu_backend_create(&fixture->kernels, fixture->pool, NULL, &fixture->backend,
-                                   &error) &&
+             zi_pool_create(threads, &fixture->pool, &error) && open_backend(fixture, &error) &&
              zi_buffer_alloc(fixture->backend, MEMORY, &fixture->buffer, &error) &&
              zi_memory_take(&fixture->host, MEMORY, &error) &&
              fixture->backend->ops->begin(fixture->backend, fast, &fixture->exec, &error),
          &error);
     fixture->arena = zi_arena_in(fixture->buffer);
     fixture->backend->ops->plan(fixture->exec, &fixture->arena,
-                                (zi_exec_limits){WIDEST_HEAD, DEEPEST});
+                                (zi_exec_limits){.head_dim = WIDEST_HEAD, .depth = DEEPEST});
     fixture->run = (zi_run){.exec = fixture->exec, .arena = &fixture->arena};
 }
 
@@ -39,7 +80,7 @@ void zi_fixture_stop(zi_fixture *fixture)
     fixture->exec->ops->end(fixture->exec);
     zi_buffer_release(fixture->buffer);
     zi_memory_release(&fixture->host);
-    fixture->backend->ops->destroy(fixture->backend);
+    if (fixture->backend != zi_test_gpu()) fixture->backend->ops->destroy(fixture->backend);
     zi_pool_free(fixture->pool);
 }
 

@@ -3,6 +3,7 @@
 #define ZI_TEST_FIXTURE_H
 
 #include "backend/cpu/cpu.h"
+#include "backend/vulkan/vulkan.h"
 #include "base/memory.h"
 #include "model/run.h"
 
@@ -21,6 +22,14 @@ typedef struct {
     size_t imported_count;
     uint32_t random; /* state of the generator */
 } zi_fixture;
+
+/* Ends the program as skipped if there is no Vulkan device, or no loader. */
+void zi_test_need_gpu(void);
+
+/* The Vulkan backend if the environment variable ZI_TEST_BACKEND is "vulkan", else NULL: fixtures
+ * and golden weights use it then. With ZI_TEST_VALIDATION, each message of the validation layer is
+ * a failed check. It is never freed. Without a loader or device, the program ends as skipped. */
+zi_backend *zi_test_gpu(void);
 
 /* threads 0: one per processor. tier NULL: the best one. fast: integer arithmetic for quantized
  * weights. Exits the program on failure. */

@@ -14,6 +14,7 @@ zi_backend *zi_golden_backend(void)
     static zi_backend *backend;
     zi_kernels kernels;
     zi_error error = {0};
+    if (zi_test_gpu()) return zi_test_gpu();
     zi_kernels_ref(&kernels);
     if (!backend && !zi_cpu_backend_create(&kernels, NULL, NULL, &backend, &error))
         give_up("backend", error.text);

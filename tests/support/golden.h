@@ -6,8 +6,8 @@
 #include "harness.h"
 #include "model/assembly.h"
 
-/* A CPU backend that imports weights; fixtures with any kernel tier can compute with them. It is
- * never freed. */
+/* A backend that imports weights: zi_test_gpu's, or one of the CPU; fixtures with any kernel tier
+ * can compute with them. It is never freed. */
 zi_backend *zi_golden_backend(void);
 
 /* Loads a component of the model tests/data/golden/PATH: returns its config and opens its weights.

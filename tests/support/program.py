@@ -3,7 +3,7 @@ temporary folders, and running the program.
 
 The environment names the program (ZIMAGE) and the test data (ZI_TEST_DATA). Importing this module isolates the program
 from the machine: all HF_ variables are replaced, so that no model in a cache of the user is found, and the hub's URL is
-one where nobody listens; nor does the user's configuration of zimage count.
+one where nobody listens; nor does the user's configuration of zimage count, or a GPU.
 """
 
 import atexit
@@ -26,6 +26,7 @@ os.environ["HF_HOME"] = os.path.join(_cache, "huggingface")
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["XDG_CACHE_HOME"] = _cache
 os.environ["XDG_CONFIG_HOME"] = _cache
+os.environ["ZIMAGE_DEVICE"] = "cpu"  # images that are compared bit for bit are those of the processor
 
 
 def temporary_folder(case):

@@ -1,5 +1,6 @@
 /* The backend itself: its memory, its sessions and its table of operations. */
 #include "backend/cpu/internal.h"
+#include "base/machine.h"
 #include "base/memory.h"
 
 #include <stdlib.h>
@@ -144,6 +145,41 @@ static bool read_view(zi_exec *exec, zi_view from, void *to, zi_error *error)
     return true;
 }
 
+/* ---- peak ---- */
+
+/* Measures the peak of all threads together: each counts its operations in the same time interval.
+ */
+typedef struct {
+    size_t (*loop)(size_t rounds);
+    double seconds;
+    _Atomic size_t done;
+} peak_job;
+
+/* Task of the thread pool; context: a peak_job. Repeats its loop for its `seconds` and adds,
+ * atomically, the multiply-adds that were executed to its `done`. */
+static void peak_task(void *context, size_t task, size_t worker)
+{
+    (void)task;
+    (void)worker;
+    peak_job *job = context;
+    size_t done = 0;
+    for (double end = zi_monotonic_seconds() + job->seconds; zi_monotonic_seconds() < end;)
+        done += job->loop(20000);
+    job->done += done;
+}
+
+/* Runs the tier's peak loop, which returns its multiply-adds, on all threads for 40 ms and returns
+ * operations per second (two per multiply-add). */
+static double measure_peak(zi_backend *backend, bool fast)
+{
+    const cpu_backend *cpu = (const cpu_backend *)backend;
+    peak_job job = {.loop = fast ? cpu->kernels.peak_integer : cpu->kernels.peak_f32,
+                    .seconds = 0.04};
+    double start = zi_monotonic_seconds();
+    zi_pool_run(cpu->pool, zi_pool_threads(cpu->pool), peak_task, &job);
+    return 2 * (double)job.done / (zi_monotonic_seconds() - start);
+}
+
 /* ---- the backend ---- */
 
 /* Frees the backend (not NULL), but not its thread pool. Sessions and buffers must be gone. */
@@ -179,6 +215,7 @@ static const zi_backend_ops cpu_ops = {
     .group_norm = cpu_group_norm,
     .check_finite = cpu_check_finite,
     .check_moments = check_moments,
+    .peak = measure_peak,
     .destroy = destroy_backend,
 };
 
