@@ -94,8 +94,8 @@ static void every_call_fails(void)
             }
 }
 
-/* Where the driver has no device memory for a session, weights leave; then the session takes the
- * host's memory, and only if there is none, either, it fails. */
+/* The driver refuses device memory for a session: weights leave; then the session takes the host's
+ * memory, and it fails only if there is none of that, either. */
 static void driver_is_out_of_memory(void)
 {
     zi_vulkan_options o = zi_small_options();

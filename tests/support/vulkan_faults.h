@@ -13,8 +13,8 @@ typedef struct {
     const char *function; /* without vk; NULL: none */
     int call, more;
     VkResult result;
-    /* What the driver says that the process may take of each heap, and has taken (there is
-     * VK_EXT_memory_budget then); 0: what it says itself. */
+    /* The driver has VK_EXT_memory_budget and says these numbers of bytes: what the process may
+     * take of each heap, and what it has taken. 0: the driver says what it says itself. */
     uint64_t budget, usage;
     bool fast_dots;      /* the driver says that integer dot products are fast */
     bool no_halves;      /* the device lacks storageBuffer16BitAccess */

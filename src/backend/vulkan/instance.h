@@ -67,7 +67,8 @@ void gpu_features_clear(gpu_features *features);
  * if zimage was built without them. */
 void gpu_matrix_find(const gpu_instance *instance, VkPhysicalDevice device, gpu_matrix *out);
 
-/* What opening a device with cooperative matrices takes: extensions, and a chain of features. */
+/* The extensions, and the chain of features, that a device is opened with to use cooperative
+ * matrices. */
 typedef struct {
     const char *extensions[2];
     uint32_t extension_count;
@@ -85,7 +86,7 @@ void gpu_matrix_request(const gpu_matrix *matrix, gpu_matrix_needs *needs, gpu_f
  * says that they are fast, too. False if zimage was built without them. */
 bool gpu_dots_find(const gpu_instance *instance, VkPhysicalDevice device, bool *out);
 
-/* What opening a device with integer dot products takes. */
+/* The extension and the feature that a device is opened with to use integer dot products. */
 typedef struct {
     const char *extension;
 #ifdef VK_KHR_shader_integer_dot_product

@@ -32,7 +32,8 @@ static uint64_t ask_driver(gpu_backend *gpu)
     uint64_t used = gpu->used, usage = budget.heapUsage[heap];
     uint64_t other = (usage > used ? usage - used : 0) + least;
     uint64_t left = budget.heapBudget[heap] > other ? budget.heapBudget[heap] - other : 0;
-    /* Where a session's buffer could not be counted, weights get what streaming takes. */
+    /* A session's buffer in the host's memory may be in the same heap. Then the budget can be used
+     * up, but weights must still be streamed: so the limit is at least what that takes. */
     uint64_t needed = gpu->shared ? gpu->session + gpu->layers : 0;
     return left > needed ? left : needed;
 }

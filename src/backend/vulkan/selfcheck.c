@@ -13,7 +13,8 @@
 #include <stdlib.h>
 
 enum { MEMORY = 12 << 20 };
-/* Of the largest value: of f32 with functions of few bits, of products of f16 or codes. */
+/* A result may be off by these shares of the largest value. TOLERANCE is for f32, whose functions
+ * may have few correct bits; COARSE is for results of f16 and of codes of eight bits. */
 static const double TOLERANCE = 1e-3, COARSE = 4e-3;
 
 /* Whether the results of a shader are coarse: it computes with f16, or makes codes of eight bits.

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-/* What the submission that is recorded streams to. */
+/* Returns the staging memory to which the submission that is recorded streams weights. */
 static gpu_staging *stream_of(gpu_exec *exec)
 {
     return &exec->streams[exec->one_stream ? 0 : exec->submitted % GPU_SLOTS];
@@ -54,7 +54,7 @@ static void fail_to_stream(gpu_exec *exec, const gpu_staging *stream, uint64_t s
         zi_format_bytes(limit, all));
 }
 
-/* Counts what the session's streams lack for a layer. The caller holds memory_mutex. */
+/* Counts the bytes that the session's streams lack for a layer. The caller holds memory_mutex. */
 static void count_lacking(gpu_exec *exec)
 {
     uint64_t size = 0;
