@@ -14,37 +14,31 @@ set(ZI_SHADER_OUTPUT ${PROJECT_BINARY_DIR}/shaders)
 file(GLOB ZI_SHADER_INCLUDES CONFIGURE_DEPENDS ${ZI_SHADER_FOLDER}/*.glsl)
 file(GLOB ZI_SHADER_SOURCES CONFIGURE_DEPENDS ${ZI_SHADER_FOLDER}/*.comp)
 
-# Cooperative matrices take a compiler and headers that know of them (Debian 13 has them).
-set(ZI_MATRIX_SHADERS OFF)
-if(ZI_VULKAN)
-  file(WRITE ${ZI_SHADER_OUTPUT}/try_matrix.comp
-       "#version 460\n#extension GL_KHR_cooperative_matrix : require\nvoid main() {}\n")
-  execute_process(COMMAND ${ZI_GLSLANG} -V --target-env vulkan1.2 -o ${ZI_SHADER_OUTPUT}/try_matrix.spv ${ZI_SHADER_OUTPUT}/try_matrix.comp
-                  RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
-  file(STRINGS ${ZI_VULKAN_HEADERS}/vulkan/vulkan_core.h ZI_MATRIX_HEADER REGEX "define VK_KHR_cooperative_matrix 1")
-  if(result EQUAL 0 AND ZI_MATRIX_HEADER)
-    set(ZI_MATRIX_SHADERS ON)
-  else()
-    message(STATUS "Vulkan without cooperative matrices: its headers or glslangValidator do not know them")
-    list(FILTER ZI_SHADER_SOURCES EXCLUDE REGEX "_matrix.comp$")
+# Sets VARIABLE to whether the compiler knows a GLSL extension and the headers one of Vulkan's. If not, says that the build is
+# without `what`, and leaves out the shaders whose paths match `shaders`.
+function(zi_find_shader_feature variable what glsl header shaders)
+  set(${variable} OFF PARENT_SCOPE)
+  if(NOT ZI_VULKAN)
+    return()
   endif()
-endif()
+  file(WRITE ${ZI_SHADER_OUTPUT}/try.comp "#version 460\n#extension ${glsl} : require\nvoid main() {}\n")
+  execute_process(COMMAND ${ZI_GLSLANG} -V --target-env vulkan1.2 -o ${ZI_SHADER_OUTPUT}/try.spv ${ZI_SHADER_OUTPUT}/try.comp
+                  RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
+  file(STRINGS ${ZI_VULKAN_HEADERS}/vulkan/vulkan_core.h defined REGEX "define ${header} 1")
+  if(result EQUAL 0 AND defined)
+    set(${variable} ON PARENT_SCOPE)
+    return()
+  endif()
+  message(STATUS "Vulkan without ${what}: its headers or glslangValidator do not know them")
+  list(FILTER ZI_SHADER_SOURCES EXCLUDE REGEX ${shaders})
+  set(ZI_SHADER_SOURCES ${ZI_SHADER_SOURCES} PARENT_SCOPE)
+endfunction()
 
-# Integer dot products take a compiler that lets a shader name an instruction of SPIR-V, and headers that know of them.
-set(ZI_DOT_SHADERS OFF)
-if(ZI_VULKAN)
-  file(WRITE ${ZI_SHADER_OUTPUT}/try_dots.comp
-       "#version 460\n#extension GL_EXT_spirv_intrinsics : require\nvoid main() {}\n")
-  execute_process(COMMAND ${ZI_GLSLANG} -V --target-env vulkan1.2 -o ${ZI_SHADER_OUTPUT}/try_dots.spv ${ZI_SHADER_OUTPUT}/try_dots.comp
-                  RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
-  file(STRINGS ${ZI_VULKAN_HEADERS}/vulkan/vulkan_core.h ZI_DOT_HEADER REGEX "define VK_KHR_shader_integer_dot_product 1")
-  if(result EQUAL 0 AND ZI_DOT_HEADER)
-    set(ZI_DOT_SHADERS ON)
-  else()
-    message(STATUS "Vulkan without integer dot products: its headers or glslangValidator do not know them")
-    list(FILTER ZI_SHADER_SOURCES EXCLUDE REGEX "/(linear_dots|quantize).comp$")
-  endif()
-endif()
+# Debian 13's compiler and headers know cooperative matrices. Shaders with integer dot products name an instruction of SPIR-V.
+zi_find_shader_feature(ZI_MATRIX_SHADERS "cooperative matrices" GL_KHR_cooperative_matrix VK_KHR_cooperative_matrix
+                       "_matrix.comp$")
+zi_find_shader_feature(ZI_DOT_SHADERS "integer dot products" GL_EXT_spirv_intrinsics VK_KHR_shader_integer_dot_product
+                       "/(linear_dots|quantize).comp$")
 if(ZI_VULKAN)
   foreach(source ${ZI_SHADER_SOURCES})
     get_filename_component(name ${source} NAME_WE)
