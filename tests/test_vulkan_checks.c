@@ -229,7 +229,7 @@ static void matrix_shaders(void)
              conv[GPU_MATRIX_CONSTANTS] = {9}, single[GPU_MATRIX_CONSTANTS] = {1};
     const uint32_t attention[] = {64, m.subgroup, m.subgroup, 0, 0, 0, m.m, m.n, m.k};
     const uint32_t peak[] = {0, 0, 0, 0, 0, 0, m.m, m.n, m.k};
-    const gpu_tiling tiling = {.matrices = true, .rows = 64, .columns = 64};
+    const gpu_tiling tiling = {.kind = GPU_MATRICES, .rows = 64, .columns = 64};
     const struct {
         gpu_shader shader;
         const uint32_t *constants;

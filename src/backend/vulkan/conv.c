@@ -97,11 +97,11 @@ static bool choose_matrices(gpu_exec *exec, const product *p, gpu_tiling *tiling
                          .matrices = exec->base.fast && p->in % MATRIX_DEPTH == 0};
     bool forced = exec->forced && exec->forced->constants[0] == p->taps &&
                   gpu_tiling_forced(exec, tiling),
-         usable = forced && tiling->matrices;
+         usable = forced && tiling->kind == GPU_MATRICES;
     for (int attempt = 0; !usable && !forced && shape.matrices && attempt < 2; attempt++) {
         shape.smallest = attempt;
         *tiling = gpu_tiling_choose(c, &shape);
-        if (!tiling->matrices) break;
+        if (tiling->kind != GPU_MATRICES) break;
         gpu_matrix_constants(c, tiling, true, own);
         usable = gpu_usable(exec, GPU_SHADER_conv_matrix, own, GPU_MATRIX_CONSTANTS);
     }

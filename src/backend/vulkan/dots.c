@@ -85,9 +85,7 @@ void gpu_dots_plan(gpu_exec *exec, zi_arena *arena, size_t depth)
 void gpu_quantize(gpu_exec *exec, zi_view x)
 {
     gpu_range from = gpu_reads(x);
-    if (exec->narrowed.begin == from.begin && exec->narrowed.end == from.end &&
-        exec->narrowed_columns == x.columns)
-        return;
+    if (gpu_is_converted(exec, x)) return;
     struct {
         uint64_t x, codes, scales;
         uint32_t rows, columns, padded, unused;
@@ -101,8 +99,6 @@ void gpu_quantize(gpu_exec *exec, zi_view x)
     gpu_work work = {.push = &push, .push_size = sizeof push, .ranges = ranges, .range_count = 3};
     gpu_spread(x.rows, work.groups);
     gpu_dispatch(exec, GPU_SHADER_quantize, NULL, 0, &work);
-    exec->narrowed = from;
-    exec->narrowed_columns = x.columns;
 }
 
 /* ---- products ---- */
@@ -175,10 +171,7 @@ static void multiply_rows(gpu_exec *exec, const gpu_tiling *tiling, const gpu_li
 
 void gpu_multiply_dots(gpu_exec *exec, const gpu_tiling *tiling, gpu_linear_product *p)
 {
-    size_t room = exec->codes.columns / padded(p->x.columns);
-    size_t passes = gpu_div_up(p->x.rows, room);
-    size_t rows = gpu_div_up(gpu_div_up(p->x.rows, passes), tiling->rows) * tiling->rows;
-    if (rows > room) rows = room;
+    size_t rows = gpu_pass_rows(tiling, p->x.rows, exec->codes.columns / padded(p->x.columns));
     set_constants(tiling, p);
     for (size_t row = 0; row < p->x.rows; row += rows)
         multiply_rows(exec, tiling, p, row, p->x.rows - row < rows ? p->x.rows - row : rows);

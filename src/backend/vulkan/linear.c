@@ -119,12 +119,21 @@ static size_t padded(size_t columns)
     return gpu_div_up(columns, NARROWED_DEPTH) * NARROWED_DEPTH;
 }
 
-void gpu_narrow(gpu_exec *exec, zi_view x)
+bool gpu_is_converted(gpu_exec *exec, zi_view x)
 {
     gpu_range from = gpu_reads(x);
     if (exec->narrowed.begin == from.begin && exec->narrowed.end == from.end &&
         exec->narrowed_columns == x.columns)
-        return;
+        return true;
+    exec->narrowed = from;
+    exec->narrowed_columns = x.columns;
+    return false;
+}
+
+void gpu_narrow(gpu_exec *exec, zi_view x)
+{
+    gpu_range from = gpu_reads(x);
+    if (gpu_is_converted(exec, x)) return;
     struct {
         uint64_t x, y, exponents;
         uint32_t rows, columns, padded, unused;
@@ -138,8 +147,6 @@ void gpu_narrow(gpu_exec *exec, zi_view x)
     gpu_work work = {.push = &push, .push_size = sizeof push, .ranges = ranges, .range_count = 3};
     gpu_spread(x.rows, work.groups);
     gpu_dispatch(exec, GPU_SHADER_narrow, NULL, 0, &work);
-    exec->narrowed = from;
-    exec->narrowed_columns = x.columns;
 }
 
 /* Whether values of a weight, without the factors of load_factor, may be none of f16. */
@@ -188,9 +195,7 @@ static size_t narrowed_rows(const gpu_exec *exec, size_t columns)
 /* Computes a product in passes of about as many rows each, whole tiles. */
 static void multiply_passes(gpu_exec *exec, const gpu_tiling *tiling, const product *p)
 {
-    size_t room = narrowed_rows(exec, p->x.columns), passes = gpu_div_up(p->x.rows, room);
-    size_t rows = gpu_div_up(gpu_div_up(p->x.rows, passes), tiling->rows) * tiling->rows;
-    if (rows > room) rows = room;
+    size_t rows = gpu_pass_rows(tiling, p->x.rows, narrowed_rows(exec, p->x.columns));
     for (size_t row = 0; row < p->x.rows; row += rows)
         multiply_matrices(exec, tiling, p, row, p->x.rows - row < rows ? p->x.rows - row : rows);
 }
@@ -202,12 +207,12 @@ static bool is_usable(gpu_exec *exec, const gpu_tiling *tiling, product *p)
 {
     if (!tiling->rows)
         return gpu_usable(exec, GPU_SHADER_linear_few, p->constants, GPU_WEIGHT_CONSTANTS);
-    if (tiling->matrices) {
+    if (tiling->kind == GPU_MATRICES) {
         gpu_matrix_constants(&exec->gpu->capabilities, tiling, is_wide(p->w), p->constants);
         return gpu_usable(exec, GPU_SHADER_narrow, NULL, 0) &&
                gpu_usable(exec, GPU_SHADER_linear_matrix, p->constants, GPU_MATRIX_CONSTANTS);
     }
-    if (tiling->dots) return gpu_dots_usable(exec, tiling, p);
+    if (tiling->kind == GPU_DOTS) return gpu_dots_usable(exec, tiling, p);
     p->constants[GPU_WEIGHT_CONSTANTS] = tiling->rows / 16;
     return gpu_usable(exec, GPU_SHADER_linear, p->constants, GPU_WEIGHT_CONSTANTS + 1);
 }
@@ -242,10 +247,10 @@ static void multiply(gpu_exec *exec, zi_view x, const zi_weight *w, const zi_wei
     product p = {.x = x, .y = y, .w = w, .bias = gpu_vector(exec, bias)};
     gpu_describe_weight(exec, w, &p.push, p.constants);
     gpu_tiling tiling = choose_tiling(exec, &p);
-    if (tiling.matrices) {
+    if (tiling.kind == GPU_MATRICES) {
         gpu_matrix_constants(&exec->gpu->capabilities, &tiling, is_wide(w), p.constants);
         multiply_passes(exec, &tiling, &p);
-    } else if (tiling.dots) {
+    } else if (tiling.kind == GPU_DOTS) {
         gpu_multiply_dots(exec, &tiling, &p);
     } else {
         memset(p.constants + GPU_WEIGHT_CONSTANTS, 0,

@@ -85,7 +85,12 @@ typedef struct {
 
 /* How a product is computed: workgroups compute tiles of this size. */
 typedef struct {
-    bool matrices, dots; /* with cooperative matrices or integer dot products; neither: in f32 */
+    enum {
+        GPU_FLOATS,
+        GPU_DOTS,
+        GPU_MATRICES
+    } kind; /* f32, integer dot products, or cooperative
+               matrices */
     uint32_t rows, columns, tiles;
 } gpu_tiling;
 
@@ -97,6 +102,9 @@ gpu_tiling gpu_tiling_choose(const gpu_capabilities *capabilities, const gpu_pro
 enum { GPU_MATRIX_FIRST = 6, GPU_MATRIX_CONSTANTS = 14 };
 void gpu_matrix_constants(const gpu_capabilities *capabilities, const gpu_tiling *tiling, bool wide,
                           uint32_t constants[GPU_MATRIX_CONSTANTS]);
+
+/* Rows of each pass of a product, of whole tiles and about as many in each: at most `room`. */
+size_t gpu_pass_rows(const gpu_tiling *tiling, size_t rows, size_t room);
 
 /* Sets the tiling of the pipeline of a self-check, if that computes products or convolutions; else
  * the result is false. */
@@ -115,6 +123,10 @@ typedef struct {
     uint64_t bias;
     uint32_t constants[GPU_MATRIX_CONSTANTS]; /* of which those of the weight are set */
 } gpu_linear_product;
+
+/* Whether the rows of x are in exec->halves or exec->codes already. If not, notes that they are
+ * now: the caller converts them. */
+bool gpu_is_converted(gpu_exec *exec, zi_view x);
 
 /* Takes scratch memory for products of such depth, if the session computes with dot products. */
 void gpu_dots_plan(gpu_exec *exec, zi_arena *arena, size_t depth);

@@ -6,12 +6,13 @@ enum { THREADS = 256, DEPTH = 32 }; /* as the shaders have them */
 /* Best first: the first row is taken that the device has, and that gives enough workgroups to keep
  * it busy. The last row of each kind takes all products. */
 static const struct {
-    enum { FLOATS, DOTS, MATRICES } kind;
+    int kind;               /* as in gpu_tiling */
     uint32_t rows, columns; /* of a tile */
     uint32_t least_tiles;
 } tilings[] = {
-    {MATRICES, 128, 128, 96}, {MATRICES, 128, 64, 96}, {MATRICES, 64, 64, 0}, {DOTS, 128, 128, 96},
-    {DOTS, 64, 64, 0},        {FLOATS, 128, 128, 96},  {FLOATS, 64, 64, 0},
+    {GPU_MATRICES, 128, 128, 96}, {GPU_MATRICES, 128, 64, 96}, {GPU_MATRICES, 64, 64, 0},
+    {GPU_DOTS, 128, 128, 96},     {GPU_DOTS, 64, 64, 0},       {GPU_FLOATS, 128, 128, 96},
+    {GPU_FLOATS, 64, 64, 0},
 };
 
 /* Shares a tile out among the subgroups of a workgroup: sets the size of each one's part, as square
@@ -48,15 +49,21 @@ gpu_tiling gpu_tiling_choose(const gpu_capabilities *capabilities, const gpu_pro
                        gpu_div_up(product->columns, tilings[i].columns);
         if (tiles < tilings[i].least_tiles || (product->smallest && tilings[i].least_tiles))
             continue;
-        bool matrices = tilings[i].kind == MATRICES, dots = tilings[i].kind == DOTS;
-        if (matrices &&
+        if (tilings[i].kind == GPU_MATRICES &&
             (!product->matrices || !has_tiling(capabilities, tilings[i].rows, tilings[i].columns)))
             continue;
-        if (dots && !product->dots) continue;
-        t = (gpu_tiling){matrices, dots, tilings[i].rows, tilings[i].columns, (uint32_t)tiles};
+        if (tilings[i].kind == GPU_DOTS && !product->dots) continue;
+        t = (gpu_tiling){tilings[i].kind, tilings[i].rows, tilings[i].columns, (uint32_t)tiles};
         break;
     }
     return t;
+}
+
+size_t gpu_pass_rows(const gpu_tiling *tiling, size_t rows, size_t room)
+{
+    size_t passes = gpu_div_up(rows, room);
+    size_t each = gpu_div_up(gpu_div_up(rows, passes), tiling->rows) * tiling->rows;
+    return each < room ? each : room;
 }
 
 bool gpu_tiling_forced(const gpu_exec *exec, gpu_tiling *tiling)
@@ -67,10 +74,10 @@ bool gpu_tiling_forced(const gpu_exec *exec, gpu_tiling *tiling)
     bool dots = p->shader == GPU_SHADER_linear_dots;
     uint32_t side = 16 * p->constants[GPU_WEIGHT_CONSTANTS];
     if (matrices)
-        *tiling = (gpu_tiling){true, false, p->constants[GPU_MATRIX_FIRST + 3],
+        *tiling = (gpu_tiling){GPU_MATRICES, p->constants[GPU_MATRIX_FIRST + 3],
                                p->constants[GPU_MATRIX_FIRST + 4], 0};
     else if (dots || p->shader == GPU_SHADER_linear)
-        *tiling = (gpu_tiling){false, dots, side, side, 0};
+        *tiling = (gpu_tiling){dots ? GPU_DOTS : GPU_FLOATS, side, side, 0};
     else
         *tiling = (gpu_tiling){0};
     return matrices || dots || p->shader == GPU_SHADER_linear ||
