@@ -123,15 +123,24 @@ static bool fail(zi_error *error, VkResult result)
     }
 }
 
-/* Whether the loader has an extension of this name for instances. False, too, if memory is short.
- */
-static bool has_instance_extension(const gpu_instance *instance, const char *name)
+/* Sets *count to the number of a device's extensions, or of those for instances (device NULL), or
+ * fills list [*count] with them. */
+static void list_extensions(const gpu_instance *instance, VkPhysicalDevice device, uint32_t *count,
+                            VkExtensionProperties *list)
+{
+    if (device)
+        instance->vk.EnumerateDeviceExtensionProperties(device, NULL, count, list);
+    else
+        instance->vk.EnumerateInstanceExtensionProperties(NULL, count, list);
+}
+
+bool gpu_has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name)
 {
     uint32_t count = 0;
     bool found = false;
-    instance->vk.EnumerateInstanceExtensionProperties(NULL, &count, NULL);
+    list_extensions(instance, device, &count, NULL);
     VkExtensionProperties *list = calloc(count ? count : 1, sizeof *list);
-    if (list) instance->vk.EnumerateInstanceExtensionProperties(NULL, &count, list);
+    if (list) list_extensions(instance, device, &count, list);
     for (uint32_t i = 0; list && i < count; i++)
         found = found || !strcmp(list[i].extensionName, name);
     free(list);
@@ -156,7 +165,7 @@ static bool create_instance(gpu_instance *instance, const zi_vulkan_options *opt
         extensions[info.enabledExtensionCount++] = "VK_EXT_debug_utils";
     }
 #ifdef VK_KHR_portability_enumeration /* else devices of MoltenVK are left out */
-    if (has_instance_extension(instance, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME)) {
+    if (gpu_has_extension(instance, NULL, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME)) {
         extensions[info.enabledExtensionCount++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
         info.flags |= VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR;
     }
@@ -283,19 +292,6 @@ static uint32_t device_heap(const VkPhysicalDeviceMemoryProperties *memory, uint
             *bytes = memory->memoryHeaps[i].size;
         }
     return largest;
-}
-
-bool gpu_has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name)
-{
-    uint32_t count = 0;
-    bool found = false;
-    instance->vk.EnumerateDeviceExtensionProperties(device, NULL, &count, NULL);
-    VkExtensionProperties *list = calloc(count ? count : 1, sizeof *list);
-    if (list) instance->vk.EnumerateDeviceExtensionProperties(device, NULL, &count, list);
-    for (uint32_t i = 0; list && i < count; i++)
-        found = found || !strcmp(list[i].extensionName, name);
-    free(list);
-    return found;
 }
 
 static zi_vulkan_kind kind_of(VkPhysicalDeviceType type)

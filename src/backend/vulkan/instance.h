@@ -49,8 +49,8 @@ typedef struct {
 void gpu_capabilities_read(const gpu_instance *instance, VkPhysicalDevice device,
                            gpu_capabilities *out);
 
-/* Whether the driver has an extension of this name for the device. False, too, if memory is short.
- */
+/* Whether the driver has an extension of this name for the device, or the loader one for instances
+ * (device NULL). False, too, if memory is short. */
 bool gpu_has_extension(const gpu_instance *instance, VkPhysicalDevice device, const char *name);
 
 /* The features that the backend needs, in a chain of structs as Vulkan wants it. */

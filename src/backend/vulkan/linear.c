@@ -12,8 +12,7 @@ enum {
     NARROWED_DEPTH = 32    /* what their depth is a multiple of */
 };
 
-/* As shaders/weights.glsl numbers them. */
-enum { HAS_BIASES = 1, SWIZZLED = 2, ONE_FACTOR = 4, ROW_FACTORS = 8, ALIGNED = 16 };
+/* Types as shaders/weights.glsl numbers them. */
 _Static_assert(ZI_F32 == 0 && ZI_F16 == 1 && ZI_BF16 == 2 && ZI_F8_E4M3 == 4 && ZI_F8_E5M2 == 5 &&
                    ZI_F8_E8M0 == 6 && ZI_I8 == 7 && ZI_Q4_0 == 16 && ZI_Q2_K == 21 &&
                    ZI_IQ4_NL == 26 && ZI_IQ4_XS == 27 && ZI_CODES_E4M3 == 3,
@@ -44,8 +43,8 @@ static void describe_layout(const zi_weight *w, gpu_weight_push *push,
 {
     size_t columns = w->padded_columns ? w->padded_columns : w->data.columns;
     size_t bytes = w->bits ? columns * (size_t)w->bits / 8 : zi_dtype_bytes(w->data.type, columns);
-    uint32_t flags = (w->biases.buffer ? HAS_BIASES : 0) | (w->swizzled ? SWIZZLED : 0);
-    if (w->factors.buffer) flags |= w->factors.columns > 1 ? ROW_FACTORS : ONE_FACTOR;
+    uint32_t flags = (w->biases.buffer ? GPU_HAS_BIASES : 0) | (w->swizzled ? GPU_SWIZZLED : 0);
+    if (w->factors.buffer) flags |= w->factors.columns > 1 ? GPU_ROW_FACTORS : GPU_ONE_FACTOR;
     *push = (gpu_weight_push){.rows = (uint32_t)w->data.rows,
                               .columns = (uint32_t)w->data.columns,
                               .row_bytes = (uint32_t)bytes,
@@ -69,7 +68,7 @@ void gpu_describe_weight(gpu_exec *exec, const zi_weight *w, gpu_weight_push *pu
     push->biases = gpu_weight(exec, w->biases);
     push->factors = gpu_weight(exec, w->factors);
     if (push->data % 8 == 0 && push->row_bytes % 8 == 0 && push->columns % 8 == 0)
-        constants[5] |= ALIGNED;
+        constants[5] |= GPU_ALIGNED;
 }
 
 /* ---- products ---- */

@@ -51,10 +51,12 @@ void gpu_quantize(gpu_exec *exec, zi_view x);
 void gpu_run_loop(gpu_exec *exec, gpu_range out, uint32_t groups, uint32_t rounds, float factor);
 
 /* Runs the loop of gpu_peak for matrix units, which the device has, in workgroups of 256
- * invocations, with matrices of 1/2. Writes `expected` to `out` if it is the sum of the results of
- * all eight products at one place: they begin with 0 to 7, and a round adds k/4 to each. */
+ * invocations. Writes `expected` to `out` if it is gpu_matrix_loop_result. */
 void gpu_run_matrix_loop(gpu_exec *exec, gpu_range out, uint32_t groups, uint32_t rounds,
                          float expected);
+
+/* The sum of the loop's products at one place, for matrices of depth k. */
+float gpu_matrix_loop_result(uint32_t k, uint32_t rounds);
 
 void gpu_check_finite(zi_exec *exec, zi_view x, const char *name);
 void gpu_check_moments(zi_exec *exec, zi_view moments, size_t channels, const char *name);
@@ -70,6 +72,14 @@ typedef struct {
     uint32_t rows, columns, row_bytes, groups, first_row, unused;
 } gpu_weight_push;
 enum { GPU_WEIGHT_CONSTANTS = 6 };
+/* Flags of a weight, the last of these constants, as in shaders/weights.glsl. */
+enum {
+    GPU_HAS_BIASES = 1,
+    GPU_SWIZZLED = 2,
+    GPU_ONE_FACTOR = 4,
+    GPU_ROW_FACTORS = 8,
+    GPU_ALIGNED = 16
+};
 void gpu_describe_weight(gpu_exec *exec, const zi_weight *w, gpu_weight_push *push,
                          uint32_t constants[GPU_WEIGHT_CONSTANTS]);
 

@@ -49,6 +49,12 @@ void gpu_run_matrix_loop(gpu_exec *exec, gpu_range out, uint32_t groups, uint32_
     gpu_dispatch(exec, GPU_SHADER_peak_matrix, constants, GPU_MATRIX_FIRST + 3, &work);
 }
 
+/* The products begin with 0, 1, ...; a round adds k times 1/2 times 1/2 to each. */
+float gpu_matrix_loop_result(uint32_t k, uint32_t rounds)
+{
+    return CHAINS * ((CHAINS - 1) / 2.0f + (float)(rounds * k) / 4);
+}
+
 /* Runs a loop once and returns the time that it took; 0: it failed. */
 static double time_loop(zi_exec *base, bool matrices, uint32_t rounds)
 {

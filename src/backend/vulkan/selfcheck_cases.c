@@ -105,29 +105,28 @@ static zi_weight vector(gpu_side *s, size_t n)
  * aligned has a few less or, with blocks or groups, which go together, another address. */
 static zi_weight weight(gpu_side *s, size_t rows, const uint32_t *constants)
 {
-    enum { HAS_BIASES = 1, SWIZZLED = 2, ONE_FACTOR = 4, ROW_FACTORS = 8, ALIGNED = 16 };
     zi_dtype type = (zi_dtype)constants[0], scale_type = (zi_dtype)constants[4];
     zi_weight w = {.name = "self-check", .bits = (int)constants[1]};
-    bool aligned = constants[5] & ALIGNED, whole = w.bits || zi_block_group(type);
+    bool aligned = constants[5] & GPU_ALIGNED, whole = w.bits || zi_block_group(type);
     size_t columns = aligned || whole ? GPU_CHECK_DEPTH : GPU_CHECK_DEPTH - 6;
     s->shift = aligned || !whole ? 0 : 4;
     if (w.bits) {
         size_t groups = GPU_CHECK_DEPTH / constants[3], scales = rows * groups;
         w.codes = (zi_codes)constants[2];
         w.group = constants[3];
-        w.swizzled = constants[5] & SWIZZLED;
+        w.swizzled = constants[5] & GPU_SWIZZLED;
         if (w.swizzled) scales = zi_swizzled_rows(rows) * zi_swizzled_groups(groups);
         import(s, w.codes == ZI_CODES_E4M3 ? ZI_F8_E4M3 : ZI_U8, rows, columns,
                rows * GPU_CHECK_DEPTH * (size_t)w.bits / 8, &w.data);
         s->shift = 0;
         import(s, scale_type, 1, scales, scales * zi_dtype_size(scale_type), &w.scales);
-        if (constants[5] & HAS_BIASES)
+        if (constants[5] & GPU_HAS_BIASES)
             import(s, scale_type, 1, scales, scales * zi_dtype_size(scale_type), &w.biases);
     } else {
         import(s, type, rows, columns, rows * zi_dtype_bytes(type, columns), &w.data);
     }
     s->shift = 0;
-    size_t factors = constants[5] & ROW_FACTORS ? rows : constants[5] & ONE_FACTOR ? 1 : 0;
+    size_t factors = constants[5] & GPU_ROW_FACTORS ? rows : constants[5] & GPU_ONE_FACTOR ? 1 : 0;
     if (factors) import(s, ZI_F32, 1, factors, factors * sizeof(float), &w.factors);
     return w;
 }
@@ -496,10 +495,9 @@ static zi_view peak(gpu_side *s, const uint32_t *constants)
 
 static zi_view peak_matrix(gpu_side *s, const uint32_t *constants)
 {
-    enum { ROUNDS = 5, CHAINS = 8 };
+    enum { ROUNDS = 5 };
     zi_view result = random_values(s, 1, 1);
-    float expected =
-        CHAINS * ((CHAINS - 1) / 2.0f + ROUNDS * (float)constants[GPU_MATRIX_FIRST + 2] / 4);
+    float expected = gpu_matrix_loop_result(constants[GPU_MATRIX_FIRST + 2], ROUNDS);
     if (s->short_of_memory) return result;
     if (s->device)
         gpu_run_matrix_loop(gpu_exec_of(s->exec), gpu_writes(result), 1, ROUNDS, expected);
