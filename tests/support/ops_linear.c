@@ -202,6 +202,17 @@ void zi_ops_linear(zi_rig *rig)
     }
 }
 
+/* A product of x [T, K] with a weight [N, K] of a kind. */
+typedef struct {
+    const char *kind;
+    size_t T, N, K;
+} shape;
+
+static void run_shape(zi_rig *rig, const shape *s, bool with_bias, bool fast)
+{
+    run(rig, zi_stored_kind_find(s->kind), s->T, s->N, s->K, with_bias, fast);
+}
+
 /* Many and few rows, around the sizes at which a backend may cut or change its way. */
 void zi_ops_linear_rows(zi_rig *rig)
 {
@@ -217,22 +228,18 @@ void zi_ops_linear_rows(zi_rig *rig)
  * its tiles; and one input far larger than those that may be quantized with it. */
 void zi_ops_linear_codes(zi_rig *rig)
 {
-    static const struct {
-        const char *kind;
-        size_t T, N, K;
-    } rows[] = {{"I8, factors of rows", 70, 67, 103},
-                {"I8 rotated by 64", 66, 130, 192},
-                {"8 bits in 64, BF16", 9, 65, 320},
-                {"4 bits in 32, F16", 65, 64, 96},
-                {"3 bits in 128, F32", 12, 9, 128},
-                {"Q8_0", 1160, 1290, 64},
-                {"Q4_0", 17, 68, 160},
-                {"Q5_1", 33, 70, 96},
-                {"Q4_K", 20, 66, 512},
-                {"IQ4_NL", 10, 70, 64},
-                {"Q8_0", 2060, 6, 10240}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        run(rig, zi_stored_kind_find(rows[i].kind), rows[i].T, rows[i].N, rows[i].K, i % 2, true);
+    static const shape rows[] = {{"I8, factors of rows", 70, 67, 103},
+                                 {"I8 rotated by 64", 66, 130, 192},
+                                 {"8 bits in 64, BF16", 9, 65, 320},
+                                 {"4 bits in 32, F16", 65, 64, 96},
+                                 {"3 bits in 128, F32", 12, 9, 128},
+                                 {"Q8_0", 1160, 1290, 64},
+                                 {"Q4_0", 17, 68, 160},
+                                 {"Q5_1", 33, 70, 96},
+                                 {"Q4_K", 20, 66, 512},
+                                 {"IQ4_NL", 10, 70, 64},
+                                 {"Q8_0", 2060, 6, 10240}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) run_shape(rig, &rows[i], i % 2, true);
     run_with(rig, zi_stored_kind_find("Q8_0"), 10, 70, 256, false, true, one_large_input);
 }
 
@@ -268,26 +275,22 @@ void zi_ops_linear_range(zi_rig *rig)
 /* Shapes of the real model: its transformer, its text encoder, its VAE. */
 void zi_ops_linear_model(zi_rig *rig)
 {
-    static const struct {
-        const char *kind;
-        size_t T, N, K;
-    } rows[] = {{"BF16", 3, 3840, 3840},
-                {"BF16", 17, 512, 512},
-                {"F8_E4M3, a factor", 2, 3840, 2560},
-                {"Q4_K", 5, 3840, 10240},
-                {"Q6_K", 2, 2560, 4096},
-                {"4 bits in 64, BF16", 6, 2560, 9728},
-                {"8 bits in 64, F16", 7, 10240, 3840},
-                {"NVFP4", 5, 3840, 3840},
-                {"MXFP8", 4, 4096, 2560},
-                {"I8 rotated by 256", 5, 1024, 10240},
-                {"BF16", 1, 15360, 256}};
+    static const shape rows[] = {{"BF16", 3, 3840, 3840},
+                                 {"BF16", 17, 512, 512},
+                                 {"F8_E4M3, a factor", 2, 3840, 2560},
+                                 {"Q4_K", 5, 3840, 10240},
+                                 {"Q6_K", 2, 2560, 4096},
+                                 {"4 bits in 64, BF16", 6, 2560, 9728},
+                                 {"8 bits in 64, F16", 7, 10240, 3840},
+                                 {"NVFP4", 5, 3840, 3840},
+                                 {"MXFP8", 4, 4096, 2560},
+                                 {"I8 rotated by 256", 5, 1024, 10240},
+                                 {"BF16", 1, 15360, 256}};
     if (zi_rig_is_short(rig)) return;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const zi_stored_kind *kind = zi_stored_kind_find(rows[i].kind);
-        run(rig, kind, rows[i].T, rows[i].N, rows[i].K, i % 2, false);
-        if (kind->bits || kind->type >= ZI_I8)
-            run(rig, kind, rows[i].T, rows[i].N, rows[i].K, i % 2, true);
+        run_shape(rig, &rows[i], i % 2, false);
+        if (kind->bits || kind->type >= ZI_I8) run_shape(rig, &rows[i], i % 2, true);
     }
 }
 
