@@ -122,7 +122,8 @@ static void print_memory(const zi_bench_memory_result *r, bool json)
 
 int cmd_bench(int argc, char **argv)
 {
-    zi_bench_options o = {.weights = "bf16", .scratch = getenv("TMPDIR")};
+    zi_bench_options o = {
+        .weights = "bf16", .scratch = getenv("TMPDIR"), .remark = zi_print_remark};
     int compute = ZI_COMPUTE_AUTO;
     const char *size = "512x512";
     bool json = false, memory = false;

@@ -310,6 +310,9 @@ char *zi_expand_home(const char *path, const char *end);
  * {0}, for which the call does nothing. */
 void zi_user_registry_close(zi_user_registry *models);
 
+/* Prints a note: for the option `remark` of engines. user is not used. */
+void zi_print_remark(void *user, const char *text);
+
 /* Sets the options of an engine that the environment and the user's folders give: device_cache,
  * borrowed from models, and, unless quiet, remark, which prints notes. */
 void zi_prepare_engine(const zi_user_registry *models, bool quiet, zi_engine_options *engine);

@@ -73,7 +73,7 @@ static bool print_json(const zi_devices *list)
 
 int cmd_devices(int argc, char **argv)
 {
-    zi_engine_options engine = {0};
+    zi_engine_options engine = {.remark = zi_print_remark};
     bool json = false;
     const zi_option options[] = {
         {"threads", 0, ZI_OPTION_INT, &engine.threads, 1, 1024, "N",

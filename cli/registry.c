@@ -225,8 +225,7 @@ void zi_user_registry_close(zi_user_registry *models)
     *models = (zi_user_registry){0};
 }
 
-/* zi_engine_options.remark. */
-static void print_remark(void *user, const char *text)
+void zi_print_remark(void *user, const char *text)
 {
     (void)user;
     if (!zi_json_messages() && zi_stderr_wants_bar()) zi_clear_status();
@@ -236,7 +235,7 @@ static void print_remark(void *user, const char *text)
 void zi_prepare_engine(const zi_user_registry *models, bool quiet, zi_engine_options *engine)
 {
     engine->device_cache = models->device_cache;
-    engine->remark = quiet ? NULL : print_remark;
+    engine->remark = quiet ? NULL : zi_print_remark;
 }
 
 zi_option zi_models_option(const char **folder)

@@ -22,7 +22,9 @@ typedef struct {
     int repeat;         /* runs of each stage, 1 to 1000; 0: 1 */
     const char *device; /* device and vram: as in zi_engine_options */
     uint64_t vram;
-    void *reserved[6];
+    void (*remark)(void *user, const char *text); /* remark and user: as in zi_engine_options */
+    void *user;
+    void *reserved[4];
 } zi_bench_options;
 
 typedef struct {

@@ -343,12 +343,6 @@ static bool time_stages(bench *b, size_t repeat, zi_error *error)
     return ok;
 }
 
-/* Whether a GPU computes. */
-static bool is_gpu(const zi_engine *engine)
-{
-    return strcmp(engine->backend->ops->name, "cpu") != 0;
-}
-
 /* Checks the options (not NULL), applies defaults, and sets config, latent size and `fast` of the
  * zeroed *b; then creates its engine and random models. False: *error is set; the caller frees
  * these then, too. */
@@ -383,10 +377,12 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
                                 .cpu = options->cpu,
                                 .scratch = options->scratch,
                                 .device = options->device,
-                                .vram = options->vram};
+                                .vram = options->vram,
+                                .remark = options->remark,
+                                .user = options->user};
     if (!zi_engine_create(&engine, &b->engine, error)) return false;
     /* The processor has no fast arithmetic for other weights; GPUs may have some for all. */
-    b->fast = options->compute != ZI_COMPUTE_EXACT && (p->quantized || is_gpu(b->engine));
+    b->fast = options->compute != ZI_COMPUTE_EXACT && (p->quantized || zi_engine_is_gpu(b->engine));
     return create_random_models(b, p, error);
 }
 

@@ -151,10 +151,8 @@ static bool measure(zi_backend *backend, double *rate, zi_error *error)
 /* Opens a Vulkan device, measures it and closes it. */
 static bool measure_vulkan(const zi_engine_options *o, size_t number, double *rate, zi_error *error)
 {
-    zi_engine_options options = *o;
     zi_backend *backend = NULL;
-    options.remark = NULL; /* made when the device is opened to be used */
-    bool ok = open_vulkan(&options, number, &backend, error) && measure(backend, rate, error);
+    bool ok = open_vulkan(o, number, &backend, error) && measure(backend, rate, error);
     if (backend) backend->ops->destroy(backend);
     return ok;
 }
@@ -265,11 +263,13 @@ static void choose(zi_devices *list)
 static bool open_fastest(const zi_engine_options *o, const zi_kernels *kernels, zi_backend **cpu,
                          zi_backend **out, zi_error *error)
 {
+    zi_engine_options quiet = *o; /* remarks are made when the device is opened to be used */
     zi_devices list = {0};
     bool ok = true;
+    quiet.remark = NULL;
     if (zi_vulkan_plausible())
         ok = find_devices(&list, o, kernels, error) &&
-             (!has_choice(&list) || measure_devices(&list, o, true, *cpu, error));
+             (!has_choice(&list) || measure_devices(&list, &quiet, true, *cpu, error));
     if (ok && list.devices) choose(&list);
     size_t chosen = list.chosen;
     free(list.devices);

@@ -42,10 +42,14 @@ void zi_engine_device(const zi_engine *engine, char *text, size_t size)
     snprintf(text + length, size - length, ": %s", memory.text);
 }
 
+bool zi_engine_is_gpu(const zi_engine *engine)
+{
+    return strcmp(engine->backend->ops->name, "cpu") != 0;
+}
+
 void zi_engine_describe(const zi_engine *engine, char *out, size_t size)
 {
-    bool is_cpu = !strcmp(engine->backend->ops->name, "cpu");
-    snprintf(out, size, "%s", is_cpu ? "" : engine->backend->variant);
+    snprintf(out, size, "%s", zi_engine_is_gpu(engine) ? engine->backend->variant : "");
 }
 
 const char *zi_cpu_tier(size_t index, bool *usable)

@@ -13,6 +13,9 @@ struct zi_engine {
     zi_engine_options options; /* with copies of its texts */
 };
 
+/* Whether a GPU computes, and not the processor. */
+bool zi_engine_is_gpu(const zi_engine *engine);
+
 /* Writes the name of the device that computes to `out` [size]; "" for the CPU. */
 void zi_engine_describe(const zi_engine *engine, char *out, size_t size);
 
